@@ -1,0 +1,151 @@
+//! A read-only connection to one hypervisor.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr;
+use std::sync::Once;
+
+use virt::sys;
+
+use super::statistics::{Group, Groups};
+use super::{Error, Guest};
+
+/// A read-only connection. It stays on the thread that opened it, so that a call which never comes
+/// back costs that thread and nobody else.
+pub struct Connection(sys::virConnectPtr);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from virConnectOpenReadOnly and is closed once, here. Guests of
+        // this connection hold references of their own inside libvirt.
+        unsafe { sys::virConnectClose(self.0) };
+    }
+}
+
+impl Connection {
+    /// Opens `uri` read-only, which needs no rights on a local libvirt by default.
+    ///
+    /// # Errors
+    /// libvirt's words where there is no socket, no driver, no permission; a URI with a NUL byte.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectOpenReadOnly>
+    pub fn open(uri: &str) -> Result<Self, Error> {
+        be_silent();
+        let uri = CString::new(uri).map_err(|_| Error::invalid("the URI holds a NUL byte"))?;
+        // SAFETY: the string lives across the call, which copies what it keeps.
+        let connection = unsafe { sys::virConnectOpenReadOnly(uri.as_ptr()) };
+        if connection.is_null() { Err(Error::last()) } else { Ok(Self(connection)) }
+    }
+
+    pub(super) fn as_ptr(&self) -> sys::virConnectPtr {
+        self.0
+    }
+
+    /// Whether the socket behind it still stands; asks nobody.
+    pub fn is_alive(&self) -> bool {
+        // SAFETY: the pointer is an open connection for as long as `self` lives.
+        unsafe { sys::virConnectIsAlive(self.as_ptr()) == 1 }
+    }
+
+    /// Every running guest (paused ones too), and every defined one where `inactive` is set.
+    ///
+    /// # Errors
+    /// libvirt's words; nothing is returned then.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virConnectListAllDomains>
+    pub fn guests(&self, inactive: bool) -> Result<Vec<Guest>, Error> {
+        let flags = if inactive { 0 } else { sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE };
+        let mut list: *mut sys::virDomainPtr = ptr::null_mut();
+        // SAFETY: on success libvirt sets `list` to an array of that many domains, which is ours.
+        let count = unsafe { sys::virConnectListAllDomains(self.as_ptr(), &mut list, flags) };
+        let Ok(count) = usize::try_from(count) else { return Err(Error::last()) };
+        let mut guests = Vec::with_capacity(count);
+        for position in 0..count {
+            // SAFETY: position < count, and each element is a domain of which we own one reference,
+            // which `Guest` takes over.
+            guests.push(unsafe { Guest::from_owned(*list.add(position)) });
+        }
+        // SAFETY: the array itself was allocated with malloc and is freed once; may be null.
+        unsafe { libc::free(list.cast()) };
+        Ok(guests)
+    }
+
+    /// The guest with this UUID.
+    ///
+    /// # Errors
+    /// [`super::Kind::GuestGone`] where there is none.
+    pub fn guest(&self, uuid: &uuid::Uuid) -> Result<Guest, Error> {
+        // SAFETY: libvirt reads 16 bytes, which a UUID has.
+        let domain = unsafe { sys::virDomainLookupByUUID(self.as_ptr(), uuid.as_bytes().as_ptr()) };
+        if domain.is_null() {
+            Err(Error::last())
+        } else {
+            // SAFETY: a domain of which we own the one reference.
+            Ok(unsafe { Guest::from_owned(domain) })
+        }
+    }
+
+    /// The hypervisor's host name.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectGetHostname>
+    pub fn host_name(&self) -> Result<String, Error> {
+        // SAFETY: the connection is open; the answer is null or a string that we own.
+        unsafe { owned_text(sys::virConnectGetHostname(self.as_ptr())) }
+    }
+
+    /// Which of `wanted` this hypervisor answers in bulk, and whether it knows NOWAIT.
+    ///
+    /// No guest is touched: the question is asked with a filter that no guest passes (active and
+    /// shut off), and ENFORCE makes libvirt refuse the groups that it does not have.
+    ///
+    /// # Errors
+    /// Only where the connection itself failed: what is not offered is an answer.
+    pub fn offer(&self, wanted: Groups) -> Result<Offer, Error> {
+        if self.enforce(wanted, true).is_ok() {
+            return Ok(Offer { bulk: wanted, nowait: true });
+        }
+        let nowait = self.enforce(Group::State.into(), true).is_ok();
+        let bulk = Group::ALL
+            .into_iter()
+            .filter(|&group| wanted.has(group) && self.enforce(group.into(), nowait).is_ok())
+            .collect();
+        // A connection that broke in between refuses everything: that says nothing of the driver.
+        if self.is_alive() { Ok(Offer { bulk, nowait }) } else { Err(Error::last()) }
+    }
+}
+
+/// What a hypervisor answers in bulk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The groups that the bulk call has; the calls for one guest fill in the others.
+    pub bulk: Groups,
+    /// Whether the bulk call knows NOWAIT (libvirt 4.5 and later), which skips a guest that is busy.
+    pub nowait: bool,
+}
+
+/// Copies a string of which we own the memory, and frees it.
+///
+/// # Safety
+/// `text` must be null, after an error, or a NUL-terminated string allocated with malloc that
+/// nobody else frees.
+pub(super) unsafe fn owned_text(text: *mut c_char) -> Result<String, Error> {
+    if text.is_null() {
+        return Err(Error::last());
+    }
+    // SAFETY: as the caller promises.
+    unsafe {
+        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        libc::free(text.cast());
+        Ok(copy)
+    }
+}
+
+/// Stops libvirt from printing errors itself: standard error carries our messages only.
+fn be_silent() {
+    extern "C" fn pass_over(_: *mut c_void, _: sys::virErrorPtr) {}
+    static ONCE: Once = Once::new();
+    // SAFETY: the function is a plain one that lives as long as the program.
+    ONCE.call_once(|| unsafe { sys::virSetErrorFunc(ptr::null_mut(), Some(pass_over)) });
+}

@@ -1,0 +1,279 @@
+//! The bulk statistics call and its typed parameters, read where libvirt put them.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, c_char, c_uint};
+use std::marker::PhantomData;
+use std::{ptr, slice};
+
+use virt::sys;
+
+use super::{Connection, Error, Guest};
+
+/// A group of statistics that the bulk call can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// state.*
+    State,
+    /// cpu.*
+    Cpu,
+    /// balloon.*
+    Balloon,
+    /// vcpu.*
+    Vcpu,
+    /// net.*
+    Interface,
+    /// block.*
+    Block,
+}
+
+impl Group {
+    /// Every group that this program can ask for.
+    pub const ALL: [Self; 6] =
+        [Self::State, Self::Cpu, Self::Balloon, Self::Vcpu, Self::Interface, Self::Block];
+
+    /// libvirt's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Cpu => "cpu",
+            Self::Balloon => "balloon",
+            Self::Vcpu => "vcpu",
+            Self::Interface => "interface",
+            Self::Block => "block",
+        }
+    }
+
+    fn bit(self) -> sys::virDomainStatsTypes {
+        match self {
+            Self::State => sys::VIR_DOMAIN_STATS_STATE,
+            Self::Cpu => sys::VIR_DOMAIN_STATS_CPU_TOTAL,
+            Self::Balloon => sys::VIR_DOMAIN_STATS_BALLOON,
+            Self::Vcpu => sys::VIR_DOMAIN_STATS_VCPU,
+            Self::Interface => sys::VIR_DOMAIN_STATS_INTERFACE,
+            Self::Block => sys::VIR_DOMAIN_STATS_BLOCK,
+        }
+    }
+}
+
+/// A set of groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Groups(sys::virDomainStatsTypes);
+
+impl Groups {
+    /// Whether the group is in the set.
+    pub fn has(self, group: Group) -> bool {
+        self.0 & group.bit() != 0
+    }
+
+    /// Whether the set is empty: libvirt would take that for "all".
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The groups that both sets have.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The groups of this set that the other lacks.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+impl From<Group> for Groups {
+    fn from(group: Group) -> Self {
+        Self(group.bit())
+    }
+}
+
+impl FromIterator<Group> for Groups {
+    fn from_iter<I: IntoIterator<Item = Group>>(groups: I) -> Self {
+        Self(groups.into_iter().fold(0, |bits, group| bits | group.bit()))
+    }
+}
+
+impl Connection {
+    /// Whether the bulk call has all these groups (and NOWAIT), without touching a guest.
+    pub(super) fn enforce(&self, groups: Groups, nowait: bool) -> Result<(), Error> {
+        // No guest is active and shut off at once.
+        let mut flags = sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
+            | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_SHUTOFF
+            | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_ENFORCE_STATS;
+        if nowait {
+            flags |= sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+        }
+        let mut list = ptr::null_mut();
+        // SAFETY: the connection is open; on success libvirt sets `list` to a list of that length.
+        let count = unsafe {
+            sys::virConnectGetAllDomainStats(self.as_ptr(), groups.0, &mut list, flags)
+        };
+        Records::owned(list, count).map(drop)
+    }
+
+    /// One bulk call for these guests, which must be of this connection.
+    ///
+    /// With `nowait` a guest whose job is taken by another call is answered at once, with what
+    /// libvirtd knows by itself. A guest that went away is absent from the answer.
+    ///
+    /// # Errors
+    /// libvirt's words: one guest's error fails the call for all.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainListGetStats>
+    pub fn statistics<'a>(
+        &self,
+        guests: impl Iterator<Item = &'a Guest>,
+        groups: Groups,
+        nowait: bool,
+    ) -> Result<Records, Error> {
+        let mut pointers: Vec<sys::virDomainPtr> = guests.map(Guest::as_ptr).collect();
+        if pointers.is_empty() || groups.is_empty() {
+            return Ok(Records { list: ptr::null_mut(), count: 0 });
+        }
+        pointers.push(ptr::null_mut());
+        let flags = if nowait { sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT } else { 0 };
+        let mut list = ptr::null_mut();
+        // SAFETY: the array ends in null, and the guests that it points to are borrowed for 'a,
+        // which outlasts the call; on success libvirt sets `list` to a list of that length.
+        let count = unsafe {
+            sys::virDomainListGetStats(pointers.as_mut_ptr(), groups.0, &mut list, flags)
+        };
+        Records::owned(list, count)
+    }
+}
+
+/// The answer of a bulk call: the one owner of the C list.
+pub struct Records {
+    list: *mut sys::virDomainStatsRecordPtr,
+    count: usize,
+}
+
+impl Records {
+    fn owned(list: *mut sys::virDomainStatsRecordPtr, count: i32) -> Result<Self, Error> {
+        match usize::try_from(count) {
+            Ok(count) => Ok(Self { list, count }),
+            Err(_) => Err(Error::last()),
+        }
+    }
+
+    /// The records, one a guest that answered.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        (0..self.count).filter_map(|position| {
+            // SAFETY: the list has `count` elements, each a record that lives as long as the list
+            // (or null, which as_ref passes over).
+            unsafe { (*self.list.add(position)).as_ref() }.map(Record)
+        })
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        if !self.list.is_null() {
+            // SAFETY: the list came from libvirt, ends in null and is freed once, here.
+            unsafe { sys::virDomainStatsRecordListFree(self.list) };
+        }
+    }
+}
+
+/// One guest's part of the answer.
+pub struct Record<'a>(&'a sys::virDomainStatsRecord);
+
+impl<'a> Record<'a> {
+    /// The UUID of the guest that it speaks of.
+    pub fn uuid(&self) -> uuid::Uuid {
+        // SAFETY: the record's domain lives as long as the record.
+        unsafe { super::guest::uuid(self.0.dom) }
+    }
+
+    /// The guest's id when it was asked; -1 when it did not run.
+    pub fn id(&self) -> i32 {
+        // SAFETY: as above.
+        unsafe { super::guest::id(self.0.dom) }
+    }
+
+    /// The typed parameters.
+    pub fn parameters(&self) -> Parameters<'a> {
+        let count = usize::try_from(self.0.nparams).unwrap_or(0);
+        let parameters = if count == 0 || self.0.params.is_null() {
+            &[][..]
+        } else {
+            // SAFETY: libvirt gives `nparams` parameters, which live as long as the record.
+            unsafe { slice::from_raw_parts(self.0.params, count) }
+        };
+        Parameters(parameters.iter(), PhantomData)
+    }
+}
+
+/// The typed parameters of one record.
+pub struct Parameters<'a>(slice::Iter<'a, sys::virTypedParameter>, PhantomData<&'a ()>);
+
+impl<'a> Iterator for Parameters<'a> {
+    type Item = Parameter<'a>;
+
+    fn next(&mut self) -> Option<Parameter<'a>> {
+        loop {
+            let raw = self.0.next()?;
+            if let Some(parameter) = Parameter::read(raw) {
+                return Some(parameter);
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, self.0.size_hint().1)
+    }
+}
+
+/// One statistic: its name, such as `block.0.rd.bytes`, and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter<'a> {
+    /// libvirt's name for it.
+    pub name: &'a str,
+    /// Its value, typed as libvirt sent it.
+    pub value: Value<'a>,
+}
+
+impl<'a> Parameter<'a> {
+    /// `None` for a name that is no text, or a type that this libvirt's headers do not know.
+    fn read(raw: &'a sys::virTypedParameter) -> Option<Self> {
+        let field: &[c_char] = &raw.field;
+        // SAFETY: c_char and u8 have one size and alignment, and any bits are a u8.
+        let bytes = unsafe { slice::from_raw_parts(field.as_ptr().cast::<u8>(), field.len()) };
+        // Bounded by the field, should its end be missing.
+        let name = CStr::from_bytes_until_nul(bytes).ok()?.to_str().ok()?;
+        // SAFETY: `type_` says which member of the union libvirt wrote; a string is null or ends
+        // in NUL and lives as long as the record.
+        let value = unsafe {
+            match raw.type_ as c_uint {
+                sys::VIR_TYPED_PARAM_INT => Value::Int(raw.value.i.into()),
+                sys::VIR_TYPED_PARAM_UINT => Value::Uint(raw.value.ui.into()),
+                sys::VIR_TYPED_PARAM_LLONG => Value::Int(raw.value.l),
+                sys::VIR_TYPED_PARAM_ULLONG => Value::Uint(raw.value.ul),
+                sys::VIR_TYPED_PARAM_DOUBLE => Value::Float(raw.value.d),
+                sys::VIR_TYPED_PARAM_BOOLEAN => Value::Bool(raw.value.b != 0),
+                sys::VIR_TYPED_PARAM_STRING if !raw.value.s.is_null() => {
+                    Value::Text(CStr::from_ptr(raw.value.s).to_string_lossy())
+                }
+                _ => return None,
+            }
+        };
+        Some(Self { name, value })
+    }
+}
+
+/// A typed parameter's value; libvirt's 32-bit integers are widened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// VIR_TYPED_PARAM_INT or LLONG
+    Int(i64),
+    /// VIR_TYPED_PARAM_UINT or ULLONG
+    Uint(u64),
+    /// VIR_TYPED_PARAM_DOUBLE
+    Float(f64),
+    /// VIR_TYPED_PARAM_BOOLEAN
+    Bool(bool),
+    /// VIR_TYPED_PARAM_STRING; what is no UTF-8 is replaced.
+    Text(Cow<'a, str>),
+}
