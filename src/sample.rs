@@ -1,0 +1,477 @@
+//! What was measured, typed: one [`Domain`] a guest and collection, as libvirt answered it.
+//!
+//! A value that libvirt did not send, or sent as a negative number, is `None` here and stays so up
+//! to `points`, which alone decides what stands for it. This is also the one place where libvirt's
+//! parameter names end: the `match`es in [`Domain::fill`]. Nothing here asks libvirt for anything.
+
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::libvirt::{Parameter, Value};
+
+/// How much of what was asked the guest's hypervisor process answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// All that this guest offers.
+    #[default]
+    Whole,
+    /// Only a part came: its monitor was busy or hangs, or a group of statistics failed. What is
+    /// absent is unknown this time, not zero.
+    Partial,
+}
+
+/// One guest, measured once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Domain {
+    /// The domain's id, new at each boot; -1 when it does not run.
+    pub id: i32,
+    /// Its name, which may hold anything that XML can.
+    pub name: String,
+    /// Its lasting identity.
+    pub uuid: Uuid,
+    /// When its answer came, in nanoseconds of the host's CLOCK_BOOTTIME.
+    pub answered_at_ns: u64,
+    /// Whether the answer is whole.
+    pub answer: Answer,
+    /// `virDomainState`, the number.
+    pub state: Option<i64>,
+    /// CPU time of the whole guest.
+    pub cpu: Cpu,
+    /// Virtual CPUs that are plugged in now.
+    pub vcpu_count: Option<u64>,
+    /// Each virtual CPU.
+    pub vcpus: Vec<Vcpu>,
+    /// Memory of the whole guest.
+    pub memory: Memory,
+    /// NICs that have a name on the host, in libvirt's order.
+    pub nics: Vec<Nic>,
+    /// Block devices, in libvirt's order; cdrom and floppy drives too until the inventory has
+    /// told them apart.
+    pub disks: Vec<Disk>,
+}
+
+impl Domain {
+    /// Empties it for the next measurement, and keeps the memory of its lists.
+    pub fn clear(&mut self) {
+        let Self { name, vcpus, nics, disks, .. } = std::mem::take(self);
+        *self = Self { name, vcpus, nics, disks, ..Self::default() };
+        self.name.clear();
+        self.vcpus.clear();
+        self.nics.clear();
+        self.disks.clear();
+    }
+
+    /// Takes in the typed parameters of a bulk answer. What it does not know it passes over; a value
+    /// of an unexpected type, or a negative one, counts as not sent.
+    ///
+    /// Returns how many parameters it did not know.
+    pub fn fill<'a>(&mut self, parameters: impl Iterator<Item = Parameter<'a>>) -> usize {
+        let mut unknown = 0;
+        for parameter in parameters {
+            let known = match parameter.name.split_once('.') {
+                Some(("state", field)) => self.fill_state(field, &parameter.value),
+                Some(("cpu", field)) => self.cpu.fill(field, &parameter.value),
+                Some(("balloon", field)) => self.memory.fill(field, &parameter.value),
+                Some(("vcpu", field)) => self.fill_vcpu(field, &parameter.value),
+                Some(("net", field)) => fill_indexed(&mut self.nics, field, &parameter.value),
+                Some(("block", field)) => fill_indexed(&mut self.disks, field, &parameter.value),
+                _ => false,
+            };
+            unknown += usize::from(!known);
+        }
+        // libvirt counts NICs that have no name on the host, but says no more of them.
+        self.nics.retain(|nic| !nic.name.is_empty());
+        self.disks.retain(|disk| !disk.name.is_empty());
+        unknown
+    }
+
+    fn fill_state(&mut self, field: &str, value: &Value<'_>) -> bool {
+        match field {
+            "state" => self.state = signed(value),
+            "reason" => {}
+            _ => return false,
+        }
+        true
+    }
+
+    fn fill_vcpu(&mut self, field: &str, value: &Value<'_>) -> bool {
+        match field {
+            "current" => self.vcpu_count = unsigned(value),
+            "maximum" => {}
+            _ => return fill_indexed(&mut self.vcpus, field, value),
+        }
+        true
+    }
+}
+
+/// A part of a guest that libvirt numbers: vcpu.N, net.N, block.N.
+trait Indexed: Default {
+    fn new(index: u32) -> Self;
+    fn index(&self) -> u32;
+    /// Whether it knows the field.
+    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool;
+}
+
+/// Fills the part that `field`, such as `0.rd.bytes`, is of; whether it is known.
+fn fill_indexed<T: Indexed>(parts: &mut Vec<T>, field: &str, value: &Value<'_>) -> bool {
+    let Some((index, field)) = field.split_once('.') else { return field == "count" };
+    let Ok(index) = index.parse() else { return false };
+    // libvirt sends the parts one after another, so that it is nearly always the last one.
+    let position = match parts.last() {
+        Some(last) if last.index() == index => Some(parts.len() - 1),
+        _ => parts.iter().position(|part| part.index() == index),
+    };
+    if let Some(part) = position.and_then(|position| parts.get_mut(position)) {
+        return part.fill(field, value);
+    }
+    let mut part = T::new(index);
+    let known = part.fill(field, value);
+    parts.push(part);
+    known
+}
+
+/// The host's clock that never steps and counts suspend, in nanoseconds: what samples are timed by.
+pub fn boottime_ns() -> u64 {
+    let Ok(now) = clock_gettime(ClockId::CLOCK_BOOTTIME) else { return 0 };
+    let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap_or(0)
+}
+
+/// An integer that is not negative: libvirt's -1 means not offered.
+fn unsigned(value: &Value<'_>) -> Option<u64> {
+    match *value {
+        Value::Uint(number) => Some(number),
+        Value::Int(number) => u64::try_from(number).ok(),
+        Value::Float(_) | Value::Bool(_) | Value::Text(_) => None,
+    }
+}
+
+fn signed(value: &Value<'_>) -> Option<i64> {
+    unsigned(value).and_then(|number| i64::try_from(number).ok())
+}
+
+fn set_text(target: &mut String, value: &Value<'_>) {
+    if let Value::Text(text) = value {
+        target.clear();
+        target.push_str(text);
+    }
+}
+
+/// The group cpu: nanoseconds since the guest's start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cpu {
+    /// cpu.time
+    pub time_ns: Option<u64>,
+    /// cpu.user
+    pub user_ns: Option<u64>,
+    /// cpu.system
+    pub system_ns: Option<u64>,
+}
+
+impl Cpu {
+    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool {
+        match field {
+            "time" => self.time_ns = unsigned(value),
+            "user" => self.user_ns = unsigned(value),
+            "system" => self.system_ns = unsigned(value),
+            // The cache monitors and halt polling come with this group, asked for or not.
+            _ => return field.starts_with("cache.") || field.starts_with("haltpoll."),
+        }
+        true
+    }
+}
+
+/// The group vcpu, for one virtual CPU.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Vcpu {
+    /// Its number N in vcpu.N.
+    pub index: u32,
+    /// vcpu.N.delay: time it was ready to run and waited for a host CPU.
+    pub delay_ns: Option<u64>,
+}
+
+impl Indexed for Vcpu {
+    fn new(index: u32) -> Self {
+        Self { index, ..Self::default() }
+    }
+
+    fn index(&self) -> u32 {
+        self.index
+    }
+
+    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool {
+        match field {
+            "delay" => self.delay_ns = unsigned(value),
+            "state" | "time" | "wait" | "halted" => {}
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// The group balloon.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// balloon.current
+    pub current_kib: Option<u64>,
+    /// balloon.maximum
+    pub maximum_kib: Option<u64>,
+    /// balloon.rss: what the hypervisor's process holds in the host's memory.
+    pub rss_kib: Option<u64>,
+    /// balloon.available: the guest's MemTotal.
+    pub available_kib: Option<u64>,
+    /// balloon.usable: the guest's MemAvailable.
+    pub usable_kib: Option<u64>,
+    /// balloon.disk_caches
+    pub disk_caches_kib: Option<u64>,
+    /// balloon.swap_in
+    pub swap_in_kib: Option<u64>,
+    /// balloon.swap_out
+    pub swap_out_kib: Option<u64>,
+    /// balloon.major_fault
+    pub major_faults: Option<u64>,
+    /// balloon.minor_fault
+    pub minor_faults: Option<u64>,
+    /// balloon.last-update: Unix seconds; 0 when the guest never reported.
+    pub last_update_s: Option<u64>,
+}
+
+impl Memory {
+    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool {
+        let target = match field {
+            "current" => &mut self.current_kib,
+            "maximum" => &mut self.maximum_kib,
+            "rss" => &mut self.rss_kib,
+            "available" => &mut self.available_kib,
+            "usable" => &mut self.usable_kib,
+            "disk_caches" => &mut self.disk_caches_kib,
+            "swap_in" => &mut self.swap_in_kib,
+            "swap_out" => &mut self.swap_out_kib,
+            "major_fault" => &mut self.major_faults,
+            "minor_fault" => &mut self.minor_faults,
+            "last-update" => &mut self.last_update_s,
+            "unused" | "hugetlb_pgalloc" | "hugetlb_pgfail" => return true,
+            _ => return false,
+        };
+        *target = unsigned(value);
+        true
+    }
+}
+
+/// The group interface, for one NIC: counters as the guest sees them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Nic {
+    /// Its number N in net.N.
+    pub index: u32,
+    /// net.N.name: its target on the host, such as vnet0.
+    pub name: String,
+    /// net.N.rx.bytes
+    pub rx_bytes: Option<u64>,
+    /// net.N.rx.pkts
+    pub rx_packets: Option<u64>,
+    /// net.N.rx.errs
+    pub rx_errors: Option<u64>,
+    /// net.N.rx.drop
+    pub rx_drops: Option<u64>,
+    /// net.N.tx.bytes
+    pub tx_bytes: Option<u64>,
+    /// net.N.tx.pkts
+    pub tx_packets: Option<u64>,
+    /// net.N.tx.errs
+    pub tx_errors: Option<u64>,
+    /// net.N.tx.drop
+    pub tx_drops: Option<u64>,
+}
+
+impl Indexed for Nic {
+    fn new(index: u32) -> Self {
+        Self { index, ..Self::default() }
+    }
+
+    fn index(&self) -> u32 {
+        self.index
+    }
+
+    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool {
+        let target = match field {
+            "rx.bytes" => &mut self.rx_bytes,
+            "rx.pkts" => &mut self.rx_packets,
+            "rx.errs" => &mut self.rx_errors,
+            "rx.drop" => &mut self.rx_drops,
+            "tx.bytes" => &mut self.tx_bytes,
+            "tx.pkts" => &mut self.tx_packets,
+            "tx.errs" => &mut self.tx_errors,
+            "tx.drop" => &mut self.tx_drops,
+            "name" => {
+                set_text(&mut self.name, value);
+                return true;
+            }
+            _ => return false,
+        };
+        *target = unsigned(value);
+        true
+    }
+}
+
+impl Nic {
+    /// Whether libvirt sent any counter for it.
+    pub fn is_counted(&self) -> bool {
+        [
+            self.rx_bytes,
+            self.rx_packets,
+            self.rx_errors,
+            self.rx_drops,
+            self.tx_bytes,
+            self.tx_packets,
+            self.tx_errors,
+            self.tx_drops,
+        ]
+        .iter()
+        .any(Option::is_some)
+    }
+}
+
+/// The group block, for one device.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Its number N in block.N.
+    pub index: u32,
+    /// block.N.name: its target, such as vda.
+    pub name: String,
+    /// block.N.rd.reqs
+    pub rd_reqs: Option<u64>,
+    /// block.N.rd.bytes
+    pub rd_bytes: Option<u64>,
+    /// block.N.rd.times
+    pub rd_time_ns: Option<u64>,
+    /// block.N.wr.reqs
+    pub wr_reqs: Option<u64>,
+    /// block.N.wr.bytes
+    pub wr_bytes: Option<u64>,
+    /// block.N.wr.times
+    pub wr_time_ns: Option<u64>,
+    /// block.N.fl.reqs
+    pub fl_reqs: Option<u64>,
+    /// block.N.fl.times
+    pub fl_time_ns: Option<u64>,
+    /// block.N.errors, which only Xen counts.
+    pub errors: Option<u64>,
+}
+
+impl Indexed for Disk {
+    fn new(index: u32) -> Self {
+        Self { index, ..Self::default() }
+    }
+
+    fn index(&self) -> u32 {
+        self.index
+    }
+
+    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool {
+        let target = match field {
+            "rd.reqs" => &mut self.rd_reqs,
+            "rd.bytes" => &mut self.rd_bytes,
+            "rd.times" => &mut self.rd_time_ns,
+            "wr.reqs" => &mut self.wr_reqs,
+            "wr.bytes" => &mut self.wr_bytes,
+            "wr.times" => &mut self.wr_time_ns,
+            "fl.reqs" => &mut self.fl_reqs,
+            "fl.times" => &mut self.fl_time_ns,
+            "errors" => &mut self.errors,
+            "name" => {
+                set_text(&mut self.name, value);
+                return true;
+            }
+            "path" | "backingIndex" | "allocation" | "capacity" | "physical" | "threshold" => {
+                return true;
+            }
+            _ => return false,
+        };
+        *target = unsigned(value);
+        true
+    }
+}
+
+impl Disk {
+    /// Whether libvirt sent any counter for it.
+    pub fn is_counted(&self) -> bool {
+        [self.rd_reqs, self.rd_bytes, self.wr_reqs, self.wr_bytes, self.errors]
+            .iter()
+            .any(Option::is_some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(parameters: &[(&'static str, Value<'static>)]) -> (Domain, usize) {
+        let mut domain = Domain::default();
+        let parameters =
+            parameters.iter().map(|(name, value)| Parameter { name, value: value.clone() });
+        let unknown = domain.fill(parameters);
+        (domain, unknown)
+    }
+
+    #[test]
+    fn a_nic_without_a_name_is_none_and_shifts_nobody() {
+        let (domain, unknown) = filled(&[
+            ("net.count", Value::Uint(3)),
+            ("net.1.name", Value::Text("vnet4".into())),
+            ("net.1.rx.bytes", Value::Uint(90)),
+            ("net.2.rx.bytes", Value::Uint(7)),
+        ]);
+        assert_eq!(unknown, 0);
+        assert_eq!(domain.nics.len(), 1);
+        assert_eq!((domain.nics[0].name.as_str(), domain.nics[0].rx_bytes), ("vnet4", Some(90)));
+    }
+
+    #[test]
+    fn a_negative_value_or_a_wrong_type_is_not_offered() {
+        let (domain, unknown) = filled(&[
+            ("cpu.time", Value::Int(-1)),
+            ("cpu.user", Value::Bool(true)),
+            ("cpu.system", Value::Int(5)),
+            ("balloon.current", Value::Float(1.0)),
+            ("block.0.name", Value::Text("vda".into())),
+            ("block.0.rd.bytes", Value::Int(-1)),
+            ("block.0.wr.bytes", Value::Uint(u64::MAX)),
+        ]);
+        assert_eq!(unknown, 0);
+        assert_eq!(domain.cpu, Cpu { time_ns: None, user_ns: None, system_ns: Some(5) });
+        assert_eq!(domain.memory.current_kib, None);
+        assert_eq!(domain.disks[0].rd_bytes, None);
+        assert_eq!(domain.disks[0].wr_bytes, Some(u64::MAX));
+    }
+
+    #[test]
+    fn what_it_does_not_know_is_passed_over_and_counted() {
+        let (domain, unknown) = filled(&[
+            ("state.state", Value::Int(1)),
+            ("", Value::Int(1)),
+            ("state", Value::Int(1)),
+            ("block.x.rd.bytes", Value::Uint(1)),
+            ("block.99999999999.rd.bytes", Value::Uint(1)),
+            ("vm.halt_exits.sum", Value::Uint(1)),
+            ("vcpu.0.halt_exits.sum", Value::Uint(1)),
+            ("net.0.rx.new", Value::Uint(1)),
+        ]);
+        assert_eq!(unknown, 7);
+        assert_eq!(domain.state, Some(1));
+        assert!(domain.nics.is_empty() && domain.disks.is_empty());
+    }
+
+    #[test]
+    fn parts_are_found_by_their_number_whatever_the_order() {
+        let (domain, unknown) = filled(&[
+            ("block.1.name", Value::Text("vdb".into())),
+            ("block.0.name", Value::Text("vda".into())),
+            ("block.1.rd.bytes", Value::Uint(11)),
+            ("block.0.rd.bytes", Value::Uint(10)),
+        ]);
+        assert_eq!(unknown, 0);
+        let disks: Vec<_> = domain.disks.iter().map(|disk| (disk.index, disk.rd_bytes)).collect();
+        assert_eq!(disks, [(1, Some(11)), (0, Some(10))]);
+    }
+}
