@@ -1,0 +1,276 @@
+//! Standard output: whole lines into a file or a pipe, whatever happens to either.
+//!
+//! Into a file a collection is one write under a lock, and one that comes up short is cut back to
+//! whole lines. Into a pipe it goes in pieces of whole lines that the kernel takes whole (PIPE_BUF),
+//! so that neither our end nor another writer leaves half a line in between.
+
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::deadline::Deadline;
+
+/// What a pipe takes whole: PIPE_BUF on Linux.
+const PIECE: usize = 4096;
+/// How often a waiter looks whether the program was told to end.
+const GLANCE: Duration = Duration::from_millis(50);
+/// How long another run may hold the file's lock before it is not waited for any more.
+const LOCK_MAX: Duration = Duration::from_secs(4);
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// Where the lines go.
+pub struct Sink {
+    output: Output,
+}
+
+enum Output {
+    /// A plain file, with the lock that overlapping runs share.
+    File(File),
+    /// A pipe, socket, terminal or device.
+    Stream(File),
+}
+
+/// Why lines did not get out.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SinkError {
+    /// Nobody reads any more: no error, the program ends.
+    Gone,
+    /// The reader stalls, and the time is over.
+    Stalled,
+    /// The write failed; the file was cut back to whole lines.
+    Failed(Errno),
+}
+
+impl fmt::Display for SinkError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => formatter.write_str("nobody reads standard output any more"),
+            Self::Stalled => formatter.write_str(
+                "whoever reads standard output has stopped reading: lines of this collection are \
+                 lost",
+            ),
+            Self::Failed(errno) => write!(
+                formatter,
+                "cannot write to standard output: {}: lines of this collection are lost",
+                errno.desc()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SinkError {}
+
+impl Sink {
+    /// The process's standard output.
+    ///
+    /// # Errors
+    /// Where it is closed.
+    pub fn stdout() -> Result<Self, SinkError> {
+        Self::new(std::io::stdout().as_fd().try_clone_to_owned().map_err(|error| failed(&error))?)
+    }
+
+    /// Lines into this file, pipe, socket, terminal or device.
+    ///
+    /// # Errors
+    /// Where it cannot even be looked at.
+    pub fn new(output: OwnedFd) -> Result<Self, SinkError> {
+        let file = File::from(output);
+        let is_plain = file.metadata().map_err(|error| failed(&error))?.is_file();
+        Ok(Self { output: if is_plain { Output::File(file) } else { Output::Stream(file) } })
+    }
+
+    /// Writes whole lines, each with its newline; returns when all are out.
+    ///
+    /// # Errors
+    /// [`SinkError`]; lines that were not written then are lost.
+    pub fn write(&mut self, lines: &[u8], deadline: &Deadline) -> Result<(), SinkError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        match &self.output {
+            Output::Stream(stream) => write_stream(stream, lines, deadline),
+            Output::File(file) => write_file(file, lines, deadline),
+        }
+    }
+}
+
+fn write_stream(mut stream: &File, lines: &[u8], deadline: &Deadline) -> Result<(), SinkError> {
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let (mut piece, after) = rest.split_at(piece_length(rest));
+        while !piece.is_empty() {
+            wait_for_room(stream, deadline)?;
+            match stream.write(piece) {
+                Ok(written) => piece = piece.get(written..).unwrap_or_default(),
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted | ErrorKind::WouldBlock => {}
+                    _ => return Err(failed(&error)),
+                },
+            }
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Waits until the reader has made room, or is gone, which the write then tells.
+fn wait_for_room(stream: &File, deadline: &Deadline) -> Result<(), SinkError> {
+    loop {
+        let mut asked = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+        let timeout = PollTimeout::try_from(GLANCE).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut asked, timeout) {
+            Ok(0) if deadline.is_over() => return Err(SinkError::Stalled),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(()),
+            Err(errno) => return Err(SinkError::Failed(errno)),
+        }
+    }
+}
+
+/// As many whole lines as a pipe takes whole; one line alone where it is longer than that.
+fn piece_length(lines: &[u8]) -> usize {
+    let newline = |byte: &u8| *byte == b'\n';
+    if lines.len() <= PIECE {
+        return lines.len();
+    }
+    let (window, _) = lines.split_at(PIECE);
+    let end = match window.iter().rposition(newline) {
+        Some(last) => Some(last),
+        None => lines.iter().position(newline),
+    };
+    end.map_or(lines.len(), |end| end + 1)
+}
+
+fn write_file(mut file: &File, lines: &[u8], deadline: &Deadline) -> Result<(), SinkError> {
+    let is_locked = lock(file, deadline);
+    let result = loop {
+        match file.write(lines) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Ok(written) if written == lines.len() => break Ok(()),
+            // The disk is full, or the file may grow no further.
+            Ok(written) => {
+                cut_back(file, lines, written);
+                break Err(SinkError::Failed(Errno::ENOSPC));
+            }
+            Err(error) => break Err(failed(&error)),
+        }
+    };
+    if is_locked {
+        // Closing would unlock it as well.
+        let _ = file.unlock();
+    }
+    result
+}
+
+/// Cuts the file back to the whole lines of what was written of them.
+fn cut_back(mut file: &File, lines: &[u8], written: usize) {
+    let part = lines.get(..written).unwrap_or(lines);
+    let whole = part.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let Ok(end) = file.stream_position() else { return };
+    let Some(cut) = end.checked_sub((written - whole) as u64) else { return };
+    // Whoever appended behind us without the lock keeps what he wrote.
+    if file.metadata().is_ok_and(|seen| seen.len() == end) && file.set_len(cut).is_ok() {
+        let _ = file.seek(SeekFrom::Start(cut));
+    }
+}
+
+/// Takes the lock that overlapping runs share. Whether it could: a file system may have no locks,
+/// and somebody may hold this one for ever; one write goes out whole without it, nearly always.
+fn lock(file: &File, deadline: &Deadline) -> bool {
+    let until = Instant::now() + LOCK_MAX;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return true,
+            Err(TryLockError::WouldBlock) if Instant::now() < until && !deadline.is_over() => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(_) => return false,
+        }
+    }
+}
+
+fn failed(error: &std::io::Error) -> SinkError {
+    match error.raw_os_error().map_or(Errno::EIO, Errno::from_raw) {
+        Errno::EPIPE => SinkError::Gone,
+        errno => SinkError::Failed(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deadline::Ending;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+
+    fn deadline(grace: Duration) -> Deadline {
+        Deadline::within(Duration::from_secs(60), &Ending::default(), grace)
+    }
+
+    fn lines(count: usize) -> Vec<u8> {
+        (0..count).flat_map(|number| format!("m,name=guest f={number}i 1\n").into_bytes()).collect()
+    }
+
+    #[test]
+    fn a_pipe_gets_pieces_of_whole_lines() {
+        let lines = lines(1000);
+        let mut rest = lines.as_slice();
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(piece_length(rest));
+            assert!(piece.len() <= PIECE && piece.ends_with(b"\n"), "{} bytes", piece.len());
+            assert!(after.is_empty() || piece.len() > PIECE - 30, "{} bytes", piece.len());
+            rest = after;
+        }
+        let long = [vec![b'x'; 5000], b"\nm f=1i 1\n".to_vec()].concat();
+        assert_eq!(piece_length(&long), 5001);
+    }
+
+    #[test]
+    fn a_slow_reader_gets_every_line() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let expected = lines(20_000);
+        let sent = expected.clone();
+        let thread = std::thread::spawn(move || {
+            let mut sink = Sink::new(OwnedFd::from(writer)).unwrap();
+            sink.write(&sent, &deadline(Duration::ZERO))
+        });
+        let mut received = Vec::new();
+        reader.read_to_end(&mut received).unwrap();
+        assert_eq!(thread.join().unwrap(), Ok(()));
+        assert!(received == expected);
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_told_apart_from_one_that_stalls() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut sink = Sink::new(OwnedFd::from(writer)).unwrap();
+        let soon = Deadline::within(Duration::from_millis(200), &Ending::default(), Duration::ZERO);
+        assert_eq!(sink.write(&lines(20_000), &soon), Err(SinkError::Stalled));
+        drop(reader);
+        assert_eq!(sink.write(b"m f=1i 1\n", &soon), Err(SinkError::Gone));
+    }
+
+    #[test]
+    fn a_full_device_is_an_error() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut sink = Sink::new(OwnedFd::from(full)).unwrap();
+        let error = sink.write(b"m f=1i 1\n", &deadline(Duration::ZERO));
+        assert_eq!(error, Err(SinkError::Failed(Errno::ENOSPC)));
+    }
+
+    #[test]
+    fn a_short_write_is_cut_back_to_whole_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        std::fs::write(&path, "before\none\ntwo\nthr").unwrap();
+        let file = File::options().append(true).open(&path).unwrap();
+        (&file).seek(SeekFrom::End(0)).unwrap();
+        cut_back(&file, b"one\ntwo\nthree\n", 11);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "before\none\ntwo\n");
+    }
+}
