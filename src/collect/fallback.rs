@@ -1,0 +1,131 @@
+//! What the bulk call of a hypervisor lacks, from the calls for one guest: libvirt's test driver,
+//! Xen, LXC, bhyve and ESX lack some or all groups.
+
+use crate::devices::Inventory;
+use crate::libvirt::{Group, Groups, Guest, GuestInfo, MemoryStatistic};
+use crate::sample::{Disk, Domain, Memory, Nic};
+
+/// Fills in the groups `missing`. Returns what failed although it is offered, a line each.
+pub(super) fn fill(
+    sample: &mut Domain,
+    guest: &Guest,
+    missing: Groups,
+    inventory: Option<&Inventory>,
+) -> Vec<String> {
+    let mut failures = Vec::new();
+    if missing.is_empty() {
+        return failures;
+    }
+    if let Ok(info) = guest.info() {
+        fill_info(sample, &info, missing);
+    }
+    if missing.has(Group::Cpu)
+        && let Ok(times) = guest.cpu_times()
+    {
+        sample.cpu.time_ns = times.time_ns.or(sample.cpu.time_ns);
+        sample.cpu.user_ns = times.user_ns;
+        sample.cpu.system_ns = times.system_ns;
+    }
+    if missing.has(Group::Balloon)
+        && let Ok(statistics) = guest.memory_statistics()
+    {
+        fill_memory(&mut sample.memory, &statistics);
+    }
+    let Some(inventory) = inventory else { return failures };
+    if missing.has(Group::Interface) {
+        sample.nics.clear();
+        for target in inventory.nics.iter().filter_map(|nic| nic.target.as_deref()) {
+            let (nic, failure) = nic(guest, target);
+            sample.nics.push(nic);
+            failures.extend(failure.map(|error| format!("its NIC {target}: {error}")));
+        }
+    }
+    if missing.has(Group::Block) {
+        sample.disks.clear();
+        for device in inventory.disks.iter().filter(|device| device.kind.is_disk()) {
+            let (disk, failure) = disk(guest, &device.target);
+            sample.disks.push(disk);
+            failures.extend(failure.map(|error| format!("its disk {}: {error}", device.target)));
+        }
+    }
+    failures
+}
+
+/// Fills in what virDomainGetInfo has of these groups.
+pub(super) fn fill_info(sample: &mut Domain, info: &GuestInfo, groups: Groups) {
+    if groups.has(Group::State) {
+        sample.state = Some(info.state);
+    }
+    if groups.has(Group::Cpu) {
+        sample.cpu.time_ns = Some(info.cpu_time_ns);
+    }
+    if groups.has(Group::Vcpu) {
+        sample.vcpu_count = Some(info.vcpus);
+    }
+    if groups.has(Group::Balloon) {
+        sample.memory.current_kib = Some(info.current_kib);
+        sample.memory.maximum_kib = Some(info.maximum_kib);
+    }
+}
+
+fn fill_memory(memory: &mut Memory, statistics: &[MemoryStatistic]) {
+    for statistic in statistics {
+        match *statistic {
+            MemoryStatistic::SwapIn(kib) => memory.swap_in_kib = Some(kib),
+            MemoryStatistic::SwapOut(kib) => memory.swap_out_kib = Some(kib),
+            MemoryStatistic::MajorFault(count) => memory.major_faults = Some(count),
+            MemoryStatistic::MinorFault(count) => memory.minor_faults = Some(count),
+            MemoryStatistic::Available(kib) => memory.available_kib = Some(kib),
+            MemoryStatistic::Rss(kib) => memory.rss_kib = Some(kib),
+            MemoryStatistic::Usable(kib) => memory.usable_kib = Some(kib),
+            MemoryStatistic::LastUpdate(seconds) => memory.last_update_s = Some(seconds),
+            MemoryStatistic::DiskCaches(kib) => memory.disk_caches_kib = Some(kib),
+        }
+    }
+}
+
+/// libvirt's -1 means not offered.
+fn offered(value: i64) -> Option<u64> {
+    u64::try_from(value).ok()
+}
+
+fn nic(guest: &Guest, target: &str) -> (Nic, Option<String>) {
+    let name = target.to_owned();
+    match guest.nic_counters(target) {
+        Ok(counters) => {
+            let nic = Nic {
+                name,
+                rx_bytes: offered(counters.rx_bytes),
+                rx_packets: offered(counters.rx_packets),
+                rx_errors: offered(counters.rx_errors),
+                rx_drops: offered(counters.rx_drops),
+                tx_bytes: offered(counters.tx_bytes),
+                tx_packets: offered(counters.tx_packets),
+                tx_errors: offered(counters.tx_errors),
+                tx_drops: offered(counters.tx_drops),
+                ..Nic::default()
+            };
+            (nic, None)
+        }
+        Err(error) => (Nic { name, ..Nic::default() }, Some(error.to_string())),
+    }
+}
+
+fn disk(guest: &Guest, target: &str) -> (Disk, Option<String>) {
+    let name = target.to_owned();
+    match guest.block_counters(target) {
+        Ok(counters) => {
+            let disk = Disk {
+                name,
+                rd_reqs: offered(counters.rd_reqs),
+                rd_bytes: offered(counters.rd_bytes),
+                wr_reqs: offered(counters.wr_reqs),
+                wr_bytes: offered(counters.wr_bytes),
+                errors: offered(counters.errors),
+                ..Disk::default()
+            };
+            (disk, None)
+        }
+        Err(error) => (Disk { name, ..Disk::default() }, Some(error.to_string())),
+    }
+}

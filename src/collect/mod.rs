@@ -1,0 +1,265 @@
+//! One collection of one hypervisor: which guests, on which worker, by when, and what happens to a
+//! guest that does not answer.
+//!
+//!     mod.rs       the hypervisor: from the list of its guests to a reading of each
+//!     round.rs     handing out the guests until each is settled or time is over
+//!     standing.rs  what is remembered of a guest from one collection to the next
+//!     worker.rs    the threads that call libvirt
+//!     session.rs   a worker's connection and its handles
+//!     read.rs      reading some guests over it
+//!     devices.rs   bringing statistics and device list together
+//!     fallback.rs  the calls for one guest, where there is no bulk
+//!
+//! libvirt's calls cannot be cancelled. A call that asks a hung guest's monitor blocks until that
+//! guest answers or dies; every later call with NOWAIT is answered at once, with what libvirtd
+//! itself knows. So a guest costs at most one stuck call, and a thread here and a worker in libvirtd
+//! with it; how many of those there may be is bounded.
+
+mod devices;
+mod fallback;
+mod read;
+mod round;
+mod session;
+mod standing;
+mod worker;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+pub use read::{Question, Reading, Skipped, Target};
+pub use session::Listed;
+
+use crate::deadline::Deadline;
+use crate::devices::Inventory;
+use crate::libvirt::{Group, Groups, Offer};
+use crate::log::{Level, Log};
+use round::Round;
+use standing::Standings;
+use worker::{Answer, Job, Pool};
+
+/// A call that took this long is taken for stuck, and others do its work meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a waiter looks whether the program was told to end.
+const GLANCE: Duration = Duration::from_millis(20);
+/// A hypervisor that was there a moment ago, and whose connection fails, is tried again so often.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How a hypervisor is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Connections that a collection is spread over.
+    pub workers: usize,
+    /// Calls that may be stuck at the same time.
+    pub max_stuck: usize,
+    /// Guests that do not run, too.
+    pub inactive: bool,
+    /// The time that a collection has.
+    pub deadline: Duration,
+    /// Whether the host's name is asked for.
+    pub host_name: bool,
+}
+
+/// The statistics that are printed.
+fn wanted() -> Groups {
+    Group::ALL.into_iter().collect()
+}
+
+/// One hypervisor, with what is remembered of it.
+pub struct Hypervisor {
+    uri: Arc<str>,
+    plan: Plan,
+    log: Arc<Log>,
+    pool: Pool,
+    standings: Standings,
+    offer: Option<Offer>,
+    host_name: Option<String>,
+    collection: u64,
+    was_up: bool,
+}
+
+/// What the cache knows of a guest's devices.
+pub struct Known {
+    /// The device list.
+    pub inventory: Arc<Inventory>,
+    /// Whether it is within its time to live.
+    pub is_fresh: bool,
+}
+
+/// A collection's result.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// The guests, sorted by name.
+    pub readings: Vec<Reading>,
+    /// Guests that were listed and passed the filter.
+    pub guests: usize,
+    /// Those of them that did not answer wholly.
+    pub not_answering: usize,
+    /// Guests of which nothing came.
+    pub unread: usize,
+}
+
+/// Why a hypervisor could not be read; it has been told.
+#[derive(Debug)]
+pub struct Down;
+
+impl Hypervisor {
+    /// A hypervisor; nobody is asked before the first collection.
+    pub fn new(uri: &str, plan: Plan, log: &Arc<Log>) -> Self {
+        let uri: Arc<str> = uri.into();
+        Self {
+            pool: Pool::new(Arc::clone(&uri), Arc::clone(log)),
+            standings: Standings::new(&uri, log),
+            uri,
+            plan,
+            log: Arc::clone(log),
+            offer: None,
+            host_name: None,
+            collection: 0,
+            was_up: false,
+        }
+    }
+
+    /// Its URI.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The host's name, where it was asked for and is known.
+    pub fn host_name(&self) -> Option<&str> {
+        self.host_name.as_deref()
+    }
+
+    /// Says of a guest, from an earlier run's sample, that it did not answer.
+    pub fn remember_silent(&mut self, uuid: Uuid) {
+        self.standings.remember_silent(uuid);
+    }
+
+    /// Reads every guest that `takes` lets pass, by the deadline.
+    ///
+    /// # Errors
+    /// [`Down`] where the guests could not even be listed.
+    pub fn collect(
+        &mut self,
+        takes: impl Fn(&Listed) -> bool,
+        known: impl Fn(&Listed) -> Option<Known>,
+        deadline: &Deadline,
+    ) -> Result<Collected, Down> {
+        self.collection += 1;
+        let mut listed = self.list(deadline)?;
+        self.standings.keep(listed.iter().map(|guest| guest.uuid));
+        listed.retain(|guest| takes(guest));
+        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.uuid.cmp(&b.uuid)));
+        let Some(offer) = self.offer else { return Ok(Collected::default()) };
+        let targets = listed.iter().enumerate().map(|(place, guest)| {
+            let known = known(guest);
+            Target {
+                place,
+                uuid: guest.uuid,
+                id: guest.id,
+                name: Arc::clone(&guest.name),
+                fresh: known.as_ref().is_some_and(|known| known.is_fresh),
+                inventory: known.map(|known| known.inventory),
+            }
+        });
+        let round = Round {
+            plan: self.plan,
+            question: Question { wanted: wanted(), offer, careful: false },
+            collection: self.collection,
+            pool: &mut self.pool,
+            standings: &mut self.standings,
+            deadline,
+        };
+        let collected = round.run(targets.collect());
+        self.pool.shrink(self.plan.workers);
+        Ok(collected)
+    }
+
+    /// The guests. A hypervisor that was there a moment ago gets time to come back.
+    fn list(&mut self, deadline: &Deadline) -> Result<Vec<Listed>, Down> {
+        let started = Instant::now();
+        // Within it a restarted libvirtd is there again, and guests can still be read after.
+        let retry_until = started + self.plan.deadline.mul_f32(0.6);
+        let mut ask_at = Some(started);
+        let mut failure = None;
+        loop {
+            if deadline.is_over() {
+                let error = failure.unwrap_or_else(|| "it does not answer".to_owned());
+                return Err(self.is_down(&error));
+            }
+            if ask_at.is_some_and(|at| at <= Instant::now()) && self.ask_for_list() {
+                ask_at = None;
+            }
+            let Some((report, task)) = self.pool.wait(deadline.left(GLANCE)) else {
+                self.list_elsewhere(&mut ask_at);
+                continue;
+            };
+            match report.answer {
+                Answer::Listed(listed, offer, host_name) if report.collection == self.collection => {
+                    self.offer = offer.or(self.offer);
+                    self.host_name = host_name.or(self.host_name.take());
+                    self.is_up();
+                    return Ok(listed);
+                }
+                Answer::Lost(error) if report.collection == self.collection => {
+                    let error = error.to_string();
+                    if !self.was_up || Instant::now() > retry_until {
+                        return Err(self.is_down(&error));
+                    }
+                    failure = Some(error);
+                    ask_at = Some(Instant::now() + RETRY);
+                }
+                // An answer to an earlier collection: its worker is free now.
+                _ => drop(task),
+            }
+        }
+    }
+
+    fn ask_for_list(&mut self) -> bool {
+        let job = Job::List {
+            inactive: self.plan.inactive,
+            wanted: wanted(),
+            ask_offer: self.offer.is_none(),
+            ask_host: self.plan.host_name && self.host_name.is_none(),
+        };
+        // Two at most: a second connection where the first one's call does not come back.
+        self.pool.give(self.collection, Vec::new(), job, 1).is_ok()
+    }
+
+    /// A list that does not come is asked for over another connection, since the first one's may
+    /// be dead without our knowing.
+    fn list_elsewhere(&mut self, ask_at: &mut Option<Instant>) {
+        let collection = self.collection;
+        for task in self.pool.tasks_mut() {
+            let late = task.since.elapsed() >= PATIENCE && !task.is_overdue;
+            if late && task.collection == collection {
+                task.is_overdue = true;
+                *ask_at = Some(Instant::now());
+            }
+        }
+    }
+
+    fn condition(&self) -> String {
+        format!("hypervisor {}", self.uri)
+    }
+
+    fn is_up(&mut self) {
+        self.was_up = true;
+        let message = format_args!("{} answers again", self.uri);
+        self.log.ends(&self.condition(), message);
+    }
+
+    fn is_down(&mut self, error: &str) -> Down {
+        self.was_up = false;
+        // A libvirtd that comes back may be another version.
+        self.offer = None;
+        let message = format_args!(
+            "cannot read the guests of {}: {error}; `telegraf-virt check` says more",
+            self.uri
+        );
+        self.log.begins(&self.condition(), Level::Error, message);
+        Down
+    }
+}
+

@@ -1,0 +1,297 @@
+//! Reading some guests over one connection: the bulk call, and where it fails for one guest, that
+//! guest alone, and group by group. Runs on a worker's thread, and may block there for ever.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::session::Session;
+use super::{devices, fallback};
+use crate::devices::Inventory;
+use crate::libvirt::{self, Control, Group, Groups, Guest, Offer};
+use crate::log::Log;
+use crate::sample::{Answer, Domain, boottime_ns};
+
+/// A guest that shall be read.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its place in the collection's list.
+    pub place: usize,
+    /// Its lasting identity.
+    pub uuid: Uuid,
+    /// Its id when it was listed.
+    pub id: i32,
+    /// Its name when it was listed.
+    pub name: Arc<str>,
+    /// Its cached device list.
+    pub inventory: Option<Arc<Inventory>>,
+    /// Whether that list is within its time to live.
+    pub fresh: bool,
+}
+
+/// What to ask of guests.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// The statistics that are printed.
+    pub wanted: Groups,
+    /// What of them the hypervisor has in bulk.
+    pub offer: Offer,
+    /// Ask a guest's monitor only where somebody's call is stuck in it already, so that ours is
+    /// answered at once: for guests not known to answer, when enough calls of ours are stuck.
+    pub careful: bool,
+}
+
+impl Question {
+    fn in_bulk(&self) -> Groups {
+        self.wanted.and(self.offer.bulk)
+    }
+}
+
+/// What became of a guest that was asked.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was read, wholly or in part.
+    Read(Box<Reading>),
+    /// It is gone, or no longer runs.
+    Gone,
+    /// libvirt could not read it, and says why.
+    Failed(String),
+}
+
+/// A guest as it was read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What was measured; its disks are disks only.
+    pub sample: Domain,
+    /// Its devices; `None` only where its XML could not be read.
+    pub inventory: Option<Arc<Inventory>>,
+    /// Whether its XML was read for that.
+    pub inventory_is_new: bool,
+    /// Why its monitor gave no answer, where it gave none.
+    pub skipped: Option<Skipped>,
+    /// What of it could not be read although the guest answers, a line each.
+    pub failures: Vec<String>,
+    /// Statistics that nobody here knows.
+    pub unknown: usize,
+}
+
+/// Why a guest's monitor gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// Another call is in it, and may be somebody's ordinary one.
+    Busy,
+    /// Another call is in it for longer than a healthy guest takes.
+    Stuck,
+    /// We did not dare to ask.
+    Unasked,
+}
+
+/// A monitor command that is out for longer than this is stuck: healthy ones take milliseconds.
+const STUCK_MS: u64 = 1000;
+/// Times to ask a guest again that was skipped although nobody is in its monitor (any more).
+const AGAIN: usize = 3;
+
+/// Reads these guests, each on its own account: an error of one costs no other.
+///
+/// # Errors
+/// Only where the connection broke; nothing is known of any guest then.
+pub fn read(
+    session: &mut Session,
+    targets: &[Target],
+    question: &Question,
+    log: &Log,
+) -> Result<Vec<(usize, Outcome)>, libvirt::Error> {
+    session.find_handles(targets)?;
+    let reader = Reader { session, question, log };
+    let mut answers: Vec<Answered<'_>> =
+        targets.iter().filter_map(|target| reader.answered(target)).collect();
+    let mut outcomes = Vec::with_capacity(targets.len());
+    let together = answers.len() > 1 && !question.careful;
+    // One guest's error fails the call for all: then each is asked alone.
+    if together && reader.ask(&mut answers, question.in_bulk()).is_ok() {
+        outcomes.extend(answers.drain(..).map(|it| (it.target.place, reader.finish(it))));
+    } else if reader.session.is_alive() {
+        for answer in answers.drain(..) {
+            let again = reader.answered(answer.target);
+            let outcome = again.map_or(Outcome::Gone, |answer| reader.read_alone(answer));
+            outcomes.push((answer.target.place, outcome));
+        }
+    }
+    if !session.is_alive() {
+        return Err(libvirt::Error::connection_lost());
+    }
+    let gone = targets.iter().filter(|target| session.handle(&target.uuid).is_none());
+    outcomes.extend(gone.map(|target| (target.place, Outcome::Gone)));
+    Ok(outcomes)
+}
+
+/// What has been answered of one guest.
+pub(super) struct Answered<'a> {
+    pub(super) target: &'a Target,
+    pub(super) handle: &'a Guest,
+    pub(super) sample: Domain,
+    /// Whether libvirt said anything of it.
+    present: bool,
+    unknown: usize,
+    failures: Vec<String>,
+}
+
+struct Reader<'a> {
+    session: &'a Session,
+    question: &'a Question,
+    log: &'a Log,
+}
+
+impl<'a> Reader<'a> {
+    /// A guest of which nothing has been answered yet.
+    fn answered(&self, target: &'a Target) -> Option<Answered<'a>> {
+        let handle = self.session.handle(&target.uuid)?;
+        let sample = Domain {
+            id: target.id,
+            name: target.name.to_string(),
+            uuid: target.uuid,
+            ..Domain::default()
+        };
+        // Where nothing is to be had in bulk, no record says whether the guest is there.
+        let present = self.question.in_bulk().is_empty();
+        Some(Answered { target, handle, sample, present, unknown: 0, failures: Vec::new() })
+    }
+
+    /// The bulk call for these guests, its answers added to what they have.
+    fn ask(&self, answers: &mut [Answered<'a>], groups: Groups) -> Result<(), libvirt::Error> {
+        let handles = answers.iter().map(|answer| answer.handle);
+        let nowait = self.question.offer.nowait;
+        let records = self.session.connection.statistics(handles, groups, nowait)?;
+        let answered_at_ns = boottime_ns();
+        for answer in answers.iter_mut() {
+            answer.sample.answered_at_ns = answered_at_ns;
+        }
+        for record in records.iter() {
+            let uuid = record.uuid();
+            if let Some(answer) = answers.iter_mut().find(|answer| answer.target.uuid == uuid) {
+                answer.present = true;
+                answer.sample.id = record.id();
+                answer.unknown += answer.sample.fill(record.parameters());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one guest in a call of its own.
+    fn read_alone(&self, mut answer: Answered<'a>) -> Outcome {
+        let groups = self.question.in_bulk();
+        if self.question.careful && !is_stuck(answer.handle) {
+            return self.read_without_monitor(answer);
+        }
+        let Err(error) = self.ask(std::slice::from_mut(&mut answer), groups) else {
+            return self.finish(answer);
+        };
+        // Group by group, so that only the one that fails is lost.
+        for group in Group::ALL.into_iter().filter(|&group| groups.has(group)) {
+            if let Err(error) = self.ask(std::slice::from_mut(&mut answer), group.into()) {
+                answer.failures.push(format!("its {} statistics: {error}", group.name()));
+            }
+        }
+        if answer.present {
+            answer.sample.answer = Answer::Partial;
+            self.finish(answer)
+        } else if self.is_running(answer.target) {
+            Outcome::Failed(error.to_string())
+        } else {
+            Outcome::Gone
+        }
+    }
+
+    /// What libvirtd knows of a guest without its monitor: state, NICs, memory and CPU time.
+    fn read_without_monitor(&self, mut answer: Answered<'a>) -> Outcome {
+        let quiet: Groups = [Group::State, Group::Interface].into_iter().collect();
+        let groups = self.question.in_bulk().and(quiet);
+        if let Err(error) = self.ask(std::slice::from_mut(&mut answer), groups) {
+            return Outcome::Failed(error.to_string());
+        }
+        if let Ok(info) = answer.handle.info() {
+            fallback::fill_info(&mut answer.sample, &info, self.question.wanted);
+        }
+        answer.sample.answer = Answer::Partial;
+        self.reading(answer, Some(Skipped::Unasked))
+    }
+
+    /// Turns what was answered into a reading.
+    fn finish(&self, answer: Answered<'a>) -> Outcome {
+        let nowait = self.question.offer.nowait;
+        if !nowait || !answer.present || !lacks_monitor(&answer.sample, self.question) {
+            return self.reading(answer, None);
+        }
+        let (mut answer, skipped) = self.ask_again(answer);
+        if skipped.is_some() {
+            answer.sample.answer = Answer::Partial;
+        }
+        self.reading(answer, skipped)
+    }
+
+    /// A guest was skipped: why? If nobody is in its monitor any more it is asked again at once.
+    fn ask_again(&self, mut answer: Answered<'a>) -> (Answered<'a>, Option<Skipped>) {
+        for _ in 0..AGAIN {
+            match answer.handle.control() {
+                Ok(Control::Free) => {}
+                Ok(Control::Busy { for_ms, command: true }) if for_ms >= STUCK_MS => {
+                    return (answer, Some(Skipped::Stuck));
+                }
+                Ok(Control::Broken) => return (answer, Some(Skipped::Stuck)),
+                Ok(Control::Busy { .. }) | Err(_) => return (answer, Some(Skipped::Busy)),
+            }
+            let Some(mut again) = self.answered(answer.target) else { break };
+            if self.ask(std::slice::from_mut(&mut again), self.question.in_bulk()).is_err() {
+                return (answer, Some(Skipped::Busy));
+            }
+            answer = again;
+            if !answer.present || !lacks_monitor(&answer.sample, self.question) {
+                return (answer, None);
+            }
+        }
+        // Nobody is in it, and it still says no more: it has no more to say.
+        (answer, None)
+    }
+
+    /// The reading, with what is not in bulk and the devices; `Gone` where the guest has stopped.
+    fn reading(&self, mut answer: Answered<'a>, skipped: Option<Skipped>) -> Outcome {
+        if !answer.present || (answer.target.id >= 0 && answer.sample.id < 0) {
+            return Outcome::Gone;
+        }
+        let missing = self.question.wanted.without(self.question.offer.bulk);
+        let settled = devices::settle(&mut answer, self.question, missing, self.log);
+        let Some(settled) = settled else { return Outcome::Gone };
+        if answer.sample.answered_at_ns == 0 {
+            answer.sample.answered_at_ns = boottime_ns();
+        }
+        answer.failures.extend(settled.failures);
+        Outcome::Read(Box::new(Reading {
+            sample: answer.sample,
+            inventory: settled.inventory,
+            inventory_is_new: settled.is_new,
+            skipped,
+            failures: answer.failures,
+            unknown: answer.unknown,
+        }))
+    }
+
+    fn is_running(&self, target: &Target) -> bool {
+        matches!(self.session.connection.guest(&target.uuid), Ok(guest) if guest.id >= 0)
+    }
+}
+
+/// Whether a call of somebody's is stuck in the guest, so that ours would be answered at once.
+fn is_stuck(handle: &Guest) -> bool {
+    let control = handle.control();
+    matches!(control, Ok(Control::Busy { for_ms, command: true }) if for_ms >= STUCK_MS)
+}
+
+/// Whether the answer lacks all that only the guest's monitor, or the job that guards it, gives. A
+/// guest that could be asked always has its process's memory.
+fn lacks_monitor(sample: &Domain, question: &Question) -> bool {
+    let asked = question.in_bulk();
+    sample.id >= 0
+        && asked.has(Group::Balloon)
+        && sample.memory.rss_kib.is_none()
+        && !sample.disks.iter().any(|disk| disk.is_counted())
+}

@@ -1,0 +1,283 @@
+//! Handing out the guests of one collection until each is settled or time is over.
+//!
+//! Guests are asked some at a time, by a few workers. A call that takes too long is not waited for:
+//! its guests are asked again one by one, which finds the one that hangs, and its answer is still
+//! taken when it comes. A guest that was skipped since another call was in it is asked again soon.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::read::{Outcome, Question, Reading, Skipped, Target};
+use super::standing::Standings;
+use super::worker::{Answer, Job, Pool};
+use super::{Collected, GLANCE, PATIENCE, Plan, RETRY};
+use crate::deadline::Deadline;
+
+/// Guests in one call, at most: a hung one costs so many others their place in it.
+const MOST_TOGETHER: usize = 16;
+/// The first pause before a busy guest is asked again; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// One collection of one hypervisor, from its list to its readings.
+pub(super) struct Round<'a> {
+    pub(super) plan: Plan,
+    pub(super) question: Question,
+    pub(super) collection: u64,
+    pub(super) pool: &'a mut Pool,
+    pub(super) standings: &'a mut Standings,
+    pub(super) deadline: &'a Deadline,
+}
+
+/// Where a guest stands in this collection.
+#[derive(Default)]
+struct Progress {
+    is_settled: bool,
+    reading: Option<Reading>,
+    /// A call of ours is stuck in it alone: what comes next is taken as it is.
+    is_stuck: bool,
+    pause: Duration,
+}
+
+/// Guests to ask in one call, not before a moment.
+struct Batch {
+    places: Vec<usize>,
+    not_before: Option<Instant>,
+}
+
+impl Round<'_> {
+    /// Asks for the guests, and returns what came by the deadline.
+    pub(super) fn run(mut self, targets: Vec<Target>) -> Collected {
+        let mut guests: Vec<Progress> = Vec::new();
+        guests.resize_with(targets.len(), Progress::default);
+        let started = Instant::now();
+        // Late enough for a guest that is merely busy, and early enough to print by the deadline.
+        let retry_until = started + self.plan.deadline.mul_f32(0.6);
+        let patience = PATIENCE.min(self.plan.deadline / 4);
+        let mut queue = self.batches(&targets);
+        while guests.iter().any(|guest| !guest.is_settled) && !self.deadline.is_over() {
+            self.give_up_waiting(patience, &mut guests, &mut queue);
+            self.hand_out(&targets, &guests, &mut queue);
+            let Some((report, task)) = self.pool.wait(self.next_glance(patience, &queue)) else {
+                continue;
+            };
+            if report.collection != self.collection {
+                continue;
+            }
+            match report.answer {
+                Answer::Read(outcomes) => {
+                    for (place, outcome) in outcomes {
+                        let (Some(guest), Some(target)) =
+                            (guests.get_mut(place), targets.get(place))
+                        else {
+                            continue;
+                        };
+                        let may_retry = Instant::now() < retry_until;
+                        if let Some(batch) = self.take(guest, target, outcome, may_retry) {
+                            queue.push_back(batch);
+                        }
+                    }
+                }
+                // The connection broke: a libvirtd that restarts is back soon.
+                Answer::Lost(error) => {
+                    if Instant::now() < retry_until {
+                        let not_before = Some(Instant::now() + RETRY);
+                        queue.push_back(Batch { places: task.places, not_before });
+                    } else {
+                        self.lose(&task.places, &targets, &mut guests, &error.to_string());
+                    }
+                }
+                Answer::Listed(..) => {}
+            }
+        }
+        self.close(targets, guests)
+    }
+
+    /// The guests, in calls of a few: those that did not answer last time alone, and last.
+    fn batches(&self, targets: &[Target]) -> VecDeque<Batch> {
+        let is_silent = |target: &&Target| self.standings.is_silent(&target.uuid);
+        let (silent, answering): (Vec<&Target>, Vec<&Target>) =
+            targets.iter().partition(is_silent);
+        let together = size(answering.len(), self.plan.workers);
+        let places = |targets: &[&Target]| targets.iter().map(|target| target.place).collect();
+        let batch = |places| Batch { places, not_before: None };
+        let mut queue: VecDeque<Batch> =
+            answering.chunks(together).map(|some| batch(places(some))).collect();
+        queue.extend(silent.chunks(1).map(|one| batch(places(one))));
+        queue
+    }
+
+    /// Calls that take too long are no longer waited for.
+    fn give_up_waiting(
+        &mut self,
+        patience: Duration,
+        guests: &mut [Progress],
+        queue: &mut VecDeque<Batch>,
+    ) {
+        let collection = self.collection;
+        for task in self.pool.tasks_mut() {
+            if task.is_overdue || task.collection != collection || task.since.elapsed() < patience {
+                continue;
+            }
+            task.is_overdue = true;
+            let alone = task.places.len() == 1;
+            for &place in &task.places {
+                let Some(guest) = guests.get_mut(place).filter(|guest| !guest.is_settled) else {
+                    continue;
+                };
+                if self.question.offer.nowait && !guest.is_stuck {
+                    guest.is_stuck = alone;
+                    queue.push_back(Batch { places: vec![place], not_before: None });
+                } else if alone {
+                    // Without NOWAIT a second call would be stuck as well.
+                    guest.is_settled = true;
+                } else {
+                    queue.push_back(Batch { places: vec![place], not_before: None });
+                }
+            }
+        }
+        self.standings.trouble(collection, self.pool.overdue() > 0);
+    }
+
+    /// Gives batches to workers while there are any free.
+    fn hand_out(&mut self, targets: &[Target], guests: &[Progress], queue: &mut VecDeque<Batch>) {
+        let now = Instant::now();
+        for _ in 0..queue.len() {
+            let Some(mut batch) = queue.pop_front() else { return };
+            batch.places.retain(|&place| guests.get(place).is_some_and(|it| !it.is_settled));
+            if batch.places.is_empty() {
+                continue;
+            }
+            if batch.not_before.is_some_and(|moment| moment > now) {
+                queue.push_back(batch);
+                continue;
+            }
+            let asked: Vec<Target> =
+                batch.places.iter().filter_map(|&place| targets.get(place).cloned()).collect();
+            let careful = self.must_be_careful(&asked);
+            let job = Job::Read(asked, Question { careful, ..self.question });
+            let given = self.pool.give(self.collection, batch.places, job, self.plan.workers);
+            if let Err((places, _)) = given {
+                queue.push_front(Batch { places, not_before: batch.not_before });
+                return;
+            }
+        }
+    }
+
+    /// Whether so many calls are stuck that these guests must not add another one: guests that are
+    /// known to answer have a reserve of one call a worker.
+    fn must_be_careful(&self, targets: &[Target]) -> bool {
+        let overdue = self.pool.overdue();
+        let healthy =
+            targets.iter().all(|target| self.standings.is_known_to_answer(&target.uuid));
+        let reserve = if healthy { self.plan.workers } else { 0 };
+        overdue + self.pool.busy() >= self.plan.max_stuck.max(self.plan.workers) + reserve
+            && overdue > 0
+    }
+
+    /// Takes an outcome; returns what is to be asked again.
+    fn take(
+        &mut self,
+        guest: &mut Progress,
+        target: &Target,
+        outcome: Outcome,
+        may_retry: bool,
+    ) -> Option<Batch> {
+        if guest.is_settled {
+            return None;
+        }
+        match outcome {
+            Outcome::Gone => guest.is_settled = true,
+            Outcome::Failed(error) => {
+                guest.is_settled = true;
+                self.standings.fails(target, &error);
+            }
+            Outcome::Read(reading) => {
+                let is_busy = reading.skipped == Some(Skipped::Busy);
+                guest.reading = Some(*reading);
+                let expected = guest.is_stuck || self.standings.is_silent(&target.uuid);
+                if is_busy && may_retry && !expected {
+                    guest.pause = (guest.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+                    let not_before = Some(Instant::now() + guest.pause);
+                    return Some(Batch { places: vec![target.place], not_before });
+                }
+                guest.is_settled = true;
+            }
+        }
+        None
+    }
+
+    fn lose(&mut self, places: &[usize], targets: &[Target], guests: &mut [Progress], error: &str) {
+        for &place in places {
+            if let (Some(guest), Some(target)) = (guests.get_mut(place), targets.get(place))
+                && !guest.is_settled
+            {
+                guest.is_settled = true;
+                self.standings.fails(target, error);
+            }
+        }
+    }
+
+    /// When to look again, if no answer comes before.
+    fn next_glance(&self, patience: Duration, queue: &VecDeque<Batch>) -> Duration {
+        let now = Instant::now();
+        let overdue = self
+            .pool
+            .tasks()
+            .filter(|task| !task.is_overdue)
+            .map(|task| (task.since + patience).saturating_duration_since(now));
+        let waiting = queue
+            .iter()
+            .filter_map(|batch| batch.not_before)
+            .map(|moment| moment.saturating_duration_since(now))
+            .filter(|wait| !wait.is_zero());
+        let soonest = overdue.chain(waiting).fold(GLANCE, Duration::min);
+        self.deadline.left(soonest)
+    }
+
+    /// What came, and what it says of each guest.
+    fn close(self, targets: Vec<Target>, guests: Vec<Progress>) -> Collected {
+        let mut collected = Collected { guests: targets.len(), ..Collected::default() };
+        let mut unasked = 0;
+        for (target, guest) in targets.iter().zip(guests) {
+            match guest.reading {
+                Some(reading) => {
+                    self.standings.note(target, &reading, self.collection);
+                    collected.not_answering += usize::from(reading.skipped.is_some());
+                    unasked += usize::from(reading.skipped == Some(Skipped::Unasked));
+                    collected.readings.push(reading);
+                }
+                None if guest.is_settled && !guest.is_stuck => {}
+                None => {
+                    self.standings.is_silent_now(target);
+                    collected.not_answering += 1;
+                    collected.unread += 1;
+                }
+            }
+        }
+        self.standings.unasked(unasked, self.pool.overdue());
+        collected
+    }
+}
+
+/// How many guests go into one call. A few guests need one call only, and so one connection; many
+/// are spread evenly, with two calls a worker, so that a slow one is made up for by the others.
+fn size(guests: usize, workers: usize) -> usize {
+    const FEW: usize = 4;
+    if guests <= FEW {
+        return FEW;
+    }
+    guests.div_ceil(workers * 2).clamp(1, MOST_TOGETHER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_guests_are_one_call_and_many_are_spread() {
+        assert_eq!([0, 1, 4].map(|guests| size(guests, 4)), [4, 4, 4]);
+        assert_eq!([5, 10, 61, 500].map(|guests| size(guests, 4)), [1, 2, 8, 16]);
+        assert_eq!(size(61, 64), 1);
+    }
+}

@@ -1,0 +1,234 @@
+//! Threads that call libvirt, each with a connection of its own. A call may block for ever: then its
+//! thread stays behind with it, and comes back to the pool when the call does.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::read::{self, Outcome, Question, Target};
+use super::session::{Listed, Session};
+use crate::libvirt::{self, Groups, Offer};
+use crate::log::Log;
+
+/// What a worker is asked to do.
+pub(super) enum Job {
+    /// List the guests, and say what the hypervisor offers in bulk unless that is known.
+    List {
+        /// Inactive guests too.
+        inactive: bool,
+        /// The statistics that are printed.
+        wanted: Groups,
+        /// Whether the offer is asked for.
+        ask_offer: bool,
+        /// Whether the host's name is asked for.
+        ask_host: bool,
+    },
+    /// Read these guests.
+    Read(Vec<Target>, Question),
+}
+
+/// What a worker has found.
+pub(super) enum Answer {
+    /// The guests, and what was asked beside.
+    Listed(Vec<Listed>, Option<Offer>, Option<String>),
+    /// What became of each guest, by its place.
+    Read(Vec<(usize, Outcome)>),
+    /// There is no connection, or it broke: nothing is known.
+    Lost(libvirt::Error),
+}
+
+/// An answer, and whose and to what it is.
+pub(super) struct Report {
+    pub(super) worker: usize,
+    pub(super) collection: u64,
+    pub(super) answer: Answer,
+}
+
+/// What a worker is at.
+pub(super) struct Task {
+    /// The collection that it belongs to.
+    pub(super) collection: u64,
+    pub(super) since: Instant,
+    /// Whether it took longer than a healthy one: others do its work, and its answer is still taken.
+    pub(super) is_overdue: bool,
+    /// The places of the guests that it reads.
+    pub(super) places: Vec<usize>,
+}
+
+struct Worker {
+    number: usize,
+    jobs: Sender<(u64, Job)>,
+    is_connected: Arc<AtomicBool>,
+    task: Option<Task>,
+}
+
+/// The workers of one hypervisor.
+pub(super) struct Pool {
+    uri: Arc<str>,
+    log: Arc<Log>,
+    workers: Vec<Worker>,
+    next_number: usize,
+    sender: Sender<Report>,
+    reports: Receiver<Report>,
+}
+
+impl Pool {
+    pub(super) fn new(uri: Arc<str>, log: Arc<Log>) -> Self {
+        let (sender, reports) = mpsc::channel();
+        Self { uri, log, workers: Vec::new(), next_number: 0, sender, reports }
+    }
+
+    /// Gives the job to a worker that is free, or to a new one while fewer than `most` are at work.
+    /// Gives it back where there is none.
+    pub(super) fn give(
+        &mut self,
+        collection: u64,
+        places: Vec<usize>,
+        job: Job,
+        most: usize,
+    ) -> Result<(), (Vec<usize>, Job)> {
+        if self.busy() >= most {
+            return Err((places, job));
+        }
+        let position = match self.workers.iter().position(|worker| worker.task.is_none()) {
+            Some(position) => position,
+            // If a new connection already waits in vain, another one would wait beside it.
+            None if self.workers.iter().any(Worker::waits_to_connect) => return Err((places, job)),
+            None => match self.start_worker() {
+                Some(position) => position,
+                None => return Err((places, job)),
+            },
+        };
+        let Some(worker) = self.workers.get_mut(position) else { return Err((places, job)) };
+        if let Err(mpsc::SendError((_, job))) = worker.jobs.send((collection, job)) {
+            // Its thread is gone: only a panic does that.
+            self.workers.swap_remove(position);
+            return Err((places, job));
+        }
+        let since = Instant::now();
+        worker.task = Some(Task { collection, since, is_overdue: false, places });
+        Ok(())
+    }
+
+    fn start_worker(&mut self) -> Option<usize> {
+        let number = self.next_number;
+        let (jobs, inbox) = mpsc::channel();
+        let is_connected = Arc::new(AtomicBool::new(false));
+        let (uri, log) = (Arc::clone(&self.uri), Arc::clone(&self.log));
+        let (connected, reports) = (Arc::clone(&is_connected), self.sender.clone());
+        let body = move || {
+            let mut work = Work { uri, log, is_connected: connected, session: None };
+            while let Ok((collection, job)) = inbox.recv() {
+                let answer = work.perform(job);
+                if reports.send(Report { worker: number, collection, answer }).is_err() {
+                    break;
+                }
+            }
+        };
+        let name = format!("libvirt-{number}");
+        if let Err(error) = thread::Builder::new().name(name).spawn(body) {
+            self.log.begins(
+                "threads",
+                crate::log::Level::Error,
+                format_args!("cannot start a thread: {error}; raise the limit on processes"),
+            );
+            return None;
+        }
+        self.next_number += 1;
+        self.workers.push(Worker { number, jobs, is_connected, task: None });
+        Some(self.workers.len() - 1)
+    }
+
+    /// Waits for a report, at most so long. Its worker is free again then.
+    pub(super) fn wait(&mut self, most: Duration) -> Option<(Report, Task)> {
+        let report = self.reports.recv_timeout(most).ok()?;
+        let worker = self.workers.iter_mut().find(|worker| worker.number == report.worker)?;
+        let task = worker.task.take()?;
+        Some((report, task))
+    }
+
+    /// Workers that are at work, and not overdue with it.
+    pub(super) fn busy(&self) -> usize {
+        self.tasks().filter(|task| !task.is_overdue).count()
+    }
+
+    /// Calls that take longer than healthy ones: hung guests hold them.
+    pub(super) fn overdue(&self) -> usize {
+        self.tasks().filter(|task| task.is_overdue).count()
+    }
+
+    /// What the workers are at.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.workers.iter().filter_map(|worker| worker.task.as_ref())
+    }
+
+    /// What the workers are at.
+    pub(super) fn tasks_mut(&mut self) -> impl Iterator<Item = &mut Task> {
+        self.workers.iter_mut().filter_map(|worker| worker.task.as_mut())
+    }
+
+    /// Lets those idle workers go that are more than `most`: they were needed while others hung.
+    pub(super) fn shrink(&mut self, most: usize) {
+        let mut idle = 0;
+        self.workers.retain(|worker| {
+            idle += usize::from(worker.task.is_none());
+            worker.task.is_some() || idle <= most
+        });
+    }
+}
+
+impl Worker {
+    fn waits_to_connect(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| task.is_overdue)
+            && !self.is_connected.load(Ordering::Relaxed)
+    }
+}
+
+/// What a worker's thread owns.
+struct Work {
+    uri: Arc<str>,
+    log: Arc<Log>,
+    is_connected: Arc<AtomicBool>,
+    session: Option<Session>,
+}
+
+impl Work {
+    fn perform(&mut self, job: Job) -> Answer {
+        match self.try_perform(job) {
+            Ok(answer) => answer,
+            Err(error) => {
+                if !self.session.as_ref().is_some_and(Session::is_alive) {
+                    self.is_connected.store(false, Ordering::Relaxed);
+                    self.session = None;
+                }
+                Answer::Lost(error)
+            }
+        }
+    }
+
+    fn try_perform(&mut self, job: Job) -> Result<Answer, libvirt::Error> {
+        // A connection that broke while it was idle costs no collection: a new one takes its place.
+        let mut session = match self.session.take().filter(Session::is_alive) {
+            Some(session) => session,
+            None => {
+                self.is_connected.store(false, Ordering::Relaxed);
+                Session::open(&self.uri)?
+            }
+        };
+        self.is_connected.store(true, Ordering::Relaxed);
+        let answer = match job {
+            Job::List { inactive, wanted, ask_offer, ask_host } => {
+                let offer = if ask_offer { Some(session.offer(wanted)?) } else { None };
+                let host = if ask_host { session.host_name().ok() } else { None };
+                Answer::Listed(session.list(inactive)?, offer, host)
+            }
+            Job::Read(targets, question) => {
+                Answer::Read(read::read(&mut session, &targets, &question, &self.log)?)
+            }
+        };
+        self.session = Some(session);
+        Ok(answer)
+    }
+}

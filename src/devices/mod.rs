@@ -1,0 +1,119 @@
+//! A domain's device inventory: which NICs and disks its XML lists, and whether the names in its
+//! statistics still agree with that. Reads the XML text it is given; asks libvirt for nothing and
+//! touches no file (the cache on disk is `cache`).
+
+pub mod xml;
+
+use serde::{Deserialize, Serialize};
+
+/// What a domain's XML said of its devices, and which names its statistics had at that time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// The domain's id when the XML was read: a new boot makes the inventory stale.
+    pub id: i32,
+    /// NICs in the XML's order.
+    pub nics: Vec<NicDevice>,
+    /// Disks, cdrom and floppy drives in the XML's order.
+    pub disks: Vec<DiskDevice>,
+    /// The NIC names that the statistics had when the XML was read, in their order.
+    pub counted_nics: Vec<String>,
+    /// The block device names that the statistics had when the XML was read, in their order.
+    pub counted_disks: Vec<String>,
+}
+
+impl Inventory {
+    /// Whether the statistics name the same NICs as when this was read, in the same order.
+    pub fn counts_nics<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
+        names.eq(self.counted_nics.iter().map(String::as_str))
+    }
+
+    /// Whether the statistics name the same block devices as when this was read, in the same order.
+    pub fn counts_disks<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
+        names.eq(self.counted_disks.iter().map(String::as_str))
+    }
+
+    /// The NIC with this target on the host.
+    pub fn nic(&self, target: &str) -> Option<&NicDevice> {
+        self.nics.iter().find(|nic| nic.target.as_deref() == Some(target))
+    }
+
+    /// The disk or drive with this target.
+    pub fn disk(&self, target: &str) -> Option<&DiskDevice> {
+        self.disks.iter().find(|disk| disk.target == target)
+    }
+
+    /// Whether this target is a disk, and neither a cdrom or floppy drive nor unknown.
+    pub fn is_disk(&self, target: &str) -> bool {
+        self.disk(target).is_some_and(|disk| disk.kind.is_disk())
+    }
+}
+
+/// A NIC of the domain XML. What the XML leaves out is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicDevice {
+    /// `<target dev>`: its name on the host; none for user-mode networking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// `<interface type>`: network, bridge, ethernet, user, …
+    pub kind: String,
+    /// `<mac address>`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// `<model type>`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// `<alias name>`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// `<source>`: its network, else bridge, device or path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+}
+
+/// What kind of drive a `<disk>` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskKind {
+    /// `device='disk'`, or no such attribute.
+    #[default]
+    Disk,
+    /// `device='lun'`: a SCSI device passed through; a disk for us.
+    Lun,
+    /// `device='cdrom'`: no disk.
+    Cdrom,
+    /// `device='floppy'`: no disk.
+    Floppy,
+}
+
+impl DiskKind {
+    /// Whether the schema counts it among the disks.
+    pub fn is_disk(self) -> bool {
+        matches!(self, Self::Disk | Self::Lun)
+    }
+}
+
+/// A `<disk>` of the domain XML. What the XML leaves out is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskDevice {
+    /// `<target dev>`: its name in the guest's definition, such as vda.
+    pub target: String,
+    /// Disk, lun, cdrom or floppy.
+    pub kind: DiskKind,
+    /// `<target bus>`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus: Option<String>,
+    /// `<disk model>`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// `<alias name>`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// `<source>`: its file, else dev, name, dir or pool/volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// `<serial>`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+}
