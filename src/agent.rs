@@ -1,0 +1,352 @@
+//! One collection from its trigger to the sink, and the loop around it: the only file that knows
+//! every room.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+use crate::cache::{self, DeviceCache, HypervisorFiles, Place, Surroundings};
+use crate::collect::{Collected, Hypervisor, Known, Listed, Plan, Reading};
+use crate::config::Settings;
+use crate::deadline::Deadline;
+use crate::features::{self, Rates};
+use crate::line_protocol::{Lines, Tags};
+use crate::log::{Level, Log};
+use crate::points::{self, Choice, Writer};
+use crate::sample::{self, Domain};
+use crate::sink::{Sink, SinkError};
+use crate::trigger::{EndCause, Next, Triggers};
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// As it should: 0.
+    Fine,
+    /// No hypervisor could be asked, or lines were lost: 1.
+    Failed,
+}
+
+/// The most time that is left after the order to end.
+const GRACE_MAX: Duration = Duration::from_secs(4);
+/// Samples are written after a collection when they were last written so long ago.
+const SAMPLES_EVERY: Duration = Duration::from_secs(60);
+/// Without a trigger for so long execd says that it waits in vain.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The program, with all that lasts from one collection to the next.
+pub struct Agent {
+    settings: Settings,
+    log: Arc<Log>,
+    sources: Vec<Source>,
+    sink: Sink,
+    lines: Lines,
+    writer: Writer,
+    choice: Choice,
+    tags: Tags,
+    boot: Option<Uuid>,
+    samples_written: Option<Instant>,
+}
+
+/// One hypervisor, with what is known of its guests.
+struct Source {
+    hypervisor: Hypervisor,
+    files: Option<HypervisorFiles>,
+    devices: DeviceCache,
+    before: HashMap<Uuid, Domain>,
+}
+
+/// What a collection came to.
+struct Sum {
+    /// Hypervisors that could be asked.
+    up: usize,
+}
+
+impl Agent {
+    /// Gets ready; no hypervisor is asked yet. A cache that cannot be used is told, and done without.
+    pub fn new(settings: Settings, log: &Arc<Log>, sink: Sink) -> Self {
+        let plan = Plan {
+            workers: settings.workers,
+            max_stuck: settings.max_stuck,
+            inactive: settings.domains.inactive,
+            deadline: settings.deadline,
+            host_name: settings.uris.len() > 1,
+        };
+        let place = place(&settings, log);
+        let boot = cache::boot_id();
+        let sources = settings
+            .uris
+            .iter()
+            .map(|uri| Source::new(Hypervisor::new(uri, plan, log), place.as_ref(), boot, log))
+            .collect();
+        let mut tags = Tags::default();
+        for (key, value) in &settings.tags {
+            tags.add(key, value);
+        }
+        let choice = Choice {
+            missing: settings.missing,
+            features: settings.features.clone(),
+            device_tags: settings.device_tags.clone(),
+        };
+        Self {
+            settings,
+            log: Arc::clone(log),
+            sources,
+            sink,
+            lines: Lines::default(),
+            writer: Writer::default(),
+            choice,
+            tags,
+            boot,
+            samples_written: None,
+        }
+    }
+
+    /// One collection; then the samples are kept for the next run.
+    pub fn once(&mut self, triggers: &Triggers) -> Exit {
+        let collected_by =
+            Deadline::within(self.settings.deadline, &triggers.ending, Duration::ZERO);
+        let sum = self.collect(&collected_by);
+        let printed_by = Deadline::at_ending(&triggers.ending, self.grace());
+        let printed = self.print(&printed_by);
+        self.keep_devices();
+        self.keep_samples();
+        match printed {
+            Ok(()) | Err(SinkError::Gone) if sum.up > 0 => Exit::Fine,
+            // What has arrived was printed, as whoever stopped us expects.
+            Ok(()) if triggers.ending.since().is_some() => Exit::Fine,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// A collection at each trigger, until the end.
+    pub fn execd(&mut self, triggers: &Triggers, interval: Option<Duration>) -> Exit {
+        self.log.info("ready: triggers count from here on");
+        self.samples_written = Some(Instant::now());
+        let mut is_used = interval.is_some();
+        let exit = loop {
+            match triggers.next(interval, IDLE) {
+                Next::Collect => {
+                    is_used = true;
+                    if let Err(exit) = self.tick(triggers) {
+                        break exit;
+                    }
+                }
+                Next::Idle => self.log.begins(
+                    "idle",
+                    Level::Warn,
+                    "no trigger for 60 s: Telegraf's inputs.execd sends none unless told to: set \
+                     `signal = \"STDIN\"` there, or start this with --interval",
+                ),
+                Next::End(cause) => {
+                    if cause == EndCause::Input && !is_used {
+                        self.log.warn(
+                            "standard input ended before any trigger: under Telegraf's \
+                             inputs.execd set `signal = \"STDIN\"`, else keep standard input open",
+                        );
+                    }
+                    break Exit::Fine;
+                }
+            }
+        };
+        self.keep_devices();
+        self.keep_samples();
+        exit
+    }
+
+    /// One collection of execd; an exit where there is nobody left to collect for.
+    fn tick(&mut self, triggers: &Triggers) -> Result<(), Exit> {
+        self.log.ends("idle", "triggers arrive");
+        let grace = self.grace();
+        let collected_by = Deadline::within(self.settings.deadline, &triggers.ending, grace);
+        self.collect(&collected_by);
+        let printed = self.print(&Deadline::at_ending(&triggers.ending, grace));
+        self.keep_devices();
+        let is_time = self.samples_written.is_none_or(|moment| moment.elapsed() >= SAMPLES_EVERY);
+        if is_time {
+            self.keep_samples();
+        }
+        match printed {
+            Ok(()) => Ok(()),
+            Err(SinkError::Gone) => Err(Exit::Fine),
+            Err(_) => Err(Exit::Failed),
+        }
+    }
+
+    /// What is left to do after the order to end gets so much time.
+    fn grace(&self) -> Duration {
+        self.settings.deadline.min(GRACE_MAX)
+    }
+
+    /// Reads every hypervisor, each on a thread of its own where there are several, and fills the
+    /// buffer with their lines.
+    fn collect(&mut self, deadline: &Deadline) -> Sum {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_unix_s = started.as_secs();
+        let settings = &self.settings;
+        let read = |source: &mut Source| source.read(settings, now_unix_s, deadline);
+        let collected: Vec<Option<Collected>> = match self.sources.as_mut_slice() {
+            [source] => vec![read(source)],
+            sources => thread::scope(|scope| {
+                let threads: Vec<_> =
+                    sources.iter_mut().map(|source| scope.spawn(|| read(source))).collect();
+                threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
+            }),
+        };
+        self.lines.start(i64::try_from(started.as_nanos()).unwrap_or(i64::MAX));
+        let tags = self.source_tags();
+        let mut sum = Sum { up: 0 };
+        for ((source, tags), collected) in self.sources.iter_mut().zip(&tags).zip(collected) {
+            let Some(collected) = collected else { continue };
+            sum.up += 1;
+            for reading in collected.readings {
+                let sample = source.take(reading, |sample, rates, inventory| {
+                    let guest = points::Guest { sample, rates, inventory };
+                    self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
+                });
+                source.before.insert(sample.uuid, sample);
+            }
+        }
+        sum
+    }
+
+    /// The user's tags, and where several hypervisors are read which one it is.
+    fn source_tags(&self) -> Vec<Tags> {
+        let several = self.sources.len() > 1;
+        let names: Vec<&str> = self
+            .sources
+            .iter()
+            .map(|source| source.hypervisor.host_name().unwrap_or(source.hypervisor.uri()))
+            .collect();
+        let of_source = |(source, name): (&Source, &&str)| {
+            let mut tags = Tags::default();
+            if several {
+                let is_shared = names.iter().filter(|other| other == &name).count() > 1;
+                tags.add("source", if is_shared { source.hypervisor.uri() } else { name });
+            }
+            tags.append(&self.tags);
+            tags
+        };
+        self.sources.iter().zip(&names).map(of_source).collect()
+    }
+
+    fn print(&mut self, deadline: &Deadline) -> Result<(), SinkError> {
+        let result = self.sink.write(self.lines.as_bytes(), deadline);
+        if let Err(error) = &result
+            && *error != SinkError::Gone
+        {
+            self.log.error(error);
+        }
+        self.log.debug(format_args!("{} lines", self.lines.count()));
+        result
+    }
+
+    fn keep_devices(&mut self) {
+        let now_unix_s =
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        for source in &mut self.sources {
+            let Some(files) = &source.files else { continue };
+            let saved = files.save_devices(&mut source.devices, now_unix_s, self.settings.cache.ttl);
+            tell_saved(&self.log, saved.err(), source.hypervisor.uri(), "device lists");
+        }
+    }
+
+    fn keep_samples(&mut self) {
+        let Some(boot) = self.boot else { return };
+        self.samples_written = Some(Instant::now());
+        for source in &self.sources {
+            let Some(files) = &source.files else { continue };
+            let saved = files.save_samples(source.before.values(), boot, sample::boottime_ns());
+            tell_saved(&self.log, saved.err(), source.hypervisor.uri(), "last samples");
+        }
+    }
+}
+
+/// The cache's folder, or the word that there is none.
+fn place(settings: &Settings, log: &Log) -> Option<Place> {
+    if !settings.cache.enabled {
+        return None;
+    }
+    let surroundings = Surroundings::of_process();
+    let place = match &settings.cache.dir {
+        Some(folder) => Place::named(folder, &surroundings),
+        None => Place::find(&surroundings),
+    };
+    place.map_err(|none| log.warn(none)).ok()
+}
+
+fn tell_saved(log: &Log, error: Option<cache::FileError>, uri: &str, what: &str) {
+    let key = format!("saving {what} {uri}");
+    match error {
+        Some(error) => log.begins(
+            &key,
+            Level::Warn,
+            format_args!("cannot keep the {what} of {uri} for the next run: {error}"),
+        ),
+        None => log.ends(&key, format_args!("the {what} of {uri} are kept again")),
+    }
+}
+
+impl Source {
+    fn new(
+        mut hypervisor: Hypervisor,
+        place: Option<&Place>,
+        boot: Option<Uuid>,
+        log: &Log,
+    ) -> Self {
+        let files = place.map(|place| HypervisorFiles::new(place.clone(), hypervisor.uri()));
+        let mut devices = DeviceCache::default();
+        let mut before = HashMap::new();
+        if let Some(files) = &files {
+            let (loaded, trouble) = files.load_devices();
+            devices = loaded;
+            trouble.into_iter().for_each(|trouble| log.warn(trouble));
+            if let Some(boot) = boot {
+                let (loaded, trouble) = files.load_samples(boot, sample::boottime_ns());
+                before = loaded;
+                trouble.into_iter().for_each(|trouble| log.warn(trouble));
+            }
+        }
+        for silent in before.values().filter(|it| it.answer == sample::Answer::Partial) {
+            hypervisor.remember_silent(silent.uuid);
+        }
+        Self { hypervisor, files, devices, before }
+    }
+
+    /// One collection of this hypervisor; `None` where it is down.
+    fn read(
+        &mut self,
+        settings: &Settings,
+        now_unix_s: u64,
+        deadline: &Deadline,
+    ) -> Option<Collected> {
+        let devices = &self.devices;
+        let known = |guest: &Listed| {
+            let inventory = devices.fresh(&guest.uuid, guest.id, now_unix_s, settings.cache.ttl)?;
+            Some(Known { inventory: Arc::clone(inventory), is_fresh: true })
+        };
+        let takes = |guest: &Listed| settings.domains.takes(&guest.name);
+        let collected = self.hypervisor.collect(takes, known, deadline).ok()?;
+        for reading in collected.readings.iter().filter(|reading| reading.inventory_is_new) {
+            if let Some(inventory) = &reading.inventory {
+                let (uuid, name) = (reading.sample.uuid, &reading.sample.name);
+                self.devices.insert(uuid, name, Arc::clone(inventory), now_unix_s);
+            }
+        }
+        Some(collected)
+    }
+
+    /// Hands a reading over with its rates, and returns its sample to be kept.
+    fn take(
+        &self,
+        reading: Reading,
+        write: impl FnOnce(&Domain, Option<&Rates>, Option<&crate::devices::Inventory>),
+    ) -> Domain {
+        let before = self.before.get(&reading.sample.uuid);
+        let rates = before.and_then(|before| features::rates(&reading.sample, before));
+        write(&reading.sample, rates.as_ref(), reading.inventory.as_deref());
+        reading.sample
+    }
+}

@@ -1,0 +1,210 @@
+//! Messages on standard error: one line each, with the level in front as Telegraf reads it.
+//!
+//! `once` keeps its messages until its end and prints the gravest first, since Telegraf's
+//! inputs.exec shows only the first line or 512 bytes; `execd` prints each at once.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How grave a message is, in Telegraf's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// `E! `: something is lost.
+    Error,
+    /// `W! `: something is wrong, or is about to be lost.
+    Warn,
+    /// `I! `: what happens, once.
+    Info,
+    /// `D! `: for whoever looks for a fault.
+    Debug,
+}
+
+impl Level {
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Error => "E! ",
+            Self::Warn => "W! ",
+            Self::Info => "I! ",
+            Self::Debug => "D! ",
+        }
+    }
+}
+
+/// A line on standard error stays below 4 KiB, its newline included, so that a pipe takes it whole.
+const LINE_MAX: usize = 4095;
+/// The first line of `once` stays below 500 bytes, since Telegraf keeps 512.
+const FIRST_LINE_MAX: usize = 499;
+/// Messages that `once` keeps; those after it are counted only.
+const KEPT_MAX: usize = 1000;
+
+/// Where messages go. Shared by every thread; never fails, since there is nobody to tell.
+pub struct Log {
+    level: Level,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Messages of `once`, until its end; `None` when each is printed at once.
+    kept: Option<Vec<(Level, String)>>,
+    left_out: usize,
+    /// Lasting conditions that have been told and not ended.
+    lasting: HashSet<String>,
+}
+
+impl Log {
+    /// A log that prints each message as it comes.
+    pub fn immediate(level: Level) -> Self {
+        Self { level, state: Mutex::new(State::default()) }
+    }
+
+    /// A log that keeps its messages until [`Log::flush`], gravest first.
+    pub fn kept(level: Level) -> Self {
+        let state = State { kept: Some(Vec::new()), ..State::default() };
+        Self { level, state: Mutex::new(state) }
+    }
+
+    /// Whether a message of this level would be printed.
+    pub fn has(&self, level: Level) -> bool {
+        level <= self.level
+    }
+
+    /// Something is lost.
+    pub fn error(&self, message: impl fmt::Display) {
+        self.say(Level::Error, message);
+    }
+
+    /// Something is wrong.
+    pub fn warn(&self, message: impl fmt::Display) {
+        self.say(Level::Warn, message);
+    }
+
+    /// Something happened that users may want to know.
+    pub fn info(&self, message: impl fmt::Display) {
+        self.say(Level::Info, message);
+    }
+
+    /// Something that helps to find a fault.
+    pub fn debug(&self, message: impl fmt::Display) {
+        self.say(Level::Debug, message);
+    }
+
+    /// Tells of a lasting condition when it begins: `key` names it until [`Log::ends`].
+    pub fn begins(&self, key: &str, level: Level, message: impl fmt::Display) {
+        if self.lock().lasting.insert(key.to_owned()) {
+            self.say(level, message);
+        }
+    }
+
+    /// Tells that a lasting condition is over, if it had begun.
+    pub fn ends(&self, key: &str, message: impl fmt::Display) {
+        if self.lock().lasting.remove(key) {
+            self.say(Level::Info, message);
+        }
+    }
+
+    /// Forgets the lasting conditions whose key starts so, without a word: their subject is gone.
+    pub fn forget(&self, prefix: &str) {
+        self.lock().lasting.retain(|key| !key.starts_with(prefix));
+    }
+
+    fn say(&self, level: Level, message: impl fmt::Display) {
+        if !self.has(level) {
+            return;
+        }
+        let text = message.to_string();
+        let mut state = self.lock();
+        let left_out = match &mut state.kept {
+            None => {
+                print(&line(level, &text, LINE_MAX));
+                return;
+            }
+            Some(kept) if kept.len() < KEPT_MAX => {
+                kept.push((level, text));
+                0
+            }
+            Some(_) => 1,
+        };
+        state.left_out += left_out;
+    }
+
+    /// Prints what was kept, gravest first and else in order.
+    pub fn flush(&self) {
+        let mut state = self.lock();
+        let left_out = std::mem::take(&mut state.left_out);
+        let Some(kept) = &mut state.kept else { return };
+        let mut kept = std::mem::take(kept);
+        drop(state);
+        if left_out > 0 {
+            kept.push((Level::Warn, format!("{left_out} more messages are left out")));
+        }
+        kept.sort_by_key(|(level, _)| *level);
+        let mut text = String::new();
+        for (level, message) in &kept {
+            let most = if text.is_empty() { FIRST_LINE_MAX } else { LINE_MAX };
+            text.push_str(&line(*level, message, most));
+        }
+        print(&text);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A thread that panicked while it held the lock has left whole messages behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One line of at most `most` bytes, its newline included: control characters become spaces, and
+/// what is too long ends in "…".
+fn line(level: Level, message: &str, most: usize) -> String {
+    let mut line = String::with_capacity(message.len().min(most) + 4);
+    line.push_str(level.mark());
+    for character in message.chars() {
+        let character = if character.is_control() { ' ' } else { character };
+        if line.len() + character.len_utf8() + "…\n".len() > most {
+            line.push('…');
+            break;
+        }
+        line.push(character);
+    }
+    line.push('\n');
+    line
+}
+
+fn print(text: &str) {
+    // Standard error may be closed or full: then nobody can be told, and the metrics still count.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_whatever_it_holds() {
+        assert_eq!(line(Level::Warn, "a\nE! b\r\u{85}c", LINE_MAX), "W! a E! b  c\n");
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let cut = line(Level::Error, &"ä".repeat(4000), FIRST_LINE_MAX);
+        assert!(cut.len() <= FIRST_LINE_MAX, "{} bytes", cut.len());
+        assert!(cut.ends_with("ä…\n"));
+        let whole = "x".repeat(LINE_MAX - "E! …\n".len());
+        assert_eq!(line(Level::Error, &whole, LINE_MAX), format!("E! {whole}\n"));
+    }
+
+    #[test]
+    fn a_lasting_condition_is_told_once_until_it_ends() {
+        let log = Log::kept(Level::Info);
+        log.begins("down", Level::Error, "down");
+        log.begins("down", Level::Error, "down again");
+        log.ends("down", "up");
+        log.ends("down", "up again");
+        log.begins("down", Level::Error, "down once more");
+        let kept = log.lock().kept.take().unwrap_or_default();
+        let texts: Vec<&str> = kept.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts, ["down", "up", "down once more"]);
+    }
+}

@@ -1,0 +1,259 @@
+//! What starts a collection and what ends the program: a newline on standard input, SIGHUP, SIGUSR1,
+//! SIGUSR2, an interval; end of input, SIGTERM, SIGINT. Triggers that arrive while a collection runs
+//! become one more.
+
+use std::io::{self, ErrorKind, Read};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+use signal_hook::iterator::Signals as Caught;
+
+use crate::deadline::Ending;
+
+/// The signals that this program handles, caught from here on.
+pub struct Signals(Caught);
+
+impl Signals {
+    /// Catches and unblocks them: main's first act, since a signal that comes before ends the
+    /// program, or is never seen where whoever started it had blocked it.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, which it has no reason to.
+    pub fn catch() -> io::Result<Self> {
+        // A file that may grow no further is an error of the write, and no death.
+        let caught = Caught::new([SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGXFSZ])?;
+        let ours = [
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGXFSZ,
+        ];
+        SigSet::from_iter(ours).thread_unblock()?;
+        Ok(Self(caught))
+    }
+}
+
+/// What comes next for execd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A collection.
+    Collect,
+    /// Nobody has asked for a collection for this long.
+    Idle,
+    /// The end, and why.
+    End(EndCause),
+}
+
+/// Why the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    /// Standard input ended, or could not be read.
+    Input,
+    /// SIGTERM or SIGINT.
+    Signal,
+}
+
+/// Triggers as they arrive, from all their threads.
+#[derive(Clone)]
+pub struct Triggers {
+    shared: Arc<Shared>,
+    /// Begins when the program is told to end.
+    pub ending: Ending,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_pending: bool,
+    arrived: u64,
+    end: Option<EndCause>,
+}
+
+impl Triggers {
+    /// Listens to the signals; triggers among them count only where `triggers` is set, and are
+    /// passed over else.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    pub fn listen(signals: Signals, triggers: bool) -> io::Result<Self> {
+        let this = Self { shared: Arc::default(), ending: Ending::default() };
+        let listener = this.clone();
+        let body = move || {
+            let mut caught = signals.0;
+            for signal in caught.forever() {
+                match signal {
+                    SIGTERM | SIGINT => listener.end(EndCause::Signal),
+                    SIGHUP | SIGUSR1 | SIGUSR2 if triggers => listener.trigger(),
+                    _ => {}
+                }
+            }
+        };
+        thread::Builder::new().name("signals".to_owned()).spawn(body)?;
+        Ok(this)
+    }
+
+    /// Reads standard input on a thread of its own: each newline is a trigger, its end is the end.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    pub fn read_input(&self) -> io::Result<()> {
+        let listener = self.clone();
+        let body = move || {
+            let mut input = io::stdin().lock();
+            let mut buffer = [0; 4096];
+            loop {
+                match input.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(length) => {
+                        if buffer.iter().take(length).any(|byte| *byte == b'\n') {
+                            listener.trigger();
+                        }
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    // A terminal's or another process's flag: nothing is lost by waiting.
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        thread::sleep(Duration::from_millis(50));
+                    }
+                    Err(_) => break,
+                }
+            }
+            listener.end(EndCause::Input);
+        };
+        thread::Builder::new().name("stdin".to_owned()).spawn(body)?;
+        Ok(())
+    }
+
+    /// How many triggers have arrived so far.
+    pub fn arrived(&self) -> u64 {
+        self.lock().arrived
+    }
+
+    /// Waits for what comes next. A pending trigger comes before the end. With an `interval` a
+    /// collection is also due at each whole multiple of it on the clock.
+    pub fn next(&self, interval: Option<Duration>, idle: Duration) -> Next {
+        let due = interval.map(|interval| Due::next(interval, SystemTime::now()));
+        let idle_at = Instant::now() + idle;
+        let mut state = self.lock();
+        loop {
+            if std::mem::take(&mut state.is_pending) {
+                return Next::Collect;
+            }
+            if let Some(cause) = state.end {
+                return Next::End(cause);
+            }
+            let wait = match &due {
+                Some(due) => due.left(SystemTime::now(), Instant::now()),
+                None => idle_at.saturating_duration_since(Instant::now()),
+            };
+            if wait.is_zero() {
+                return if due.is_some() { Next::Collect } else { Next::Idle };
+            }
+            let woken = self.shared.changed.wait_timeout(state, wait);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn trigger(&self) {
+        let mut state = self.lock();
+        // After the order to end nothing new is begun.
+        if state.end.is_none() {
+            state.is_pending = true;
+            state.arrived += 1;
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    fn end(&self, cause: EndCause) {
+        self.lock().end.get_or_insert(cause);
+        self.ending.begin();
+        self.shared.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The next whole multiple of an interval on the clock, held against both clocks: a step of the
+/// wall clock delays a collection by one interval at most.
+struct Due {
+    at: SystemTime,
+    latest: Instant,
+}
+
+impl Due {
+    fn next(interval: Duration, now: SystemTime) -> Self {
+        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let interval_ns = interval.as_nanos().max(1);
+        let left_ns = interval_ns - since_epoch.as_nanos() % interval_ns;
+        let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(u64::MAX));
+        Self { at: now + left, latest: Instant::now() + left }
+    }
+
+    fn left(&self, now: SystemTime, now_steady: Instant) -> Duration {
+        let by_wall = self.at.duration_since(now).unwrap_or_default();
+        by_wall.min(self.latest.saturating_duration_since(now_steady))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn triggers() -> Triggers {
+        Triggers { shared: Arc::default(), ending: Ending::default() }
+    }
+
+    #[test]
+    fn triggers_that_wait_become_one() {
+        let triggers = triggers();
+        triggers.trigger();
+        triggers.trigger();
+        assert_eq!(triggers.next(None, LONG), Next::Collect);
+        assert_eq!(triggers.next(None, Duration::ZERO), Next::Idle);
+        assert_eq!(triggers.arrived(), 2);
+    }
+
+    #[test]
+    fn a_pending_trigger_comes_before_the_end_and_none_after_it() {
+        let triggers = triggers();
+        triggers.trigger();
+        triggers.end(EndCause::Input);
+        triggers.trigger();
+        assert_eq!(triggers.next(None, LONG), Next::Collect);
+        assert_eq!(triggers.next(None, LONG), Next::End(EndCause::Input));
+        assert!(triggers.ending.since().is_some());
+    }
+
+    #[test]
+    fn an_interval_is_due_at_its_whole_multiples() {
+        let now = UNIX_EPOCH + Duration::from_millis(1_000_000_003_700);
+        let due = Due::next(Duration::from_secs(10), now);
+        assert_eq!(due.at, UNIX_EPOCH + Duration::from_secs(1_000_000_010));
+        let on_time = UNIX_EPOCH + Duration::from_secs(1_000_000_010);
+        let due = Due::next(Duration::from_secs(10), on_time);
+        assert_eq!(due.at, UNIX_EPOCH + Duration::from_secs(1_000_000_020));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_delays_an_interval_by_no_more_than_itself() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000_003);
+        let due = Due::next(Duration::from_secs(10), now);
+        let stepped = UNIX_EPOCH + Duration::from_secs(5);
+        assert!(due.left(stepped, Instant::now()) <= Duration::from_secs(7));
+        assert_eq!(due.left(now + Duration::from_secs(8), Instant::now()), Duration::ZERO);
+    }
+}
