@@ -1,0 +1,544 @@
+//! The command line: what may be written there, what is wrong with it in one line, and the help.
+//!
+//! A command is a word among the options, not a clap subcommand: so an option means the same before
+//! and after it, and none is lost when it stands on both sides. Nothing here reads a file or runs
+//! anything.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+
+use crate::config::names::{self, quoted};
+use crate::config::{self, ConfigError, Settings, duration};
+use crate::log::Level;
+
+/// What the program is asked to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Command {
+    /// One collection to standard output.
+    #[default]
+    Once,
+    /// A collection at each trigger, until the end of input.
+    Execd,
+    /// Says what is wrong with all that a collection needs.
+    Check,
+    /// Prints the sample configuration.
+    Config,
+}
+
+impl Command {
+    const ALL: [Self; 4] = [Self::Once, Self::Execd, Self::Check, Self::Config];
+
+    /// The word for it on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Execd => "execd",
+            Self::Check => "check",
+            Self::Config => "config",
+        }
+    }
+}
+
+/// The command line, read.
+#[derive(Debug, Parser)]
+#[command(
+    name = "telegraf-virt",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    term_width = 80,
+    help_template = "{options}"
+)]
+pub struct Cli {
+    #[arg(value_name = "COMMAND", value_parser = OsStringValueParser::new()
+        .try_map(|text| command(&text.to_string_lossy())))]
+    command_named: Option<Command>,
+
+    /// What to do.
+    #[arg(skip)]
+    pub command: Command,
+
+    /// TOML, default /etc/telegraf-virt/config.toml
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// hypervisor, may be repeated, default qemu:///system
+    #[arg(short, long = "uri", value_name = "URI", action = ArgAction::Append,
+        value_parser = text_as(uri))]
+    pub uris: Vec<String>,
+
+    /// where to keep what is known of the guests
+    #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
+    pub cache_dir: Option<PathBuf>,
+
+    /// keep nothing on disk
+    #[arg(long)]
+    pub no_cache: bool,
+
+    /// print by then what has arrived, default 4s
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true,
+        value_parser = text_as(|text| duration::parse(text, config::DEADLINE)))]
+    pub deadline: Option<Duration>,
+
+    /// execd: collect on its own, too
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true,
+        value_parser = text_as(|text| duration::parse(text, config::INTERVAL)))]
+    pub interval: Option<Duration>,
+
+    /// error, warn, info, debug, default warn (execd: info)
+    #[arg(long = "log-level", value_name = "LEVEL", value_parser = text_as(level))]
+    log_level_named: Option<Level>,
+
+    /// help; after a command, with examples
+    #[arg(short, long)]
+    help: bool,
+
+    /// the version
+    #[arg(short = 'V', long)]
+    version: bool,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// A text was asked for: to standard output, exit code 0.
+    Text(String),
+    /// The command line is wrong: one line for standard error, without its level; exit code 2.
+    Refused(String),
+}
+
+/// Reads the command line; the first argument is the program's own name.
+///
+/// # Errors
+/// A text to print instead of running anything, or what is wrong in one line.
+pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
+    let matches = Cli::command().try_get_matches_from(arguments);
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    let mut cli = cli.map_err(|error| Exit::Refused(refusal(&error)))?;
+    if cli.help {
+        return Err(Exit::Text(help(cli.command_named)));
+    }
+    if cli.version {
+        return Err(Exit::Text(format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+    cli.command = cli.command_named.unwrap_or_default();
+    match cli.misfit() {
+        Some(message) => Err(Exit::Refused(message)),
+        None => Ok(cli),
+    }
+}
+
+impl Cli {
+    /// The least grave level whose messages are printed.
+    pub fn log_level(&self) -> Level {
+        self.log_level_named.unwrap_or(match self.command {
+            Command::Execd => Level::Info,
+            Command::Once | Command::Check | Command::Config => Level::Warn,
+        })
+    }
+
+    /// The settings of the file, with these options over them; and which file that was.
+    ///
+    /// # Errors
+    /// When the file, or a variable of the environment, is not valid.
+    pub fn settings(
+        &self,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<(Settings, Option<PathBuf>), ConfigError> {
+        let (mut settings, file) = Settings::load(self.config.as_deref(), environment)?;
+        if !self.uris.is_empty() {
+            settings.uris.clone_from(&self.uris);
+        }
+        if let Some(deadline) = self.deadline {
+            settings.deadline = deadline;
+        }
+        if let Some(dir) = &self.cache_dir {
+            settings.cache.dir = Some(dir.clone());
+        }
+        settings.cache.enabled = !self.no_cache;
+        settings.complete(environment)?;
+        Ok((settings, file))
+    }
+
+    /// What is wrong with options that are right one by one.
+    fn misfit(&self) -> Option<String> {
+        if self.command == Command::Config {
+            let given = [
+                ("--config", self.config.is_some()),
+                ("--uri", !self.uris.is_empty()),
+                ("--cache-dir", self.cache_dir.is_some()),
+                ("--no-cache", self.no_cache),
+                ("--deadline", self.deadline.is_some()),
+                ("--interval", self.interval.is_some()),
+                ("--log-level", self.log_level_named.is_some()),
+            ];
+            let (option, _) = given.iter().find(|(_, given)| *given)?;
+            return Some(format!(
+                "{option} does nothing for config, which only prints the sample: leave it out"
+            ));
+        }
+        if let (Some(interval), false) = (self.interval, self.command == Command::Execd) {
+            return Some(format!(
+                "--interval belongs to execd, not to {}, as in telegraf-virt execd --interval {}",
+                self.command.name(),
+                duration::shown(interval)
+            ));
+        }
+        let twice = self.uris.iter().enumerate().find(|(n, uri)| self.uris[..*n].contains(uri));
+        twice.map(|(_, uri)| format!("--uri {} is given twice: leave one out", quoted(uri)))
+    }
+}
+
+/// A value as text, read by `read`, whose error says what it must be instead.
+fn text_as<T: Clone + Send + Sync + 'static>(
+    read: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
+) -> impl TypedValueParser<Value = T> {
+    OsStringValueParser::new().try_map(move |text| match text.to_str() {
+        Some(text) => read(text),
+        None => Err("must be UTF-8 text".to_owned()),
+    })
+}
+
+fn uri(text: &str) -> Result<String, String> {
+    config::check_uri(text).map(|()| text.to_owned())
+}
+
+fn command(text: &str) -> Result<Command, String> {
+    let all = Command::ALL.map(Command::name);
+    let found = Command::ALL.into_iter().find(|command| command.name() == text);
+    found.ok_or_else(|| match names::nearest(text, all) {
+        Some(name) => format!("did you mean {name}?"),
+        None => format!("the commands are {}", all.join(", ")),
+    })
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    match text {
+        "error" => Ok(Level::Error),
+        "warn" => Ok(Level::Warn),
+        "info" => Ok(Level::Info),
+        "debug" => Ok(Level::Debug),
+        _ => Err("must be error, warn, info or debug".to_owned()),
+    }
+}
+
+/// What clap found wrong, in one line that says what to write instead.
+fn refusal(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        Some(ContextValue::Strings(texts)) => texts.first().map_or("", String::as_str),
+        _ => "",
+    };
+    let usage = context(ContextKind::InvalidArg);
+    // clap names an option with its value, as in `--uri <URI>`.
+    let option = usage.split_whitespace().next().unwrap_or(usage);
+    let value = context(ContextKind::InvalidValue);
+    match error.kind() {
+        ErrorKind::ValueValidation => {
+            let reason = std::error::Error::source(error).map(ToString::to_string);
+            let reason = reason.unwrap_or_else(|| "must be something else".to_owned());
+            if option.starts_with("--") {
+                format!("{option} is {}, but {reason}", quoted(value))
+            } else {
+                format!("unknown command {}; {reason}", quoted(value))
+            }
+        }
+        ErrorKind::InvalidValue => {
+            format!("{option} has no value: write {}", usage.replace(['<', '>'], ""))
+        }
+        ErrorKind::TooManyValues => format!("{option} takes no value: write {option} alone"),
+        ErrorKind::UnknownArgument if option.starts_with('-') => {
+            let known = Cli::command();
+            let known = known.get_arguments().filter_map(clap::Arg::get_long);
+            let hint = match names::nearest(option.trim_start_matches('-'), known) {
+                Some(name) => format!("did you mean --{name}?"),
+                None => "telegraf-virt --help lists them".to_owned(),
+            };
+            format!("unknown option {}; {hint}", quoted(usage))
+        }
+        ErrorKind::UnknownArgument => {
+            format!(
+                "{} is one word too many; telegraf-virt --help shows what may stand",
+                quoted(usage)
+            )
+        }
+        ErrorKind::ArgumentConflict => {
+            let other = context(ContextKind::PriorArg);
+            let other = other.split_whitespace().next().unwrap_or(other);
+            if other.is_empty() || other == option {
+                format!("{option} is given twice: leave one out")
+            } else {
+                format!("{option} and {other} exclude each other: leave one out")
+            }
+        }
+        _ => {
+            // Nothing that is known; clap's own first line then.
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            line.trim_start_matches("error: ").to_owned()
+        }
+    }
+}
+
+/// The help of a command, or of the program.
+fn help(command: Option<Command>) -> String {
+    let template = match command {
+        None => HELP,
+        Some(Command::Once) => ONCE_HELP,
+        Some(Command::Execd) => EXECD_HELP,
+        Some(Command::Check) => CHECK_HELP,
+        Some(Command::Config) => CONFIG_HELP,
+    };
+    let hidden = |option: &str| match command {
+        None => false,
+        Some(Command::Execd) => option == "version",
+        Some(Command::Once | Command::Check) => matches!(option, "interval" | "version"),
+        Some(Command::Config) => option != "help",
+    };
+    let shown = Cli::command().mut_args(|arg| {
+        let hide = arg.get_long().is_none_or(hidden);
+        arg.hide(hide)
+    });
+    shown.help_template(template).render_help().to_string()
+}
+
+const HELP: &str = "\
+Prints every libvirt guest's statistics as InfluxDB line protocol.
+
+Usage: telegraf-virt [OPTIONS] [COMMAND]
+
+Commands:
+  once    one collection to standard output, then exit; the default
+  execd   stay: one collection at each newline on standard input
+  check   what is wrong with all that a collection needs, and how to mend it
+  config  print the sample configuration: every setting, its default, its use
+
+Options, before or after the command; times as in 500ms, 4s, 5m:
+{options}
+
+Examples: telegraf-virt once --help, telegraf-virt execd --help
+";
+
+const ONCE_HELP: &str = "\
+One collection to standard output, then exit. Rates need an earlier run: they
+come from the second on, by way of the cache.
+
+Usage: telegraf-virt [OPTIONS] [once]
+
+Examples:
+  telegraf-virt                             this host's guests
+  telegraf-virt once -u test:///default     libvirt's built-in test guest
+  telegraf-virt once >> guests.line         from cron: whole lines, appended
+  telegraf-virt once | influx write -b vms  into InfluxDB
+
+In Telegraf (execd is the better way there: it keeps its connections):
+  [[inputs.exec]]
+    commands = [[\"telegraf-virt\", \"once\"]]
+    data_format = \"influx\"
+
+Options:
+{options}
+";
+
+const EXECD_HELP: &str = "\
+Stays, and makes one collection at each trigger: a newline on standard input,
+SIGHUP, SIGUSR1 or SIGUSR2. Ends at end of input, SIGTERM or SIGINT.
+
+Usage: telegraf-virt [OPTIONS] execd
+
+In Telegraf:
+  [[inputs.execd]]
+    command = [\"telegraf-virt\", \"execd\"]
+    signal = \"STDIN\"
+    data_format = \"influx\"
+
+By hand:
+  telegraf-virt execd                       Enter collects, Ctrl-D ends
+  telegraf-virt execd --interval 10s        and at :00, :10, :20, ... by itself
+
+Options:
+{options}
+";
+
+const CHECK_HELP: &str = "\
+Looks at all that a collection needs (configuration, hypervisor, guests, cache)
+and says what is wrong, what is lost by it, and the command that mends it.
+Exit code 0: a collection delivers all that the guests offer; 1: it does not.
+
+Usage: telegraf-virt [OPTIONS] check
+
+Example:
+  sudo -u telegraf telegraf-virt check      as the user who will run it
+
+Options:
+{options}
+";
+
+const CONFIG_HELP: &str = "\
+Prints the sample configuration: every setting, its default, its unit, and why
+one would change it.
+
+Usage: telegraf-virt config
+
+Example:
+  telegraf-virt config > /etc/telegraf-virt/config.toml
+
+Options:
+{options}
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Cli {
+        let all = std::iter::once("telegraf-virt").chain(arguments.iter().copied());
+        parse(all.map(OsString::from)).unwrap_or_else(|exit| panic!("{arguments:?}: {exit:?}"))
+    }
+
+    fn text(arguments: &[&str]) -> String {
+        let all = std::iter::once("telegraf-virt").chain(arguments.iter().copied());
+        match parse(all.map(OsString::from)) {
+            Err(Exit::Text(text)) => text,
+            other => panic!("{arguments:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_command() {
+        let options = ["-u", "a", "--deadline", "2s", "--log-level", "debug"];
+        let orders = [
+            vec!["-u", "b", "execd", "-u", "a", "--deadline", "2s", "--log-level", "debug"],
+            [&["-u", "b"], &options[..], &["execd"]].concat(),
+            [&["execd", "-u", "b"], &options[..]].concat(),
+        ];
+        for arguments in orders {
+            let cli = read(&arguments);
+            assert_eq!(cli.command, Command::Execd);
+            assert_eq!(cli.uris, ["b", "a"]);
+            assert_eq!(cli.deadline, Some(Duration::from_secs(2)));
+            assert_eq!(cli.log_level(), Level::Debug);
+        }
+    }
+
+    #[test]
+    fn without_a_command_it_is_once() {
+        assert_eq!(read(&[]).command, Command::Once);
+        for command in Command::ALL {
+            assert_eq!(read(&[command.name()]).command, command);
+        }
+    }
+
+    #[test]
+    fn execd_tells_more_than_the_others() {
+        let levels = Command::ALL.map(|command| read(&[command.name()]).log_level());
+        assert_eq!(levels, [Level::Warn, Level::Info, Level::Warn, Level::Warn]);
+        for (name, level) in [
+            ("error", Level::Error),
+            ("warn", Level::Warn),
+            ("info", Level::Info),
+            ("debug", Level::Debug),
+        ] {
+            assert_eq!(read(&["execd", "--log-level", name]).log_level(), level);
+        }
+    }
+
+    #[test]
+    fn an_interval_is_for_execd() {
+        let cli = read(&["--interval", "1m30s", "execd"]);
+        assert_eq!(cli.interval, Some(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn options_stand_over_the_file_and_that_over_the_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        let file = "uris = ['file:///']\ndeadline = '9s'\nworkers = 2\ncache.dir = '/file'";
+        std::fs::write(&path, file).unwrap();
+        let path = path.to_str().unwrap();
+        let environment =
+            |name: &str| (name == config::URI_VARIABLE).then(|| OsString::from("variable:///"));
+
+        let (settings, from) = read(&["-c", path]).settings(&environment).unwrap();
+        assert_eq!(from.as_deref(), Some(std::path::Path::new(path)));
+        assert_eq!(settings.uris, ["file:///"]);
+        assert_eq!(settings.deadline, Duration::from_secs(9));
+        assert_eq!(settings.cache.dir, Some(PathBuf::from("/file")));
+        assert!(settings.cache.enabled);
+
+        let options = ["-c", path, "-u", "b:///", "-u", "a:///", "--deadline", "1s"];
+        let cli = read(&[&options[..], &["--cache-dir", "here"]].concat());
+        let (settings, _) = cli.settings(&environment).unwrap();
+        assert_eq!(settings.uris, ["b:///", "a:///"]);
+        assert_eq!(settings.deadline, Duration::from_secs(1));
+        assert_eq!(settings.cache.dir, Some(PathBuf::from("here")));
+        assert_eq!(settings.workers, 2);
+
+        let (settings, _) = read(&["-c", path, "--no-cache"]).settings(&environment).unwrap();
+        assert!(!settings.cache.enabled);
+
+        std::fs::write(path, "").unwrap();
+        let (settings, _) = read(&["-c", path]).settings(&environment).unwrap();
+        assert_eq!(settings.uris, ["variable:///"]);
+    }
+
+    #[test]
+    fn every_help_fits_a_screen_and_the_main_one_leaves_room_for_the_prompt() {
+        for (arguments, rows) in [
+            (&["--help"][..], 23),
+            (&["once", "-h"], 24),
+            (&["execd", "-h"], 24),
+            (&["check", "-h"], 24),
+            (&["config", "-h"], 24),
+        ] {
+            let help = text(arguments);
+            assert!(help.lines().count() <= rows, "{arguments:?}: {}", help.lines().count());
+            for line in help.lines() {
+                assert!(line.chars().count() < 80, "{arguments:?} has a wide line: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_has_every_option_and_a_command_only_its_own() {
+        let help = text(&["--help"]);
+        for option in Cli::command().get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(help.contains(&format!("--{option} ")), "--{option} is missing in:\n{help}");
+        }
+        for command in Command::ALL {
+            assert!(help.contains(&format!("\n  {} ", command.name())), "{}", command.name());
+        }
+        assert!(text(&["execd", "-h"]).contains("--interval <TIME>"));
+        assert!(!text(&["once", "-h"]).contains("--interval"));
+        assert!(!text(&["check", "-h"]).contains("--interval"));
+        assert!(!text(&["config", "-h"]).contains("--uri"));
+    }
+
+    #[test]
+    fn what_a_command_line_cannot_mean_is_refused() {
+        let told = |arguments: &[&str]| {
+            let all = std::iter::once("telegraf-virt").chain(arguments.iter().copied());
+            match parse(all.map(OsString::from)) {
+                Err(Exit::Refused(message)) => message,
+                other => panic!("{arguments:?}: {other:?}"),
+            }
+        };
+        let does_nothing = "does nothing for config, which only prints the sample: leave it out";
+        for (option, value) in [
+            ("--config", Some("x")),
+            ("--uri", Some("x")),
+            ("--cache-dir", Some("x")),
+            ("--no-cache", None),
+            ("--deadline", Some("4s")),
+            ("--interval", Some("4s")),
+            ("--log-level", Some("info")),
+        ] {
+            let arguments: Vec<&str> = ["config", option].into_iter().chain(value).collect();
+            assert_eq!(told(&arguments), format!("{option} {does_nothing}"));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The file that a configuration is read from: which one, and its text.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::{ConfigError, FILE_VARIABLE};
+
+/// A configuration is a page of text: what is larger is some other file.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The path and the text of the file that is named, by option or else by variable, or of the
+/// system's; `None` where none is named and the system has none.
+pub(super) fn find(
+    named: Option<&Path>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    system: &Path,
+) -> Result<Option<(PathBuf, String)>, ConfigError> {
+    let variable = environment(FILE_VARIABLE).filter(|value| !value.is_empty());
+    let (path, namer) = match (named, variable) {
+        (Some(path), _) => (path.to_owned(), " (from --config)".to_owned()),
+        (None, Some(path)) => (path.into(), format!(" (from ${FILE_VARIABLE})")),
+        (None, None) => (system.to_owned(), String::new()),
+    };
+    match read(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(Unreadable::Failed(error)) if namer.is_empty() && is_absent(&error) => Ok(None),
+        Err(why) => {
+            let path = shown(&path);
+            Err(ConfigError(format!("cannot read the configuration {path}{namer}: {why}")))
+        }
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    // A part of the path that is a plain file leaves no room for ours.
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Why a file gave no text.
+enum Unreadable {
+    Failed(io::Error),
+    TooLarge,
+    /// In which line it is not UTF-8.
+    NotUtf8(usize),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Failed(error) => match error.kind() {
+                io::ErrorKind::NotFound => {
+                    f.write_str("no such file; telegraf-virt config > FILE writes a sample")
+                }
+                io::ErrorKind::PermissionDenied => {
+                    f.write_str("permission denied; the user who runs this must be able to read it")
+                }
+                io::ErrorKind::IsADirectory => f.write_str("it is a folder; name the file in it"),
+                _ => write!(f, "{error}"),
+            },
+            Self::TooLarge => f.write_str("it is larger than 1 MiB, which no configuration is"),
+            Self::NotUtf8(line) => write!(f, "line {line} is not UTF-8; save it as UTF-8 text"),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, Unreadable> {
+    let file = File::open(path).map_err(Unreadable::Failed)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(Unreadable::Failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(Unreadable::TooLarge);
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Unreadable::NotUtf8(line_of(error.as_bytes(), at))
+    })
+}
+
+/// The line that a byte stands in, from 1.
+pub(super) fn line_of(text: &[u8], at: usize) -> usize {
+    text.iter().take(at).filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// A path for a message: on one line, and its end where it is long, which names the file.
+pub(super) fn shown(path: &Path) -> String {
+    const MOST: usize = 160;
+    let path = path.to_string_lossy().replace(char::is_control, " ");
+    if path.len() <= MOST {
+        return path;
+    }
+    let start = (path.len() - MOST..).find(|start| path.is_char_boundary(*start));
+    format!("…{}", &path[start.unwrap_or(path.len())..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_another_user_keeps_is_told_with_the_remedy() {
+        // Root, who runs the tests, may read every file.
+        let denied = Unreadable::Failed(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(
+            denied.to_string(),
+            "permission denied; the user who runs this must be able to read it"
+        );
+    }
+
+    #[test]
+    fn a_line_is_counted_up_to_its_newline() {
+        let lines: Vec<usize> = (0..=4).map(|at| line_of(b"a\n\nb", at)).collect();
+        assert_eq!(lines, [1, 1, 2, 3, 3]);
+    }
+
+    #[test]
+    fn a_long_path_keeps_its_end() {
+        let path = format!("/{}/c.toml", "ä".repeat(200));
+        let shown = shown(Path::new(&path));
+        assert_eq!(shown, format!("…{}/c.toml", "ä".repeat(76)));
+    }
+}

@@ -1,0 +1,454 @@
+//! The configuration: what a user may set, with its defaults and bounds, checked before any work.
+//!
+//! Here stands what each setting means; `file` finds the text, `reader` knows how TOML says it,
+//! `duration`, `glob` and `names` are what settings are made of. Strings become enums, times and
+//! patterns once, here. Nothing here reads libvirt, the cache or the command line.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+pub mod duration;
+mod file;
+pub mod glob;
+pub mod names;
+mod reader;
+
+use glob::Glob;
+use names::quoted;
+use reader::{Complaint, Entry};
+
+/// What `telegraf-virt config` prints: every setting with its default, commented out.
+pub const SAMPLE: &str = include_str!("sample.toml");
+
+/// The configuration file of the system, read where it exists and no other is named.
+pub const SYSTEM_FILE: &str = "/etc/telegraf-virt/config.toml";
+/// Names the configuration file.
+pub const FILE_VARIABLE: &str = "TELEGRAF_VIRT_CONFIG";
+/// libvirt's own variable for the hypervisor to read when none is named.
+pub const URI_VARIABLE: &str = "LIBVIRT_DEFAULT_URI";
+/// What is read when nothing names a hypervisor.
+pub const DEFAULT_URI: &str = "qemu:///system";
+
+/// How long a collection may take.
+pub const DEADLINE: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(600);
+/// How often execd may collect on its own.
+pub const INTERVAL: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
+const WORKERS: RangeInclusive<usize> = 1..=64;
+const MAX_STUCK: RangeInclusive<usize> = 1..=64;
+const CACHE_TTL: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
+
+const TABLES: [&str; 4] = ["cache", "domains", "tags", "metadata_tags"];
+/// Every key and table. Those in `tags` and `metadata_tags` are the user's own.
+const KEYS: [&str; 17] = [
+    "uris",
+    "deadline",
+    "workers",
+    "max_stuck",
+    "missing",
+    "extra",
+    "features",
+    "device_tags",
+    "cache",
+    "cache.dir",
+    "cache.ttl",
+    "domains",
+    "domains.include",
+    "domains.exclude",
+    "domains.inactive",
+    "tags",
+    "metadata_tags",
+];
+
+/// All that a user may set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The hypervisors to read, each once. Empty when the file names none: see
+    /// [`Settings::complete`].
+    pub uris: Vec<String>,
+    /// A collection is printed when this time has passed since its trigger, with what has arrived.
+    pub deadline: Duration,
+    /// Connections to each hypervisor that a collection is spread over.
+    pub workers: usize,
+    /// Calls that may hang in one hypervisor at the same time before no more are risked.
+    pub max_stuck: usize,
+    /// What stands for a statistic that is not offered.
+    pub missing: Missing,
+    /// Measurements and fields beyond the four that are always there.
+    pub extra: Vec<Extra>,
+    /// Rates beyond the memory's.
+    pub features: Vec<Feature>,
+    /// What a device's lines tell of it in tags, beyond its type and name.
+    pub device_tags: Vec<DeviceTag>,
+    /// The device cache on disk.
+    pub cache: CacheSettings,
+    /// Which guests are read.
+    pub domains: DomainFilter,
+    /// Fixed tags of every line, sorted by name.
+    pub tags: Vec<(String, String)>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            uris: Vec::new(),
+            deadline: Duration::from_secs(4),
+            workers: 4,
+            max_stuck: 12,
+            missing: Missing::Zero,
+            extra: Vec::new(),
+            features: Vec::new(),
+            device_tags: Vec::new(),
+            cache: CacheSettings::default(),
+            domains: DomainFilter::default(),
+            tags: Vec::new(),
+        }
+    }
+}
+
+/// What stands for a statistic that this hypervisor or guest does not offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The number 0, as users' queries expect.
+    Zero,
+    /// Nothing: the field is left out.
+    Omit,
+}
+
+/// A measurement, or a group of fields, that is there only when asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extra {}
+
+impl Extra {
+    /// Every one that this version knows, by name.
+    const KNOWN: [(&'static str, Self); 0] = [];
+    /// Names that are fixed already and wait for their implementation.
+    const LATER: [&'static str; 18] = [
+        "state-reason",
+        "cpu-waits",
+        "memory-details",
+        "vcpus",
+        "disk-times",
+        "disk-space",
+        "iothreads",
+        "perf",
+        "dirty-rate",
+        "memory-bandwidth",
+        "cpu-cache",
+        "jobs",
+        "limits",
+        "numa",
+        "info",
+        "hypervisor",
+        "collector",
+        "other",
+    ];
+}
+
+/// A group of rates of vm_features that is there only when asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// Network bytes and packets a second.
+    Net,
+    /// Disk requests and bytes a second.
+    Disk,
+    /// Percent of the vCPUs busy, and waiting for a host CPU.
+    Cpu,
+    /// Milliseconds that a disk request took.
+    Latency,
+    /// Seconds since the guest last reported its memory.
+    Balloon,
+}
+
+impl Feature {
+    const KNOWN: [(&'static str, Self); 5] = [
+        ("net", Self::Net),
+        ("disk", Self::Disk),
+        ("cpu", Self::Cpu),
+        ("latency", Self::Latency),
+        ("balloon", Self::Balloon),
+    ];
+}
+
+/// A tag on the lines of a device that is there only when asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceTag {
+    /// A NIC's MAC address, which outlasts a boot.
+    Mac,
+    /// A NIC's model, such as virtio.
+    Model,
+    /// A disk's bus, such as virtio or sata.
+    Bus,
+    /// A disk's serial number, as the guest sees it.
+    Serial,
+    /// libvirt's alias of the device.
+    Alias,
+    /// A disk's source: a file, a block device, a volume.
+    Path,
+    /// A NIC's source: a network or a bridge.
+    Network,
+}
+
+impl DeviceTag {
+    /// Every one, in the order in which they stand on a line.
+    pub const ALL: [Self; 7] =
+        [Self::Mac, Self::Model, Self::Bus, Self::Serial, Self::Alias, Self::Path, Self::Network];
+
+    /// The tag's name, in the configuration and in the output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mac => "mac",
+            Self::Model => "model",
+            Self::Bus => "bus",
+            Self::Serial => "serial",
+            Self::Alias => "alias",
+            Self::Path => "path",
+            Self::Network => "network",
+        }
+    }
+}
+
+/// The device cache on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Whether there is one at all: `--no-cache` turns it off.
+    pub enabled: bool,
+    /// Its folder; `None` for the first of the usual places that can be used.
+    pub dir: Option<PathBuf>,
+    /// How long a guest's devices are believed without being asked for again; 0 for not at all.
+    pub ttl: Duration,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { enabled: true, dir: None, ttl: Duration::from_secs(300) }
+    }
+}
+
+/// Which guests are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DomainFilter {
+    /// Patterns of the names to read; none means every name.
+    include: Vec<Glob>,
+    /// Patterns of the names to leave out, included or not.
+    exclude: Vec<Glob>,
+    /// Whether guests that do not run are told of, too.
+    pub inactive: bool,
+}
+
+impl DomainFilter {
+    /// Whether a guest of this name is read.
+    pub fn takes(&self, name: &str) -> bool {
+        let any = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
+        (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
+    }
+}
+
+/// Why a configuration cannot be used: one line that says what to write instead.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Settings {
+    /// The settings of the file that `named` names, else `$TELEGRAF_VIRT_CONFIG`, else the
+    /// system's where it exists, else the defaults; and which file that was.
+    ///
+    /// # Errors
+    /// When a file that is named, or the system's, cannot be read or is not valid.
+    pub fn load(
+        named: Option<&Path>,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<(Self, Option<PathBuf>), ConfigError> {
+        match file::find(named, environment, Path::new(SYSTEM_FILE))? {
+            Some((path, text)) => Ok((parse(&text, &path)?, Some(path))),
+            None => Ok((Self::default(), None)),
+        }
+    }
+
+    /// Fills in the hypervisor where none is named: libvirt's own variable, else the system's QEMU.
+    ///
+    /// # Errors
+    /// When the variable is set to what is no URI.
+    pub fn complete(
+        &mut self,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<(), ConfigError> {
+        if !self.uris.is_empty() {
+            return Ok(());
+        }
+        let variable = environment(URI_VARIABLE).filter(|value| !value.is_empty());
+        let uri = variable.unwrap_or_else(|| DEFAULT_URI.into());
+        let uri = uri.into_string().map_err(|uri| (uri, "must be UTF-8 text".to_owned()));
+        let checked = uri.and_then(|uri| match check_uri(&uri) {
+            Ok(()) => Ok(uri),
+            Err(why) => Err((uri.into(), why)),
+        });
+        self.uris = vec![checked.map_err(|(uri, why)| {
+            let found = quoted(&uri.to_string_lossy());
+            ConfigError(format!("${URI_VARIABLE} is {found}, but {why}"))
+        })?];
+        Ok(())
+    }
+
+    /// Takes one entry of the file.
+    fn set(&mut self, entry: &Entry) -> Result<(), Complaint> {
+        match (entry.table, entry.key) {
+            ("", "uris") => self.uris = uris(entry)?,
+            ("", "deadline") => self.deadline = entry.time(DEADLINE)?,
+            ("", "workers") => self.workers = entry.whole(WORKERS)?,
+            ("", "max_stuck") => self.max_stuck = entry.whole(MAX_STUCK)?,
+            ("", "missing") => {
+                self.missing = entry.one_of(&[("zero", Missing::Zero), ("omit", Missing::Omit)])?;
+            }
+            ("", "extra") => self.extra = entry.all_of(&Extra::KNOWN, &Extra::LATER)?,
+            ("", "features") => self.features = entry.all_of(&Feature::KNOWN, &[])?,
+            ("", "device_tags") => {
+                let known = DeviceTag::ALL.map(|tag| (tag.name(), tag));
+                self.device_tags = entry.all_of(&known, &[])?;
+            }
+            ("cache", "dir") => self.cache.dir = entry.folder()?,
+            ("cache", "ttl") => self.cache.ttl = entry.time(CACHE_TTL)?,
+            ("domains", "include") => self.domains.include = globs(entry)?,
+            ("domains", "exclude") => self.domains.exclude = globs(entry)?,
+            ("domains", "inactive") => self.domains.inactive = entry.boolean()?,
+            ("tags", _) => self.tags.push(tag(entry)?),
+            ("metadata_tags", _) => return Err(metadata_tag(entry)),
+            ("", key) if TABLES.contains(&key) => return Err(entry.no_table()),
+            _ => return Err(unknown(entry)),
+        }
+        Ok(())
+    }
+}
+
+/// Reads a configuration; `file` is its name for messages.
+///
+/// # Errors
+/// The first mistake in the text.
+pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
+    let read = || {
+        let document = DeTable::parse(text).map_err(|error| reader::not_toml(text, &error))?;
+        let mut settings = Settings::default();
+        for entry in reader::entries(text, document.get_ref(), &TABLES) {
+            settings.set(&entry)?;
+        }
+        settings.tags.sort();
+        Ok(settings)
+    };
+    read().map_err(|Complaint { at, message }| {
+        let line = file::line_of(text.as_bytes(), at);
+        ConfigError(format!("{}, line {line}: {message}", file::shown(file)))
+    })
+}
+
+/// What must be written instead of this URI, if it can be none.
+///
+/// # Errors
+/// What it must be, to be put after "is X, but".
+pub fn check_uri(uri: &str) -> Result<(), String> {
+    // What libvirt takes beyond this is for libvirt to say: its aliases look like any word.
+    if uri.is_empty() || uri.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!("must be a libvirt URI without spaces, such as {DEFAULT_URI}"));
+    }
+    Ok(())
+}
+
+fn uris(entry: &Entry) -> Result<Vec<String>, Complaint> {
+    let mut uris = Vec::new();
+    let mut seen = HashSet::new();
+    for item in entry.items()? {
+        check_uri(item.text)
+            .map_err(|why| entry.item_refused(&item, format_args!("but each entry {why}")))?;
+        if !seen.insert(item.text) {
+            return Err(entry.item_refused(&item, "which stands there already: leave one out"));
+        }
+        uris.push(item.text.to_owned());
+    }
+    Ok(uris)
+}
+
+fn globs(entry: &Entry) -> Result<Vec<Glob>, Complaint> {
+    let glob = |item: reader::Item| {
+        Glob::parse(item.text)
+            .map_err(|why| entry.item_refused(&item, format_args!("but that pattern {why}")))
+    };
+    entry.items()?.into_iter().map(glob).collect()
+}
+
+fn tag(entry: &Entry) -> Result<(String, String), Complaint> {
+    if let Some(complaint) = misplaced(entry) {
+        return Err(complaint);
+    }
+    if entry.key.is_empty() {
+        return Err(entry.refused("has no name: write one before the ="));
+    }
+    if entry.key.contains(char::is_control) {
+        return Err(entry.refused("cannot be a tag: its name must not hold control characters"));
+    }
+    if let Some(why) = names::reserved(entry.key) {
+        return Err(
+            entry.refused(format_args!("cannot be a tag, since {why}: choose another name"))
+        );
+    }
+    match entry.string()? {
+        "" => {
+            Err(entry.refused("is \"\", but a tag must have a value: write one, or leave it out"))
+        }
+        value => Ok((entry.key.to_owned(), value.to_owned())),
+    }
+}
+
+fn metadata_tag(entry: &Entry) -> Complaint {
+    misplaced(entry).unwrap_or_else(|| {
+        entry.refused("is a metadata tag, which this version has not yet: leave it out")
+    })
+}
+
+/// A setting that stands below a table whose keys are the user's own was meant for the top, when
+/// its value would be right there.
+fn misplaced(entry: &Entry) -> Option<Complaint> {
+    let key = entry.key;
+    let fits = KEYS.contains(&key) && Settings::default().set(&entry.at_the_top()).is_ok();
+    fits.then(|| {
+        entry.refused(format_args!("stands in a table: move {key} above the first [table] line"))
+    })
+}
+
+fn unknown(entry: &Entry) -> Complaint {
+    let split = |path: &'static str| path.split_once('.').unwrap_or(("", path));
+    let keys = || KEYS.into_iter().map(split);
+    let beside = || keys().filter(|(table, _)| *table == entry.table).map(|(_, key)| key);
+    let meant = keys()
+        .find(|(_, key)| *key == entry.key)
+        // With the tables, for `cache_dir` too.
+        .or_else(|| names::nearest(entry.key, KEYS).map(split))
+        .or_else(|| names::nearest(entry.key, beside()).map(|key| (entry.table, key)))
+        .or_else(|| {
+            let near = names::nearest(entry.key, keys().map(|(_, key)| key))?;
+            keys().find(|(_, key)| *key == near)
+        });
+    entry.unknown(match meant {
+        Some((table, key)) if table == entry.table => format!("did you mean {key}?"),
+        Some(("", key)) => {
+            format!("did you mean {key}? It stands above the first [table] line")
+        }
+        Some((table, key)) => format!("did you mean {key} below [{table}]?"),
+        None => format!("known here are {}", beside().collect::<Vec<_>>().join(", ")),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! One setting of the TOML file, read into what it must be, or a complaint that says where it
+//! stands, what is there and what to write instead. Knows TOML, and no setting by name.
+
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::duration;
+use super::names::{self, quoted};
+
+/// Straight quotes and those that word processors make of them.
+const QUOTES: [char; 9] = ['"', '\'', '`', '“', '”', '„', '‘', '’', '‚'];
+
+/// What is wrong with the file at one place.
+#[derive(Debug)]
+pub(super) struct Complaint {
+    /// Where, in bytes from the file's start.
+    pub at: usize,
+    /// What, in one line.
+    pub message: String,
+}
+
+/// A key of the file with its value.
+pub(super) struct Entry<'t> {
+    /// The whole file, to show what was found as it was written.
+    text: &'t str,
+    /// The table it stands in; "" for none.
+    pub table: &'t str,
+    /// The key alone.
+    pub key: &'t str,
+    at: usize,
+    value: &'t Spanned<DeValue<'t>>,
+}
+
+/// A string of a list.
+pub(super) struct Item<'t> {
+    /// Where it stands, in bytes from the file's start.
+    pub at: usize,
+    /// What it says.
+    pub text: &'t str,
+}
+
+/// The entries of the file in its own order, those of `tables` with them. What is to be a table
+/// and is none is an entry itself.
+pub(super) fn entries<'t>(
+    text: &'t str,
+    document: &'t DeTable<'t>,
+    tables: &[&'t str],
+) -> Vec<Entry<'t>> {
+    let mut all = Vec::new();
+    for (key, value) in document {
+        match (tables.iter().find(|table| **table == key.get_ref()), value.get_ref()) {
+            (Some(table), DeValue::Table(inside)) => {
+                all.extend(inside.iter().map(|(key, value)| entry(text, table, key, value)));
+            }
+            _ => all.push(entry(text, "", key, value)),
+        }
+    }
+    all.sort_by_key(|entry| entry.at);
+    all
+}
+
+fn entry<'t>(
+    text: &'t str,
+    table: &'t str,
+    key: &'t Spanned<Cow<'t, str>>,
+    value: &'t Spanned<DeValue<'t>>,
+) -> Entry<'t> {
+    Entry { text, table, key: key.get_ref(), at: key.span().start, value }
+}
+
+/// A key as one writes it in TOML.
+fn shown_key(key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !key.is_empty() && key.chars().all(bare) { names::plain(key) } else { quoted(key) }
+}
+
+impl<'t> Entry<'t> {
+    /// The same key and value, as if it stood outside all tables.
+    pub fn at_the_top(&self) -> Entry<'t> {
+        Entry { table: "", ..*self }
+    }
+
+    /// The key with its table, as in `cache.ttl`.
+    fn path(&self) -> String {
+        let key = shown_key(self.key);
+        if self.table.is_empty() { key } else { format!("{}.{key}", self.table) }
+    }
+
+    /// A complaint about this entry: its path, then what is said of it.
+    pub fn refused(&self, why: impl std::fmt::Display) -> Complaint {
+        Complaint { at: self.at, message: format!("{} {why}", self.path()) }
+    }
+
+    /// A complaint about the key itself.
+    pub fn unknown(&self, hint: impl std::fmt::Display) -> Complaint {
+        let path = self.path();
+        let message = match self.value.get_ref() {
+            DeValue::Table(_) => format!("unknown table [{path}]; {hint}"),
+            _ => format!("unknown key {path}; {hint}"),
+        };
+        Complaint { at: self.at, message }
+    }
+
+    /// A complaint about what is no table and should be.
+    pub fn no_table(&self) -> Complaint {
+        let path = self.path();
+        self.not(format_args!(
+            "must be a table: write [{path}] on a line of its own, and its keys below"
+        ))
+    }
+
+    fn not(&self, expected: impl std::fmt::Display) -> Complaint {
+        self.refused(format_args!("is {}, but {expected}", found(self.text, self.value)))
+    }
+
+    /// A string.
+    pub fn string(&self) -> Result<&'t str, Complaint> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Ok(text),
+            DeValue::Array(_) | DeValue::Table(_) => Err(self.not("must be a string")),
+            _ => Err(self
+                .not(format_args!("must be a string: write \"{}\"", found(self.text, self.value)))),
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self) -> Result<bool, Complaint> {
+        match self.value.get_ref() {
+            DeValue::Boolean(value) => Ok(*value),
+            DeValue::String(_) => Err(self.not("must be true or false, without quotes")),
+            _ => Err(self.not("must be true or false")),
+        }
+    }
+
+    /// A whole number within the bounds.
+    pub fn whole(&self, bounds: RangeInclusive<usize>) -> Result<usize, Complaint> {
+        let number = match self.value.get_ref() {
+            DeValue::Integer(value) => usize::from_str_radix(value.as_str(), value.radix()).ok(),
+            _ => None,
+        };
+        number.filter(|number| bounds.contains(number)).ok_or_else(|| {
+            let quotes = if matches!(self.value.get_ref(), DeValue::String(_)) {
+                ", without quotes"
+            } else {
+                ""
+            };
+            let (least, most) = (bounds.start(), bounds.end());
+            self.not(format_args!("must be a whole number from {least} to {most}{quotes}"))
+        })
+    }
+
+    /// A time within the bounds.
+    pub fn time(&self, bounds: RangeInclusive<Duration>) -> Result<Duration, Complaint> {
+        match self.value.get_ref() {
+            DeValue::String(text) => duration::parse(text, bounds).map_err(|why| self.not(why)),
+            DeValue::Integer(number) => {
+                // Telegraf takes a bare number for seconds, so that is most likely what was meant.
+                let seconds = format!("{number}s");
+                let fits = duration::parse(&seconds, bounds).is_ok();
+                let example = if fits { &seconds } else { "4s" };
+                Err(self.not(format_args!(
+                    "must be a time with its unit in quotes, such as \"{example}\""
+                )))
+            }
+            _ => Err(self.not("must be a time with its unit in quotes, such as \"4s\"")),
+        }
+    }
+
+    /// An absolute path; `None` for the empty string.
+    pub fn folder(&self) -> Result<Option<PathBuf>, Complaint> {
+        match self.string()? {
+            "" => Ok(None),
+            text if text.starts_with('/') && !text.contains('\0') => Ok(Some(text.into())),
+            // Where a relative one lies depends on who starts the program, and ~ on the shell.
+            _ => Err(self.not("must be a whole path that starts with /, or \"\" for the default")),
+        }
+    }
+
+    /// One of the names, and what it stands for.
+    pub fn one_of<T: Copy>(&self, known: &[(&str, T)]) -> Result<T, Complaint> {
+        let text = self.string()?;
+        let found = known.iter().find(|(name, _)| *name == text);
+        found.map(|(_, value)| *value).ok_or_else(|| self.not(must_be(text, known)))
+    }
+
+    /// A list of strings.
+    pub fn items(&self) -> Result<Vec<Item<'t>>, Complaint> {
+        let array = match self.value.get_ref() {
+            DeValue::Array(array) => array,
+            DeValue::String(_) => {
+                return Err(self.not(format_args!(
+                    "must be a list: write [{}]",
+                    found(self.text, self.value)
+                )));
+            }
+            _ => return Err(self.not("must be a list of strings, such as [\"a\", \"b\"]")),
+        };
+        let item = |value: &'t Spanned<DeValue<'t>>| match value.get_ref() {
+            DeValue::String(text) => Ok(Item { at: value.span().start, text }),
+            _ => Err(Complaint {
+                at: value.span().start,
+                message: format!(
+                    "{} holds {}, but each entry must be a string in quotes",
+                    self.path(),
+                    found(self.text, value)
+                ),
+            }),
+        };
+        array.iter().map(item).collect()
+    }
+
+    /// A complaint about one entry of a list.
+    pub fn item_refused(&self, item: &Item, why: impl std::fmt::Display) -> Complaint {
+        let message = format!("{} holds {}, {why}", self.path(), quoted(item.text));
+        Complaint { at: item.at, message }
+    }
+
+    /// A list of names, as what they stand for, each once; `later` are names that a coming version
+    /// will know.
+    pub fn all_of<T: Copy + PartialEq>(
+        &self,
+        known: &[(&str, T)],
+        later: &[&str],
+    ) -> Result<Vec<T>, Complaint> {
+        let mut all = Vec::new();
+        for item in self.items()? {
+            let Some((_, value)) = known.iter().find(|(name, _)| *name == item.text) else {
+                return Err(if later.contains(&item.text) {
+                    self.item_refused(&item, "which is not in this version yet: leave it out")
+                } else if known.is_empty() {
+                    self.item_refused(&item, "but this version knows no names for it: write []")
+                } else {
+                    let expected = must_be(item.text, known);
+                    self.item_refused(&item, format_args!("but each entry {expected}"))
+                });
+            };
+            if !all.contains(value) {
+                all.push(*value);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What a wrong name must be instead.
+fn must_be<T>(found: &str, known: &[(&str, T)]) -> String {
+    let all: Vec<String> = known.iter().map(|(name, _)| quoted(name)).collect();
+    let nearest = names::nearest(found, known.iter().map(|(name, _)| *name));
+    let hint = nearest.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
+    format!("must be {}{hint}", names::listed(&all))
+}
+
+/// A value as the file has it, on one line and cut where it is long.
+fn found(text: &str, value: &Spanned<DeValue>) -> String {
+    match value.get_ref() {
+        DeValue::String(string) => quoted(string),
+        DeValue::Table(_) => "a table".to_owned(),
+        _ => {
+            let written = text.get(value.span()).unwrap_or("a list");
+            names::plain(&written.split_whitespace().collect::<Vec<_>>().join(" "))
+        }
+    }
+}
+
+/// A complaint about what is no TOML: the usual slips in words of our own, since the parser speaks
+/// of its grammar; else what the parser says, beside the line that it says it of.
+pub(super) fn not_toml(text: &str, error: &toml::de::Error) -> Complaint {
+    let span = error.span().unwrap_or_default();
+    // What is missing at the end of the file is missing in its last line that says something.
+    let at = span.start.min(text.trim_end().len());
+    let before = text.get(..at).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = names::plain(text[start..].lines().next().unwrap_or_default().trim());
+    let found = text.get(span).unwrap_or_default();
+    let message = match error.message() {
+        message if message.starts_with("duplicate key") => {
+            format!("{} stands there already: keep one", names::plain(found))
+        }
+        message
+            if message.starts_with("key with no value") || message.ends_with("expected key") =>
+        {
+            format!("this is no setting, write KEY = VALUE or [TABLE]: {line}")
+        }
+        message if message.starts_with("string values must be quoted") => {
+            let bare: String = found.chars().filter(|c| !QUOTES.contains(c)).collect();
+            if bare.is_empty() {
+                format!("a value is missing after the =: {line}")
+            } else {
+                format!("a string stands in straight quotes: write \"{}\"", names::plain(&bare))
+            }
+        }
+        message if message.starts_with("invalid boolean") => {
+            format!("{} is no value: write true or false, in small letters", names::plain(found))
+        }
+        message => {
+            let reason = message.trim_end_matches(", expected nothing");
+            format!("not valid TOML ({reason}): {line}")
+        }
+    };
+    Complaint { at, message }
+}

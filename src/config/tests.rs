@@ -1,0 +1,627 @@
+//! Every message of the configuration, word for word, and the sample held against the code.
+
+use std::time::Instant;
+
+use super::*;
+
+fn read(text: &str) -> Settings {
+    parse(text, Path::new("c.toml")).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn message(text: &str) -> String {
+    parse(text, Path::new("c.toml")).expect_err(text).to_string()
+}
+
+#[track_caller]
+fn assert_messages(cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        assert_eq!(message(text), *expected, "of {text:?}");
+    }
+}
+
+#[test]
+fn every_setting_is_read() {
+    let settings = read(
+        r#"
+        uris = ["qemu:///system", "test:///default"]
+        deadline = "1.5s"
+        workers = 0x10
+        max_stuck = 1
+        missing = "omit"
+        extra = []
+        features = ["net", "disk", "cpu", "latency", "balloon", "net"]
+        device_tags = ["mac", "model", "bus", "serial", "alias", "path", "network", "mac"]
+        cache.dir = "/srv/cache"
+        cache.ttl = "0s"
+        metadata_tags = {}
+        [domains]
+        include = ["web*", "db?"]
+        exclude = ["*-test"]
+        inactive = true
+        [tags]
+        rack = "12, left"
+        dc = "fra1"
+        "room no" = "ü"
+        "#,
+    );
+    let tag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let globs = |all: &[&str]| all.iter().map(|glob| Glob::parse(glob).unwrap()).collect();
+    let expected = Settings {
+        uris: vec!["qemu:///system".to_owned(), "test:///default".to_owned()],
+        deadline: Duration::from_millis(1500),
+        workers: 16,
+        max_stuck: 1,
+        missing: Missing::Omit,
+        extra: vec![],
+        features: vec![
+            Feature::Net,
+            Feature::Disk,
+            Feature::Cpu,
+            Feature::Latency,
+            Feature::Balloon,
+        ],
+        device_tags: DeviceTag::ALL.to_vec(),
+        cache: CacheSettings {
+            enabled: true,
+            dir: Some(PathBuf::from("/srv/cache")),
+            ttl: Duration::ZERO,
+        },
+        domains: DomainFilter {
+            include: globs(&["web*", "db?"]),
+            exclude: globs(&["*-test"]),
+            inactive: true,
+        },
+        tags: vec![tag("dc", "fra1"), tag("rack", "12, left"), tag("room no", "ü")],
+    };
+    assert_eq!(settings, expected);
+}
+
+#[test]
+fn nothing_written_means_the_defaults() {
+    for text in ["", "\u{feff}", "\n# only a comment\r\n", "[tags]\n[cache]\n[domains]\n"] {
+        assert_eq!(read(text), Settings::default(), "{text:?}");
+    }
+}
+
+#[test]
+fn the_bounds_belong_to_the_range() {
+    let least = read("deadline = '100ms'\nworkers = 1\nmax_stuck = 1\ncache.ttl = '0s'");
+    assert_eq!(
+        (least.deadline, least.workers, least.max_stuck),
+        (Duration::from_millis(100), 1, 1)
+    );
+    let most = read("deadline = '10m'\nworkers = 64\nmax_stuck = 64\ncache.ttl = '720h'");
+    assert_eq!((most.deadline, most.workers, most.max_stuck), (Duration::from_secs(600), 64, 64));
+    assert_eq!(most.cache.ttl, Duration::from_secs(30 * 86_400));
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
+    assert_messages(&[
+        ("worker = 4", "c.toml, line 1: unknown key worker; did you mean workers?"),
+        ("\n\nDeadline = '4s'", "c.toml, line 3: unknown key Deadline; did you mean deadline?"),
+        ("device-tags = []", "c.toml, line 1: unknown key device-tags; did you mean device_tags?"),
+        (
+            "interval = '10s'",
+            "c.toml, line 1: unknown key interval; known here are uris, deadline, workers, \
+             max_stuck, missing, extra, features, device_tags, cache, domains, tags, metadata_tags",
+        ),
+        ("[cache]\ntl = '5m'", "c.toml, line 2: unknown key cache.tl; did you mean ttl?"),
+        (
+            "[domains]\nfoo = 1",
+            "c.toml, line 2: unknown key domains.foo; known here are include, exclude, inactive",
+        ),
+        ("ttl = '5m'", "c.toml, line 1: unknown key ttl; did you mean ttl below [cache]?"),
+        (
+            "cache_dir = '/x'",
+            "c.toml, line 1: unknown key cache_dir; did you mean dir below [cache]?",
+        ),
+        (
+            "[domains]\nttl = '5m'",
+            "c.toml, line 2: unknown key domains.ttl; did you mean ttl below [cache]?",
+        ),
+        (
+            "[cache]\n\nworkers = 8",
+            "c.toml, line 3: unknown key cache.workers; did you mean workers? It stands above the \
+             first [table] line",
+        ),
+        (
+            "[domain]\ninactive = true",
+            "c.toml, line 1: unknown table [domain]; did you mean domains?",
+        ),
+        ("\"a.b\" = 1", UNKNOWN_AT_THE_TOP),
+        (
+            "\"\" = 1",
+            "c.toml, line 1: unknown key \"\"; known here are uris, deadline, workers, max_stuck, \
+             missing, extra, features, device_tags, cache, domains, tags, metadata_tags",
+        ),
+    ]);
+}
+
+const UNKNOWN_AT_THE_TOP: &str = "c.toml, line 1: unknown key \"a.b\"; known here are uris, \
+     deadline, workers, max_stuck, missing, extra, features, device_tags, cache, domains, tags, \
+     metadata_tags";
+
+#[test]
+fn a_wrong_type_says_what_to_write() {
+    assert_messages(&[
+        (
+            "uris = \"qemu:///system\"",
+            "c.toml, line 1: uris is \"qemu:///system\", but must be a list: write \
+             [\"qemu:///system\"]",
+        ),
+        (
+            "uris = 4",
+            "c.toml, line 1: uris is 4, but must be a list of strings, such as [\"a\", \"b\"]",
+        ),
+        (
+            "uris = [\n  \"a\",\n  4,\n]",
+            "c.toml, line 3: uris holds 4, but each entry must be a string in quotes",
+        ),
+        (
+            "deadline = 10",
+            "c.toml, line 1: deadline is 10, but must be a time with its unit in quotes, such as \
+             \"10s\"",
+        ),
+        (
+            "deadline = 4.5",
+            "c.toml, line 1: deadline is 4.5, but must be a time with its unit in quotes, such as \
+             \"4s\"",
+        ),
+        (
+            "workers = \"4\"",
+            "c.toml, line 1: workers is \"4\", but must be a whole number from 1 to 64, without \
+             quotes",
+        ),
+        (
+            "workers = 4.0",
+            "c.toml, line 1: workers is 4.0, but must be a whole number from 1 to 64",
+        ),
+        (
+            "[workers]",
+            "c.toml, line 1: workers is a table, but must be a whole number from 1 to 64",
+        ),
+        ("missing = 0", "c.toml, line 1: missing is 0, but must be a string: write \"0\""),
+        ("missing = []", "c.toml, line 1: missing is [], but must be a string"),
+        (
+            "cache = \"/tmp\"",
+            "c.toml, line 1: cache is \"/tmp\", but must be a table: write [cache] on a line of \
+             its own, and its keys below",
+        ),
+        (
+            "[[tags]]\ndc = \"x\"",
+            "c.toml, line 1: tags is [[tags]], but must be a table: write [tags] on a line of its \
+             own, and its keys below",
+        ),
+        (
+            "[domains]\ninactive = \"true\"",
+            "c.toml, line 2: domains.inactive is \"true\", but must be true or false, without \
+             quotes",
+        ),
+        (
+            "[domains]\ninactive = 1",
+            "c.toml, line 2: domains.inactive is 1, but must be true or false",
+        ),
+        (
+            "[tags]\nrack = 12",
+            "c.toml, line 2: tags.rack is 12, but must be a string: write \"12\"",
+        ),
+        (
+            "[tags]\nup_since = 2024-01-01",
+            "c.toml, line 2: tags.up_since is 2024-01-01, but must be a string: write \
+             \"2024-01-01\"",
+        ),
+    ]);
+}
+
+#[test]
+fn an_impossible_value_says_what_is_possible() {
+    assert_messages(&[
+        ("workers = 0", "c.toml, line 1: workers is 0, but must be a whole number from 1 to 64"),
+        ("workers = -4", "c.toml, line 1: workers is -4, but must be a whole number from 1 to 64"),
+        (
+            "workers = 99999999999999999999999",
+            "c.toml, line 1: workers is 99999999999999999999999, but must be a whole number from \
+             1 to 64",
+        ),
+        (
+            "max_stuck = 65",
+            "c.toml, line 1: max_stuck is 65, but must be a whole number from 1 to 64",
+        ),
+        ("deadline = '4'", "c.toml, line 1: deadline is \"4\", but must have a unit, such as 4s"),
+        ("deadline = '-4s'", "c.toml, line 1: deadline is \"-4s\", but must not be negative"),
+        ("deadline = '20m'", "c.toml, line 1: deadline is \"20m\", but must be from 100ms to 10m"),
+        (
+            "deadline = 'soon'",
+            "c.toml, line 1: deadline is \"soon\", but must be a time such as 500ms, 4s, 5m or \
+             1h30m",
+        ),
+        ("cache.ttl = '31d'", "c.toml, line 1: cache.ttl is \"31d\", but must be from 0s to 30d"),
+        (
+            "missing = 'zeros'",
+            "c.toml, line 1: missing is \"zeros\", but must be \"zero\" or \"omit\"; did you mean \
+             \"zero\"?",
+        ),
+        ("missing = ''", "c.toml, line 1: missing is \"\", but must be \"zero\" or \"omit\""),
+        (
+            "features = ['net',\n 'disks']",
+            "c.toml, line 2: features holds \"disks\", but each entry must be \"net\", \"disk\", \
+             \"cpu\", \"latency\" or \"balloon\"; did you mean \"disk\"?",
+        ),
+        (
+            "device_tags = ['target']",
+            "c.toml, line 1: device_tags holds \"target\", but each entry must be \"mac\", \
+             \"model\", \"bus\", \"serial\", \"alias\", \"path\" or \"network\"",
+        ),
+        (
+            "extra = ['vcpus']",
+            "c.toml, line 1: extra holds \"vcpus\", which is not in this version yet: leave it out",
+        ),
+        (
+            "extra = ['vcpu']",
+            "c.toml, line 1: extra holds \"vcpu\", but this version knows no names for it: write []",
+        ),
+        (
+            "uris = ['']",
+            "c.toml, line 1: uris holds \"\", but each entry must be a libvirt URI without \
+             spaces, such as qemu:///system",
+        ),
+        (
+            "uris = [\"qemu:///system\\u0000\"]",
+            "c.toml, line 1: uris holds \"qemu:///system\\0\", but each entry must be a libvirt \
+             URI without spaces, such as qemu:///system",
+        ),
+        (
+            "uris = ['a', 'b', 'a']",
+            "c.toml, line 1: uris holds \"a\", which stands there already: leave one out",
+        ),
+        (
+            "[cache]\ndir = '~/.cache'",
+            "c.toml, line 2: cache.dir is \"~/.cache\", but must be a whole path that starts with \
+             /, or \"\" for the default",
+        ),
+        (
+            "[cache]\ndir = \"/a\\u0000b\"",
+            "c.toml, line 2: cache.dir is \"/a\\0b\", but must be a whole path that starts with \
+             /, or \"\" for the default",
+        ),
+        (
+            "[domains]\ninclude = ['web*', 'db[1']",
+            "c.toml, line 2: domains.include holds \"db[1\", but that pattern has a [ without its ]",
+        ),
+        (
+            "[domains]\nexclude = ['{a,b']",
+            "c.toml, line 2: domains.exclude holds \"{a,b\", but that pattern has a { without its }",
+        ),
+        (
+            "[metadata_tags]\nproject = '//nova:project/@uuid'",
+            "c.toml, line 2: metadata_tags.project is a metadata tag, which this version has not \
+             yet: leave it out",
+        ),
+    ]);
+}
+
+#[test]
+fn a_tag_that_would_break_queries_is_refused() {
+    for name in names::RESERVED_TAGS {
+        let why = names::reserved(name).unwrap();
+        let expected = format!(
+            "c.toml, line 2: tags.{name} cannot be a tag, since {why}: choose another name"
+        );
+        assert_eq!(message(&format!("[tags]\n{name} = 'x'")), expected);
+    }
+    assert_messages(&[
+        ("[tags]\n\"\" = 'x'", "c.toml, line 2: tags.\"\" has no name: write one before the ="),
+        (
+            "[tags]\n\"a\\nb\" = 'x'",
+            "c.toml, line 2: tags.\"a\\nb\" cannot be a tag: its name must not hold control \
+             characters",
+        ),
+        (
+            "[tags]\ndc = ''",
+            "c.toml, line 2: tags.dc is \"\", but a tag must have a value: write one, or leave it \
+             out",
+        ),
+    ]);
+}
+
+#[test]
+fn a_setting_below_a_table_by_mistake_is_no_tag() {
+    assert_messages(&[
+        (
+            "[tags]\ndc = 'x'\nmissing = 'omit'",
+            "c.toml, line 3: tags.missing stands in a table: move missing above the first [table] \
+             line",
+        ),
+        (
+            "[tags]\nworkers = 8",
+            "c.toml, line 2: tags.workers stands in a table: move workers above the first [table] \
+             line",
+        ),
+        (
+            "[metadata_tags]\nuris = ['a']",
+            "c.toml, line 2: metadata_tags.uris stands in a table: move uris above the first \
+             [table] line",
+        ),
+    ]);
+    // What the setting could not be is a tag like any other.
+    let settings = read("[tags]\nmissing = 'nothing'\nworkers = 'many'\n'cache.dir' = '/x'");
+    let keys: Vec<&str> = settings.tags.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["cache.dir", "missing", "workers"]);
+}
+
+#[test]
+fn what_is_no_toml_is_told_in_one_line() {
+    assert_messages(&[
+        (
+            "workers = 4\ndeadline = 4s\n",
+            "c.toml, line 2: a string stands in straight quotes: write \"4s\"",
+        ),
+        ("deadline = ”4s”", "c.toml, line 1: a string stands in straight quotes: write \"4s\""),
+        (
+            "uris = [qemu:///system]",
+            "c.toml, line 1: a string stands in straight quotes: write \"qemu:///system\"",
+        ),
+        ("workers =\n", "c.toml, line 1: a value is missing after the =: workers ="),
+        (
+            "workers: 4",
+            "c.toml, line 1: this is no setting, write KEY = VALUE or [TABLE]: workers: 4",
+        ),
+        ("{", "c.toml, line 1: this is no setting, write KEY = VALUE or [TABLE]: {"),
+        ("workers = 4\n\nworkers = 5", "c.toml, line 3: workers stands there already: keep one"),
+        ("[cache]\n[domains]\n[cache]", "c.toml, line 3: cache stands there already: keep one"),
+        (
+            "domains.inactive = True",
+            "c.toml, line 1: True is no value: write true or false, in small letters",
+        ),
+        (
+            "[domains]\ninclude = [web*]",
+            "c.toml, line 2: a string stands in straight quotes: write \"web*\"",
+        ),
+        (
+            "uris = [\"a\" \"b\"]",
+            "c.toml, line 1: not valid TOML (missing comma between array elements, expected `,`): \
+             uris = [\"a\" \"b\"]",
+        ),
+        (
+            "# x\nuris = [\"a\"\n\n",
+            "c.toml, line 2: not valid TOML (unclosed array, expected `]`): uris = [\"a\"",
+        ),
+        (
+            "missing = \"zero",
+            "c.toml, line 1: not valid TOML (invalid basic string, expected `\"`): missing = \"zero",
+        ),
+        ("workers = 04", "c.toml, line 1: not valid TOML (unexpected leading zero): workers = 04"),
+        ("workers = = 4", "c.toml, line 1: not valid TOML (extra `=`): workers = = 4"),
+    ]);
+    let deep = message(&format!("uris = {}", "[".repeat(200_000)));
+    assert!(deep.contains("(cannot recurse further; max recursion depth met)"), "{deep}");
+}
+
+#[test]
+fn of_several_mistakes_the_first_in_the_file_is_told() {
+    assert_messages(&[
+        (
+            "workers = 0\ndeadline = 'x'\n[cache]\nfoo = 1",
+            "c.toml, line 1: workers is 0, but must be a whole number from 1 to 64",
+        ),
+        (
+            "[tags]\nzone = 1\n[cache]\nttl = 1",
+            "c.toml, line 2: tags.zone is 1, but must be a string: write \"1\"",
+        ),
+        (
+            "[tags]\nzone = 1\nbeta = 2",
+            "c.toml, line 2: tags.zone is 1, but must be a string: write \"1\"",
+        ),
+    ]);
+}
+
+#[test]
+fn a_message_is_one_line_below_five_hundred_bytes_whatever_the_file_holds() {
+    let long = "x".repeat(100_000);
+    let wide = "\\u202e".repeat(10_000);
+    let texts = [
+        format!("{long} = 1"),
+        format!("\"{wide}\" = 1"),
+        format!("[tags.{long}]"),
+        format!("[tags]\n\"{wide}\\n\" = 'x'"),
+        format!("missing = '{long}'"),
+        format!("missing = \"\"\"a\n{wide}\n\"\"\""),
+        format!("deadline = '{long}'"),
+        format!("features = ['{long}']"),
+        format!("features = [[{}]]", "\n1,".repeat(1000)),
+        format!("workers = [{}]", "\n1,".repeat(1000)),
+        format!("workers = {}", "9".repeat(1000)),
+        format!("deadline = {}", "9".repeat(1000)),
+        format!("deadline = {long}"),
+        format!("[domains]\ninclude = ['[{long}']"),
+        long.clone(),
+        format!("uris = [\"{wide}\", \"{wide} \"]"),
+    ];
+    let far = format!("/{}/c.toml", "very/far\n".repeat(400));
+    for text in texts {
+        let message = parse(&text, Path::new(&far)).expect_err(&text[..40]).to_string();
+        assert!(message.len() < 490, "{} bytes: {message}", message.len());
+        assert!(!message.contains(char::is_control), "{message:?}");
+        assert!(message.starts_with('…') && message.contains("/c.toml, line "), "{message}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_a_file_says_it_is_settings_or_one_line(
+        start in 0..SAMPLE.len(),
+        length in 0..200_usize,
+        inserted in "\\PC{0,20}|[\\[\\]{}=\"'#.,\n0-9a-z\u{1b}\u{202e}]{0,20}",
+    ) {
+        let sample = uncommented_sample();
+        let bytes = sample.as_bytes();
+        let start = start.min(bytes.len());
+        let end = (start + length).min(bytes.len());
+        let text = [&bytes[..start], inserted.as_bytes(), &bytes[end..]].concat();
+        if let Err(error) = parse(&String::from_utf8_lossy(&text), Path::new("c.toml")) {
+            let message = error.to_string();
+            assert!(message.starts_with("c.toml, line "), "{message}");
+            assert!(message.len() < 490 && !message.contains(char::is_control), "{message:?}");
+        }
+    }
+}
+
+#[test]
+fn a_large_file_is_read_or_refused_at_once() {
+    let keys = (0..40_000).map(|n| format!("k{n} = 'some value of it'\n")).collect::<String>();
+    let started = Instant::now();
+    assert_eq!(read(&format!("[tags]\n{keys}")).tags.len(), 40_000);
+    assert!(message(&keys).starts_with("c.toml, line 1: unknown key k0;"));
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+#[test]
+fn the_filter_takes_what_is_included_and_not_excluded() {
+    let takes = |text: &str, name: &str| read(text).domains.takes(name);
+    assert!(takes("", "any, name"));
+    assert!(takes("[domains]\ninclude = ['web*']", "web-1"));
+    assert!(!takes("[domains]\ninclude = ['web*']", "db-1"));
+    assert!(takes("[domains]\nexclude = ['*-test']", "web"));
+    assert!(!takes("[domains]\nexclude = ['*-test']", "web-test"));
+    let both = "[domains]\ninclude = ['web*', 'db*']\nexclude = ['*-test', 'db-0']";
+    let taken = ["web-1", "db-1", "db-0", "web-test", "app"].map(|name| takes(both, name));
+    assert_eq!(taken, [true, true, false, false, false]);
+}
+
+/// The environment of a test.
+fn environment(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<OsString> + use<> {
+    let pairs: Vec<(String, OsString)> =
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect();
+    move |name| pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+}
+
+#[test]
+fn the_option_comes_before_the_variable_and_that_before_the_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("# {name}")).unwrap();
+        path
+    };
+    let [option, variable, system] = ["option", "variable", "system"].map(file);
+    let absent = folder.path().join("absent");
+    let under_a_file = system.join("config.toml");
+    let none = environment(&[]);
+    let empty = environment(&[(FILE_VARIABLE, "")]);
+    let set = environment(&[(FILE_VARIABLE, variable.to_str().unwrap())]);
+    let found = |named: Option<&Path>, environment: &dyn Fn(&str) -> Option<OsString>, system| {
+        file::find(named, environment, system).unwrap().map(|(path, _)| path)
+    };
+    assert_eq!(found(Some(&option), &set, &system), Some(option.clone()));
+    assert_eq!(found(None, &set, &system), Some(variable.clone()));
+    assert_eq!(found(None, &none, &system), Some(system.clone()));
+    assert_eq!(found(None, &empty, &system), Some(system.clone()));
+    assert_eq!(found(None, &none, &absent), None);
+    assert_eq!(found(None, &none, &under_a_file), None);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    let told = |named: Option<&Path>, variable: &str, system: &Path| {
+        let variable = environment(&[(FILE_VARIABLE, variable)]);
+        let error = file::find(named, &variable, system).unwrap_err().to_string();
+        error.replace(folder.path().to_str().unwrap(), "DIR")
+    };
+    assert_eq!(
+        told(Some(&path), "", &path),
+        "cannot read the configuration DIR/c.toml (from --config): no such file; telegraf-virt \
+         config > FILE writes a sample"
+    );
+    assert_eq!(
+        told(None, path.to_str().unwrap(), &path),
+        "cannot read the configuration DIR/c.toml (from $TELEGRAF_VIRT_CONFIG): no such file; \
+         telegraf-virt config > FILE writes a sample"
+    );
+    assert_eq!(
+        told(None, "", folder.path()),
+        "cannot read the configuration DIR: it is a folder; name the file in it"
+    );
+    std::fs::write(&path, b"# fine\n# \xff\n").unwrap();
+    assert_eq!(
+        told(Some(&path), "", &path),
+        "cannot read the configuration DIR/c.toml (from --config): line 2 is not UTF-8; save it as \
+         UTF-8 text"
+    );
+    std::fs::write(&path, vec![b'#'; 1024 * 1024]).unwrap();
+    assert_eq!(file::find(Some(&path), &|_| None, &path).unwrap().unwrap().1.len(), 1024 * 1024);
+    std::fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
+    let large = "cannot read the configuration DIR/c.toml (from --config): it is larger than 1 \
+                 MiB, which no configuration is";
+    assert_eq!(told(Some(&path), "", &path), large);
+    let endless = told(Some(Path::new("/dev/zero")), "", &path);
+    assert_eq!(endless, large.replace("DIR/c.toml", "/dev/zero"));
+}
+
+#[test]
+fn without_any_uri_libvirts_own_variable_names_it() {
+    let completed = |given: &[&str], pairs: &[(&str, &str)]| {
+        let uris = given.iter().map(ToString::to_string).collect();
+        let mut settings = Settings { uris, ..Settings::default() };
+        settings.complete(&environment(pairs)).map(|()| settings.uris)
+    };
+    let uris = |all: &[&str]| Ok(all.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(completed(&[], &[]), uris(&["qemu:///system"]));
+    assert_eq!(completed(&[], &[(URI_VARIABLE, "")]), uris(&["qemu:///system"]));
+    assert_eq!(completed(&[], &[(URI_VARIABLE, "xen:///")]), uris(&["xen:///"]));
+    assert_eq!(completed(&["a", "b"], &[(URI_VARIABLE, "bad uri")]), uris(&["a", "b"]));
+    assert_eq!(
+        completed(&[], &[(URI_VARIABLE, "bad uri")]).unwrap_err().to_string(),
+        "$LIBVIRT_DEFAULT_URI is \"bad uri\", but must be a libvirt URI without spaces, such as \
+         qemu:///system"
+    );
+}
+
+/// The sample with every setting taken out of its comment.
+fn uncommented_sample() -> String {
+    let line = |line: &str| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n";
+    SAMPLE.lines().map(line).collect()
+}
+
+#[test]
+fn the_sample_is_the_defaults() {
+    assert_eq!(read(SAMPLE), Settings::default());
+    let defaults = Settings {
+        uris: vec![DEFAULT_URI.to_owned()],
+        tags: vec![("dc".to_owned(), "fra1".to_owned())],
+        ..Settings::default()
+    };
+    assert_eq!(read(&uncommented_sample()), defaults);
+}
+
+#[test]
+fn the_sample_has_every_setting_and_every_name() {
+    let text = uncommented_sample();
+    let document: toml::Table = text.parse().unwrap();
+    for path in KEYS {
+        let stands = match path.split_once('.') {
+            None => document.contains_key(path),
+            Some((table, key)) => document[table].get(key).is_some(),
+        };
+        assert!(stands, "{path} is missing in the sample");
+    }
+    let device_tags = DeviceTag::ALL.map(DeviceTag::name);
+    for name in Feature::KNOWN.map(|(name, _)| name).into_iter().chain(device_tags) {
+        assert!(SAMPLE.contains(&format!("\"{name}\"")), "{name} is missing in the sample");
+    }
+}
+
+#[test]
+fn the_sample_says_what_each_setting_is_for() {
+    let mut before = "";
+    for line in SAMPLE.lines() {
+        assert!(line.len() <= 100, "too wide: {line}");
+        if line.starts_with("# ") {
+            let explained = before.starts_with("## ") || before == "[tags]";
+            assert!(explained, "{line} stands without a word");
+        }
+        before = line;
+    }
+}

@@ -1,0 +1,305 @@
+//! Bad input of options and configuration, through the real binary: each gives its one clear line
+//! and exit code 2 before any work, and nothing on standard output.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The program with these arguments, in an environment of nothing but `variables`.
+fn run(arguments: &[&OsStr], variables: &[(&str, &OsStr)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_telegraf-virt"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+}
+
+/// The one line of a refusal, without its newline.
+#[track_caller]
+fn refused(arguments: &[&OsStr], variables: &[(&str, &OsStr)]) -> String {
+    let output = run(arguments, variables);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let all = format!("{arguments:?} {variables:?}: {}\n{told}", output.status);
+    assert_eq!(output.status.code(), Some(2), "{all}");
+    assert_eq!(output.stdout, b"", "standard output of {all}");
+    assert!(told.starts_with("E! ") && told.ends_with('\n'), "{all}");
+    assert_eq!(told.lines().count(), 1, "{all}");
+    assert!(told.len() < 500, "{} bytes: {all}", told.len());
+    told.trim_end_matches('\n').to_owned()
+}
+
+fn words<'a>(arguments: &'a [&'a str]) -> Vec<&'a OsStr> {
+    arguments.iter().map(OsStr::new).collect()
+}
+
+#[test]
+fn a_bad_command_line_gives_one_line_and_exit_code_2() {
+    let cases: [(&[&str], &str); 36] = [
+        (&["onc"], "E! unknown command \"onc\"; did you mean once?"),
+        (&["exec"], "E! unknown command \"exec\"; did you mean execd?"),
+        (&["help"], "E! unknown command \"help\"; the commands are once, execd, check, config"),
+        (&[""], "E! unknown command \"\"; the commands are once, execd, check, config"),
+        (
+            &["once", "execd"],
+            "E! \"execd\" is one word too many; telegraf-virt --help shows what may stand",
+        ),
+        (&["--deadlin", "4s"], "E! unknown option \"--deadlin\"; did you mean --deadline?"),
+        (&["check", "--configs=x"], "E! unknown option \"--configs\"; did you mean --config?"),
+        (&["--format", "table"], "E! unknown option \"--format\"; telegraf-virt --help lists them"),
+        (&["-x"], "E! unknown option \"-x\"; telegraf-virt --help lists them"),
+        (&["--a\nE! b"], "E! unknown option \"--a\\nE! b\"; telegraf-virt --help lists them"),
+        (&["-c"], "E! --config has no value: write --config FILE"),
+        (&["--config="], "E! --config has no value: write --config FILE"),
+        (&["once", "--uri"], "E! --uri has no value: write --uri URI"),
+        (&["--cache-dir", ""], "E! --cache-dir has no value: write --cache-dir DIR"),
+        (&["--log-level"], "E! --log-level has no value: write --log-level LEVEL"),
+        (
+            &["--log-level", "verbose"],
+            "E! --log-level is \"verbose\", but must be error, warn, info or debug",
+        ),
+        (&["--deadline", "4"], "E! --deadline is \"4\", but must have a unit, such as 4s"),
+        (&["--deadline", "0s"], "E! --deadline is \"0s\", but must be from 100ms to 10m"),
+        (&["--deadline", "-4s"], "E! --deadline is \"-4s\", but must not be negative"),
+        (&["--deadline", "1h"], "E! --deadline is \"1h\", but must be from 100ms to 10m"),
+        (
+            &["--deadline", "soon"],
+            "E! --deadline is \"soon\", but must be a time such as 500ms, 4s, 5m or 1h30m",
+        ),
+        (
+            &["--deadline", "--no-cache"],
+            "E! --deadline is \"--no-cache\", but must be a time such as 500ms, 4s, 5m or 1h30m",
+        ),
+        (
+            &["execd", "--interval", "99999999999999999999999h"],
+            "E! --interval is \"99999999999999999999999h\", but must be from 100ms to 1d",
+        ),
+        (
+            &["--interval", "10s"],
+            "E! --interval belongs to execd, not to once, as in telegraf-virt execd --interval 10s",
+        ),
+        (
+            &["--interval", "1m30s", "check"],
+            "E! --interval belongs to execd, not to check, as in telegraf-virt execd --interval 90s",
+        ),
+        (
+            &["--deadline", "4s", "once", "--deadline", "5s"],
+            "E! --deadline is given twice: leave one out",
+        ),
+        (&["--no-cache", "--no-cache"], "E! --no-cache is given twice: leave one out"),
+        (&["--no-cache=yes"], "E! --no-cache takes no value: write --no-cache alone"),
+        (
+            &["--no-cache", "--cache-dir", "/x"],
+            "E! --no-cache and --cache-dir exclude each other: leave one out",
+        ),
+        (
+            &["-u", ""],
+            "E! --uri is \"\", but must be a libvirt URI without spaces, such as qemu:///system",
+        ),
+        (
+            &["-u", "qemu:///system\n"],
+            "E! --uri is \"qemu:///system\\n\", but must be a libvirt URI without spaces, such as \
+             qemu:///system",
+        ),
+        (&["-u", "a", "once", "-u", "a"], "E! --uri \"a\" is given twice: leave one out"),
+        (
+            &["config", "-u", "a"],
+            "E! --uri does nothing for config, which only prints the sample: leave it out",
+        ),
+        (
+            &["config", "--config", "x"],
+            "E! --config does nothing for config, which only prints the sample: leave it out",
+        ),
+        (
+            &["--log-level", "info", "config"],
+            "E! --log-level does nothing for config, which only prints the sample: leave it out",
+        ),
+        (
+            &["-c", "/absent/c.toml"],
+            "E! cannot read the configuration /absent/c.toml (from --config): no such file; \
+             telegraf-virt config > FILE writes a sample",
+        ),
+    ];
+    for (arguments, line) in cases {
+        assert_eq!(refused(&words(arguments), &[]), line, "of {arguments:?}");
+    }
+}
+
+#[test]
+fn arguments_that_are_no_text_are_told_too() {
+    let bytes = OsStr::from_bytes(b"\xff\xfe");
+    let option = OsStr::from_bytes(b"--\xff");
+    let cases = [
+        (vec![bytes], "E! unknown command \"��\"; the commands are once, execd, check, config"),
+        (vec![option], "E! unknown option \"--�\"; telegraf-virt --help lists them"),
+        (vec![OsStr::new("-u"), bytes], "E! --uri is \"��\", but must be UTF-8 text"),
+        (vec![OsStr::new("--deadline"), bytes], "E! --deadline is \"��\", but must be UTF-8 text"),
+        (
+            vec![OsStr::new("-c"), OsStr::from_bytes(b"/absent/\xff")],
+            "E! cannot read the configuration /absent/� (from --config): no such file; \
+             telegraf-virt config > FILE writes a sample",
+        ),
+    ];
+    for (arguments, line) in cases {
+        assert_eq!(refused(&arguments, &[]), line);
+    }
+}
+
+#[test]
+fn a_long_argument_is_not_repeated_whole() {
+    let long = "é".repeat(50_000);
+    for arguments in [
+        vec![long.as_str()],
+        vec!["once", &long],
+        vec!["--deadline", &long],
+        vec!["-u", &format!("{long} ")],
+        vec!["-c", &long],
+        vec![&format!("--{long}")],
+        vec!["-u", &long, "-u", &long],
+    ] {
+        let line = refused(&words(&arguments), &[]);
+        assert!(line.contains("é…") || line.contains("…é"), "{line}");
+    }
+}
+
+#[test]
+fn a_bad_configuration_gives_one_line_and_exit_code_2() {
+    let cases: [(&str, &str); 16] = [
+        ("worker = 4", "line 1: unknown key worker; did you mean workers?"),
+        ("[cach]", "line 1: unknown table [cach]; did you mean cache?"),
+        ("\nworkers = 0", "line 2: workers is 0, but must be a whole number from 1 to 64"),
+        (
+            "workers = \"4\"",
+            "line 1: workers is \"4\", but must be a whole number from 1 to 64, without quotes",
+        ),
+        ("deadline = \"1h\"", "line 1: deadline is \"1h\", but must be from 100ms to 10m"),
+        ("deadline = 4s", "line 1: a string stands in straight quotes: write \"4s\""),
+        ("missing = \"null\"", "line 1: missing is \"null\", but must be \"zero\" or \"omit\""),
+        (
+            "features = [\"nett\"]",
+            "line 1: features holds \"nett\", but each entry must be \"net\", \"disk\", \"cpu\", \
+             \"latency\" or \"balloon\"; did you mean \"net\"?",
+        ),
+        (
+            "extra = [\"perf\"]",
+            "line 1: extra holds \"perf\", which is not in this version yet: leave it out",
+        ),
+        (
+            "uris = []\n[domains]\ninclude = [\"web[\"]",
+            "line 3: domains.include holds \"web[\", but that pattern has a [ without its ]",
+        ),
+        (
+            "[tags]\nuuid = \"x\"",
+            "line 2: tags.uuid cannot be a tag, since the output has a tag or a field of that \
+             name: choose another name",
+        ),
+        (
+            "[tags]\ntime = \"x\"",
+            "line 2: tags.time cannot be a tag, since InfluxDB keeps that name for itself: choose \
+             another name",
+        ),
+        (
+            "[tags]\ndc = \"\"",
+            "line 2: tags.dc is \"\", but a tag must have a value: write one, or leave it out",
+        ),
+        (
+            "[metadata_tags]\nproject = \"//x\"",
+            "line 2: metadata_tags.project is a metadata tag, which this version has not yet: \
+             leave it out",
+        ),
+        (
+            "[cache]\ndir = \"cache\"",
+            "line 2: cache.dir is \"cache\", but must be a whole path that starts with /, or \"\" \
+             for the default",
+        ),
+        ("uris = [", "line 1: not valid TOML (unclosed array, expected `]`): uris = ["),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    for (text, told) in cases {
+        std::fs::write(&path, text).unwrap();
+        let line = format!("E! {}, {told}", path.display());
+        for command in ["once", "execd", "check"] {
+            let arguments = [OsStr::new(command), OsStr::new("--config"), path.as_os_str()];
+            assert_eq!(refused(&arguments, &[]), line, "of {command} with {text:?}");
+        }
+        let variable = [("TELEGRAF_VIRT_CONFIG", path.as_os_str())];
+        assert_eq!(refused(&[], &variable), line, "of {text:?} by the variable");
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_gives_one_line_and_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let told = |path: &Path| {
+        let line = refused(&[OsStr::new("-c"), path.as_os_str()], &[]);
+        line.replace(folder.path().to_str().unwrap(), "DIR")
+    };
+    let start = "E! cannot read the configuration DIR";
+    assert_eq!(
+        told(folder.path()),
+        format!("{start} (from --config): it is a folder; name the file in it")
+    );
+    std::fs::write(&path, b"\n\n\xff").unwrap();
+    assert_eq!(
+        told(&path),
+        format!("{start}/config.toml (from --config): line 3 is not UTF-8; save it as UTF-8 text")
+    );
+    std::fs::write(&path, vec![b'\n'; 2 * 1024 * 1024]).unwrap();
+    assert_eq!(
+        told(&path),
+        format!(
+            "{start}/config.toml (from --config): it is larger than 1 MiB, which no configuration \
+             is"
+        )
+    );
+}
+
+#[test]
+fn a_bad_uri_in_the_environment_gives_one_line_and_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    std::fs::write(&path, "").unwrap();
+    let variables = [
+        ("LIBVIRT_DEFAULT_URI", OsStr::new("qemu:///system ")),
+        ("TELEGRAF_VIRT_CONFIG", path.as_os_str()),
+    ];
+    assert_eq!(
+        refused(&[], &variables),
+        "E! $LIBVIRT_DEFAULT_URI is \"qemu:///system \", but must be a libvirt URI without spaces, \
+         such as qemu:///system"
+    );
+}
+
+/// What a command that only prints a text prints.
+#[track_caller]
+fn printed(arguments: &[&str]) -> String {
+    let output = run(&words(arguments), &[]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
+    assert_eq!(told, "", "standard error of {arguments:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let help = printed(&["--help"]);
+    assert!(help.starts_with("Prints every libvirt guest's statistics"), "{help}");
+    assert_eq!(printed(&["-h"]), help);
+    assert!(printed(&["once", "--help"]).contains("[[inputs.exec]]"));
+    assert!(printed(&["-h", "execd"]).contains("signal = \"STDIN\""));
+    assert!(printed(&["check", "-h"]).contains("Usage: telegraf-virt [OPTIONS] check\n"));
+    assert!(printed(&["config", "-h"]).contains("Usage: telegraf-virt config\n"));
+    let version = format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(printed(&["--version"]), version);
+    assert_eq!(printed(&["execd", "-V"]), version);
+}
+
+#[test]
+fn config_prints_the_sample() {
+    let sample = std::fs::read_to_string("src/config/sample.toml").unwrap();
+    assert_eq!(printed(&["config"]), sample);
+}
