@@ -34,8 +34,11 @@ const DISK: [Counter<Disk>; 5] = [
     Counter { field: "errors", total: "disk_errors", value: |disk| disk.errors },
 ];
 
+/// A memory field, and where it comes from.
+type MemoryField = (&'static str, fn(&Memory) -> Option<u64>);
+
 /// Memory fields of vm_totals, KiB but for the faults, which are counts.
-const MEMORY: [(&str, fn(&Memory) -> Option<u64>); 9] = [
+const MEMORY: [MemoryField; 9] = [
     ("memactual", |memory| memory.current_kib),
     ("memrss", |memory| memory.rss_kib),
     ("memavailable", |memory| memory.available_kib),
@@ -106,17 +109,34 @@ impl Writer {
         choice: &Choice,
         now_unix_s: u64,
     ) {
-        let sample = guest.sample;
-        self.guest.clear();
-        self.guest.add_number("VMID", sample.id.into());
-        self.guest.add("name", &sample.name);
-        self.guest.add("uuid", sample.uuid.as_hyphenated().encode_lower(&mut [0; 36]));
-        let rule = Rule::of(sample, choice.missing);
-        if sample.id < 0 {
-            self.write_inactive(lines, sample, user);
-            return;
+        let Self { guest: tags, device } = self;
+        tags.clear();
+        tags.add_number("VMID", guest.sample.id.into());
+        tags.add("name", &guest.sample.name);
+        tags.add("uuid", guest.sample.uuid.as_hyphenated().encode_lower(&mut [0; 36]));
+        let rule = Rule::of(guest.sample, choice.missing);
+        let page = Page { tags, user, guest, choice, rule };
+        if guest.sample.id < 0 {
+            page.write_inactive(lines);
+        } else {
+            page.write_running(lines, device, now_unix_s);
         }
-        lines.line("vm_metrics", &[&self.guest, user], |fields| {
+    }
+}
+
+/// What all lines of one guest have in common.
+struct Page<'a> {
+    tags: &'a Tags,
+    user: &'a Tags,
+    guest: &'a Guest<'a>,
+    choice: &'a Choice,
+    rule: Rule,
+}
+
+impl Page<'_> {
+    fn write_running(&self, lines: &mut Lines, device: &mut Tags, now_unix_s: u64) {
+        let (sample, rule) = (self.guest.sample, self.rule);
+        self.line(lines, "vm_metrics", |fields| {
             if let Some(state) = rule.of_signed(sample.state) {
                 fields.text("state", state_name(state));
             }
@@ -125,13 +145,13 @@ impl Writer {
             rule.field(fields, "memory_used_kb", sample.memory.current_kib);
             rule.field(fields, "cputime_ns", sample.cpu.time_ns);
         });
-        if let Some(rates) = guest.rates {
-            lines.line("vm_features", &[&self.guest, user], |fields| {
-                write_features(fields, rates, sample, choice, now_unix_s);
+        if let Some(rates) = self.guest.rates {
+            self.line(lines, "vm_features", |fields| {
+                write_features(fields, rates, sample, self.choice, now_unix_s);
             });
         }
-        self.write_devices(lines, guest, user, choice, rule);
-        lines.line("vm_totals", &[&self.guest, user], |fields| {
+        self.write_devices(lines, device);
+        self.line(lines, "vm_totals", |fields| {
             for counter in &NIC {
                 rule.sum(fields, counter, &sample.nics);
             }
@@ -151,56 +171,57 @@ impl Writer {
         });
     }
 
-    fn write_devices(
-        &mut self,
-        lines: &mut Lines,
-        guest: &Guest<'_>,
-        user: &Tags,
-        choice: &Choice,
-        rule: Rule,
-    ) {
-        let Self { guest: tags, device } = self;
-        for nic in &guest.sample.nics {
-            start_device(device, "nic", &nic.name);
-            if let Some(known) = guest.inventory.and_then(|it| it.nic(&nic.name)) {
-                add_tags(device, &choice.device_tags, |tag| nic_tag(known, tag));
+    fn write_devices(&self, lines: &mut Lines, tags: &mut Tags) {
+        let (inventory, wanted) = (self.guest.inventory, &self.choice.device_tags);
+        for nic in &self.guest.sample.nics {
+            start_device(tags, "nic", &nic.name);
+            if let Some(known) = inventory.and_then(|it| it.nic(&nic.name)) {
+                add_tags(tags, wanted, |tag| nic_tag(known, tag));
             }
-            lines.line("vm_devices", &[tags, device, user], |fields| {
-                for counter in &NIC {
-                    rule.field(fields, counter.field, (counter.value)(nic));
-                }
-            });
+            self.write_device(lines, tags, nic, &NIC);
         }
-        for disk in &guest.sample.disks {
-            start_device(device, "disk", &disk.name);
-            if let Some(known) = guest.inventory.and_then(|it| it.disk(&disk.name)) {
-                add_tags(device, &choice.device_tags, |tag| disk_tag(known, tag));
+        for disk in &self.guest.sample.disks {
+            start_device(tags, "disk", &disk.name);
+            if let Some(known) = inventory.and_then(|it| it.disk(&disk.name)) {
+                add_tags(tags, wanted, |tag| disk_tag(known, tag));
             }
-            lines.line("vm_devices", &[tags, device, user], |fields| {
-                // Only Xen counts errors: where nothing else came either, they stand for nothing.
-                for counter in &DISK {
-                    rule.field(fields, counter.field, (counter.value)(disk));
-                }
-            });
+            self.write_device(lines, tags, disk, &DISK);
         }
     }
 
+    fn write_device<T>(&self, lines: &mut Lines, tags: &Tags, device: &T, table: &[Counter<T>]) {
+        lines.line("vm_devices", &[self.tags, tags, self.user], |fields| {
+            for counter in table {
+                self.rule.field(fields, counter.field, (counter.value)(device));
+            }
+        });
+    }
+
     /// A guest that does not run has no more than this, whatever stands for missing values.
-    fn write_inactive(&self, lines: &mut Lines, sample: &Domain, user: &Tags) {
-        let rule = Rule { missing: Missing::Omit, is_whole: false };
-        lines.line("vm_metrics", &[&self.guest, user], |fields| {
+    fn write_inactive(&self, lines: &mut Lines) {
+        let sample = self.guest.sample;
+        let number = |fields: &mut Fields<'_>, name, value: Option<u64>| {
+            if let Some(value) = value {
+                fields.unsigned(name, value);
+            }
+        };
+        self.line(lines, "vm_metrics", |fields| {
             if let Some(state) = sample.state {
                 fields.text("state", state_name(state));
             }
-            rule.field(fields, "cpu_count", sample.vcpu_count);
-            rule.field(fields, "memory_max_kb", sample.memory.maximum_kib);
+            number(fields, "cpu_count", sample.vcpu_count);
+            number(fields, "memory_max_kb", sample.memory.maximum_kib);
         });
-        lines.line("vm_totals", &[&self.guest, user], |fields| {
-            rule.field(fields, "cpus", sample.vcpu_count);
+        self.line(lines, "vm_totals", |fields| {
+            number(fields, "cpus", sample.vcpu_count);
             if let Some(state) = sample.state {
                 fields.integer("state", state);
             }
         });
+    }
+
+    fn line(&self, lines: &mut Lines, measurement: &str, fill: impl FnOnce(&mut Fields<'_>)) {
+        lines.line(measurement, &[self.tags, self.user], fill);
     }
 }
 
@@ -348,3 +369,6 @@ fn write_features(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
