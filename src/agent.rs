@@ -18,7 +18,7 @@ use crate::log::{Level, Log};
 use crate::points::{self, Choice, Writer};
 use crate::sample::{self, Domain};
 use crate::sink::{Sink, SinkError};
-use crate::trigger::{EndCause, Next, Triggers};
+use crate::trigger::{EndCause, Next, Signals, Triggers};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ const SAMPLES_EVERY: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(60);
 
 /// The program, with all that lasts from one collection to the next.
-pub struct Agent {
+struct Agent {
     settings: Settings,
     log: Arc<Log>,
     sources: Vec<Source>,
@@ -58,15 +58,53 @@ struct Source {
     before: HashMap<Uuid, Domain>,
 }
 
-/// What a collection came to.
-struct Sum {
-    /// Hypervisors that could be asked.
-    up: usize,
+/// One collection to standard output.
+pub fn once(settings: Settings, signals: Signals, log: &Arc<Log>) -> Exit {
+    match start(settings, signals, false, log) {
+        Ok((mut agent, triggers)) => agent.once(&triggers),
+        Err(exit) => exit,
+    }
+}
+
+/// A collection to standard output at each trigger, until the end; with `interval` on its own, too.
+pub fn execd(
+    settings: Settings,
+    interval: Option<Duration>,
+    signals: Signals,
+    log: &Arc<Log>,
+) -> Exit {
+    let (mut agent, triggers) = match start(settings, signals, true, log) {
+        Ok(started) => started,
+        Err(exit) => return exit,
+    };
+    if let Err(error) = triggers.read_input() {
+        log.error(format_args!("cannot start a thread: {error}"));
+        return Exit::Failed;
+    }
+    agent.execd(&triggers, interval)
+}
+
+/// Listens to the signals and gets ready; what stands in the way is told.
+fn start(
+    settings: Settings,
+    signals: Signals,
+    triggers: bool,
+    log: &Arc<Log>,
+) -> Result<(Agent, Triggers), Exit> {
+    let triggers = Triggers::listen(signals, triggers).map_err(|error| {
+        log.error(format_args!("cannot start a thread: {error}"));
+        Exit::Failed
+    })?;
+    let sink = Sink::stdout().map_err(|error| {
+        log.error(error);
+        Exit::Failed
+    })?;
+    Ok((Agent::new(settings, log, sink), triggers))
 }
 
 impl Agent {
     /// Gets ready; no hypervisor is asked yet. A cache that cannot be used is told, and done without.
-    pub fn new(settings: Settings, log: &Arc<Log>, sink: Sink) -> Self {
+    fn new(settings: Settings, log: &Arc<Log>, sink: Sink) -> Self {
         let plan = Plan {
             workers: settings.workers,
             max_stuck: settings.max_stuck,
@@ -105,31 +143,28 @@ impl Agent {
     }
 
     /// One collection; then the samples are kept for the next run.
-    pub fn once(&mut self, triggers: &Triggers) -> Exit {
+    fn once(&mut self, triggers: &Triggers) -> Exit {
         let collected_by =
             Deadline::within(self.settings.deadline, &triggers.ending, Duration::ZERO);
-        let sum = self.collect(&collected_by);
-        let printed_by = Deadline::at_ending(&triggers.ending, self.grace());
-        let printed = self.print(&printed_by);
+        let up = self.collect(&collected_by);
+        let printed = self.print(&Deadline::at_ending(&triggers.ending, self.grace()));
         self.keep_devices();
         self.keep_samples();
+        // Whoever stopped us believes what has arrived, if we say that all is well.
+        let is_fine = up > 0 || triggers.ending.since().is_some();
         match printed {
-            Ok(()) | Err(SinkError::Gone) if sum.up > 0 => Exit::Fine,
-            // What has arrived was printed, as whoever stopped us expects.
-            Ok(()) if triggers.ending.since().is_some() => Exit::Fine,
+            Ok(()) | Err(SinkError::Gone) if is_fine => Exit::Fine,
             _ => Exit::Failed,
         }
     }
 
     /// A collection at each trigger, until the end.
-    pub fn execd(&mut self, triggers: &Triggers, interval: Option<Duration>) -> Exit {
+    fn execd(&mut self, triggers: &Triggers, interval: Option<Duration>) -> Exit {
         self.log.info("ready: triggers count from here on");
         self.samples_written = Some(Instant::now());
-        let mut is_used = interval.is_some();
         let exit = loop {
             match triggers.next(interval, IDLE) {
                 Next::Collect => {
-                    is_used = true;
                     if let Err(exit) = self.tick(triggers) {
                         break exit;
                     }
@@ -141,7 +176,8 @@ impl Agent {
                      `signal = \"STDIN\"` there, or start this with --interval",
                 ),
                 Next::End(cause) => {
-                    if cause == EndCause::Input && !is_used {
+                    let in_vain = triggers.arrived() == 0 && interval.is_none();
+                    if cause == EndCause::Input && in_vain {
                         self.log.warn(
                             "standard input ended before any trigger: under Telegraf's \
                              inputs.execd set `signal = \"STDIN\"`, else keep standard input open",
@@ -181,8 +217,8 @@ impl Agent {
     }
 
     /// Reads every hypervisor, each on a thread of its own where there are several, and fills the
-    /// buffer with their lines.
-    fn collect(&mut self, deadline: &Deadline) -> Sum {
+    /// buffer with their lines. Returns how many hypervisors could be asked.
+    fn collect(&mut self, deadline: &Deadline) -> usize {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_unix_s = started.as_secs();
         let settings = &self.settings;
@@ -197,10 +233,10 @@ impl Agent {
         };
         self.lines.start(i64::try_from(started.as_nanos()).unwrap_or(i64::MAX));
         let tags = self.source_tags();
-        let mut sum = Sum { up: 0 };
+        let mut up = 0;
         for ((source, tags), collected) in self.sources.iter_mut().zip(&tags).zip(collected) {
             let Some(collected) = collected else { continue };
-            sum.up += 1;
+            up += 1;
             for reading in collected.readings {
                 let sample = source.take(reading, |sample, rates, inventory| {
                     let guest = points::Guest { sample, rates, inventory };
@@ -209,7 +245,7 @@ impl Agent {
                 source.before.insert(sample.uuid, sample);
             }
         }
-        sum
+        up
     }
 
     /// The user's tags, and where several hypervisors are read which one it is.
@@ -244,11 +280,11 @@ impl Agent {
     }
 
     fn keep_devices(&mut self) {
-        let now_unix_s =
-            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         for source in &mut self.sources {
             let Some(files) = &source.files else { continue };
-            let saved = files.save_devices(&mut source.devices, now_unix_s, self.settings.cache.ttl);
+            let saved =
+                files.save_devices(&mut source.devices, now_unix_s, self.settings.cache.ttl);
             tell_saved(&self.log, saved.err(), source.hypervisor.uri(), "device lists");
         }
     }

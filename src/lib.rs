@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod cache;
+pub mod check;
 pub mod cli;
 pub mod collect;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod libvirt;
 pub mod line_protocol;
 pub mod log;
 pub mod points;
+pub mod record;
 pub mod sample;
 pub mod sink;
 pub mod trigger;

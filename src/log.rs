@@ -130,17 +130,22 @@ impl Log {
         state.left_out += left_out;
     }
 
-    /// Prints what was kept, gravest first and else in order.
-    pub fn flush(&self) {
+    /// Takes what was kept, gravest first and else in order.
+    pub fn take(&self) -> Vec<(Level, String)> {
         let mut state = self.lock();
         let left_out = std::mem::take(&mut state.left_out);
-        let Some(kept) = &mut state.kept else { return };
-        let mut kept = std::mem::take(kept);
+        let mut kept = state.kept.as_mut().map(std::mem::take).unwrap_or_default();
         drop(state);
         if left_out > 0 {
             kept.push((Level::Warn, format!("{left_out} more messages are left out")));
         }
         kept.sort_by_key(|(level, _)| *level);
+        kept
+    }
+
+    /// Prints what was kept, gravest first and else in order.
+    pub fn flush(&self) {
+        let kept = self.take();
         let mut text = String::new();
         for (level, message) in &kept {
             let most = if text.is_empty() { FIRST_LINE_MAX } else { LINE_MAX };
@@ -203,8 +208,8 @@ mod tests {
         log.ends("down", "up");
         log.ends("down", "up again");
         log.begins("down", Level::Error, "down once more");
-        let kept = log.lock().kept.take().unwrap_or_default();
+        let kept = log.take();
         let texts: Vec<&str> = kept.iter().map(|(_, text)| text.as_str()).collect();
-        assert_eq!(texts, ["down", "up", "down once more"]);
+        assert_eq!(texts, ["down", "down once more", "up"]);
     }
 }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::read::{Answered, Question};
 use super::fallback;
+use super::read::{Answered, Question};
 use crate::devices::{Inventory, xml};
 use crate::libvirt::{self, Group, Groups, Kind};
 use crate::log::Log;
@@ -82,12 +82,7 @@ pub(super) fn settle(
 }
 
 /// Reads the guest's XML; where that fails, the list that was known goes on serving.
-fn read_again(
-    answer: &Answered<'_>,
-    named: Named,
-    settled: &mut Settled,
-    log: &Log,
-) -> Option<()> {
+fn read_again(answer: &Answered<'_>, named: Named, settled: &mut Settled, log: &Log) -> Option<()> {
     let target = answer.target;
     log.debug(format_args!("reading the devices of guest \"{}\" ({})", target.name, target.uuid));
     match inventory(answer, named) {

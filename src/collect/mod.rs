@@ -100,9 +100,9 @@ pub struct Collected {
     pub unread: usize,
 }
 
-/// Why a hypervisor could not be read; it has been told.
+/// Why a hypervisor could not be read, in libvirt's words; it has been told.
 #[derive(Debug)]
-pub struct Down;
+pub struct Down(pub String);
 
 impl Hypervisor {
     /// A hypervisor; nobody is asked before the first collection.
@@ -196,7 +196,9 @@ impl Hypervisor {
                 continue;
             };
             match report.answer {
-                Answer::Listed(listed, offer, host_name) if report.collection == self.collection => {
+                Answer::Listed(listed, offer, host_name)
+                    if report.collection == self.collection =>
+                {
                     self.offer = offer.or(self.offer);
                     self.host_name = host_name.or(self.host_name.take());
                     self.is_up();
@@ -259,7 +261,6 @@ impl Hypervisor {
             self.uri
         );
         self.log.begins(&self.condition(), Level::Error, message);
-        Down
+        Down(error.to_owned())
     }
 }
-

@@ -96,8 +96,7 @@ impl Round<'_> {
     /// The guests, in calls of a few: those that did not answer last time alone, and last.
     fn batches(&self, targets: &[Target]) -> VecDeque<Batch> {
         let is_silent = |target: &&Target| self.standings.is_silent(&target.uuid);
-        let (silent, answering): (Vec<&Target>, Vec<&Target>) =
-            targets.iter().partition(is_silent);
+        let (silent, answering): (Vec<&Target>, Vec<&Target>) = targets.iter().partition(is_silent);
         let together = size(answering.len(), self.plan.workers);
         let places = |targets: &[&Target]| targets.iter().map(|target| target.place).collect();
         let batch = |places| Batch { places, not_before: None };
@@ -168,8 +167,7 @@ impl Round<'_> {
     /// known to answer have a reserve of one call a worker.
     fn must_be_careful(&self, targets: &[Target]) -> bool {
         let overdue = self.pool.overdue();
-        let healthy =
-            targets.iter().all(|target| self.standings.is_known_to_answer(&target.uuid));
+        let healthy = targets.iter().all(|target| self.standings.is_known_to_answer(&target.uuid));
         let reserve = if healthy { self.plan.workers } else { 0 };
         overdue + self.pool.busy() >= self.plan.max_stuck.max(self.plan.workers) + reserve
             && overdue > 0

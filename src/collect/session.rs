@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Target;
-use crate::libvirt::{self, Connection, Guest, Groups, Kind, Offer};
+use crate::libvirt::{self, Connection, Groups, Guest, Kind, Offer};
 
 /// So many missing handles are looked up one by one; for more, the list is cheaper.
 const LOOKUPS: usize = 4;

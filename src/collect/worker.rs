@@ -1,9 +1,9 @@
 //! Threads that call libvirt, each with a connection of its own. A call may block for ever: then its
 //! thread stays behind with it, and comes back to the pool when the call does.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,95 @@
+//! What `check` looks at: all that a collection needs, one file an area, each finding with its
+//! remedy. It reads only what a collection reads, and changes nothing but the cache's folder.
+
+mod cache;
+mod hypervisor;
+
+use std::fmt::Write;
+
+use crate::config::Settings;
+
+/// Something that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How it stands.
+    pub verdict: Verdict,
+    /// What was found, in one sentence.
+    pub text: String,
+    /// The command or setting that mends it.
+    pub remedy: Option<String>,
+}
+
+/// How something stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should.
+    Good,
+    /// A hypervisor, a guest or the cache is lost.
+    Lost,
+}
+
+impl Finding {
+    fn good(text: String) -> Self {
+        Self { verdict: Verdict::Good, text, remedy: None }
+    }
+
+    fn lost(text: String, remedy: String) -> Self {
+        Self { verdict: Verdict::Lost, text, remedy: Some(remedy) }
+    }
+}
+
+/// Looks at everything these settings need.
+pub fn findings(settings: &Settings) -> Vec<Finding> {
+    let mut findings = vec![cache::finding(settings)];
+    for uri in &settings.uris {
+        findings.extend(hypervisor::findings(uri, settings));
+    }
+    findings
+}
+
+/// Whether anything is lost.
+pub fn is_lost(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.verdict == Verdict::Lost)
+}
+
+/// Findings as a person reads them, a remedy below what it mends.
+pub fn report(findings: &[Finding]) -> String {
+    let mut report = String::new();
+    for finding in findings {
+        let mark = match finding.verdict {
+            Verdict::Good => "ok  ",
+            Verdict::Lost => "LOST",
+        };
+        let _ = writeln!(report, "{mark}  {}", printable(&finding.text));
+        if let Some(remedy) = &finding.remedy {
+            let _ = writeln!(report, "      to mend it: {}", printable(remedy));
+        }
+    }
+    let lost = findings.iter().filter(|finding| finding.verdict == Verdict::Lost).count();
+    let _ = match lost {
+        0 => writeln!(report, "\na collection delivers everything that the guests offer"),
+        1 => writeln!(report, "\n1 thing is lost"),
+        _ => writeln!(report, "\n{lost} things are lost"),
+    };
+    report
+}
+
+/// Guests are named by strangers: a name cannot write on the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_what_is_lost_and_what_mends_it() {
+        let findings = [
+            Finding::good("a".to_owned()),
+            Finding::lost("b\x1b[2J".to_owned(), "do c".to_owned()),
+        ];
+        let expected = "ok    a\nLOST  b [2J\n      to mend it: do c\n\n1 thing is lost\n";
+        assert_eq!(report(&findings), expected);
+    }
+}
