@@ -244,6 +244,7 @@ impl Agent {
                 });
                 source.before.insert(sample.uuid, sample);
             }
+            source.forget_old();
         }
         up
     }
@@ -372,6 +373,15 @@ impl Source {
             }
         }
         Some(collected)
+    }
+
+    /// Forgets the guests whose last sample is too old for a rate.
+    fn forget_old(&mut self) {
+        let now_ns = sample::boottime_ns();
+        let is_recent =
+            |sample: &Domain| now_ns.saturating_sub(sample.answered_at_ns) < features::OLDEST_NS;
+        self.before.retain(|_, sample| is_recent(sample));
+        self.devices.retain(|uuid| self.before.contains_key(uuid));
     }
 
     /// Hands a reading over with its rates, and returns its sample to be kept.

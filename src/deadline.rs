@@ -54,6 +54,11 @@ impl Deadline {
             .fold(most, Duration::min)
     }
 
+    /// Whether the program was told to end.
+    pub fn is_ending(&self) -> bool {
+        self.ending.since().is_some()
+    }
+
     /// Whether it is over.
     pub fn is_over(&self) -> bool {
         self.left(Duration::from_secs(1)).is_zero()

@@ -5,8 +5,8 @@
 
 use crate::sample::{Disk, Domain, Nic};
 
-/// Samples further apart than this say nothing about a rate.
-const OLDEST_NS: u64 = 3_600_000_000_000;
+/// Samples so many nanoseconds apart say nothing about a rate.
+pub const OLDEST_NS: u64 = 3_600_000_000_000;
 
 /// What changed between two samples of one guest. `None`: not to be had from these two.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -255,8 +255,7 @@ mod tests {
         let vcpus = vec![vcpu(0, 0), vcpu(1, 5)];
         let before = Domain { cpu: cpu(1_000_000_000), vcpus, ..sample(100) };
         let vcpus = vec![vcpu(0, 2_000_000_000), vcpu(1, 5), vcpu(2, 7_000_000_000)];
-        let now =
-            Domain { cpu: cpu(21_000_000_000), vcpus, vcpu_count: Some(2), ..sample(110) };
+        let now = Domain { cpu: cpu(21_000_000_000), vcpus, vcpu_count: Some(2), ..sample(110) };
         let rates = rates(&now, &before).unwrap();
         assert_eq!(rates.cpu_percent, Some(100.0));
         assert_eq!(rates.steal_percent, Some(10.0));

@@ -1,4 +1,32 @@
 //! telegraf-virt reads every libvirt guest's statistics and prints InfluxDB line protocol.
+//!
+//! A point of data walks one way through the house, and each step can be read, tested and changed
+//! without the others:
+//!
+//! ```text
+//! trigger -> collect -> sample -> features -> points -> line_protocol -> sink
+//!            (libvirt, devices)
+//! ```
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`cli`] | the command line |
+//! | [`config`] | the configuration file, and every mistake that can be made in it |
+//! | [`agent`] | one collection from trigger to sink, and the loop around it; knows every room |
+//! | [`trigger`] | a newline, a signal, an interval, the end of input; what waits becomes one |
+//! | [`deadline`] | by when a collection must be done, which may come nearer |
+//! | [`collect`] | which guests, on which worker, by when; a guest that does not answer |
+//! | [`libvirt`] | the only room with unsafe code: connection, bulk call, calls for one guest |
+//! | [`sample`] | what was measured, typed; absent is `None` |
+//! | [`devices`] | a guest's device list, from its XML |
+//! | [`cache`] | device lists and last samples on disk, from one run to the next |
+//! | [`features`] | two samples to rates, pure |
+//! | [`points`] | the one table of measurements, tags and fields |
+//! | [`line_protocol`] | escaping and numbers, into one buffer |
+//! | [`sink`] | standard output: whole lines, whatever is behind it |
+//! | [`log`] | standard error: one line a message, with Telegraf's levels |
+//! | [`check`] | what `telegraf-virt check` looks at |
+//! | [`record`] | a host's raw answers in a file: what fixtures are made of |
 #![deny(unsafe_code)]
 
 pub mod agent;

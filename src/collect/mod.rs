@@ -108,8 +108,10 @@ impl Hypervisor {
     /// A hypervisor; nobody is asked before the first collection.
     pub fn new(uri: &str, plan: Plan, log: &Arc<Log>) -> Self {
         let uri: Arc<str> = uri.into();
+        // Calls for guests, with the reserve of those that are known to answer, and for lists.
+        let most_stuck = plan.max_stuck + plan.workers + 2;
         Self {
-            pool: Pool::new(Arc::clone(&uri), Arc::clone(log)),
+            pool: Pool::new(Arc::clone(&uri), Arc::clone(log), most_stuck),
             standings: Standings::new(&uri, log),
             uri,
             plan,
@@ -147,6 +149,8 @@ impl Hypervisor {
         deadline: &Deadline,
     ) -> Result<Collected, Down> {
         self.collection += 1;
+        // What an earlier collection did not wait for is not waited for now.
+        self.pool.tasks_mut().for_each(|task| task.is_overdue = true);
         let mut listed = self.list(deadline)?;
         self.standings.keep(listed.iter().map(|guest| guest.uuid));
         listed.retain(|guest| takes(guest));
@@ -184,6 +188,9 @@ impl Hypervisor {
         let mut ask_at = Some(started);
         let mut failure = None;
         loop {
+            if deadline.is_ending() && deadline.is_over() {
+                return Err(Down("the end came before its guests were listed".to_owned()));
+            }
             if deadline.is_over() {
                 let error = failure.unwrap_or_else(|| "it does not answer".to_owned());
                 return Err(self.is_down(&error));

@@ -246,6 +246,8 @@ impl Round<'_> {
                     collected.readings.push(reading);
                 }
                 None if guest.is_settled && !guest.is_stuck => {}
+                // Who ends early says nothing of the guests that he did not wait for.
+                None if self.deadline.is_ending() => {}
                 None => {
                     self.standings.is_silent_now(target);
                     collected.not_answering += 1;

@@ -70,14 +70,16 @@ pub(super) struct Pool {
     log: Arc<Log>,
     workers: Vec<Worker>,
     next_number: usize,
+    most_stuck: usize,
     sender: Sender<Report>,
     reports: Receiver<Report>,
 }
 
 impl Pool {
-    pub(super) fn new(uri: Arc<str>, log: Arc<Log>) -> Self {
+    /// No thread is started while `most_stuck` calls are stuck.
+    pub(super) fn new(uri: Arc<str>, log: Arc<Log>, most_stuck: usize) -> Self {
         let (sender, reports) = mpsc::channel();
-        Self { uri, log, workers: Vec::new(), next_number: 0, sender, reports }
+        Self { uri, log, workers: Vec::new(), next_number: 0, most_stuck, sender, reports }
     }
 
     /// Gives the job to a worker that is free, or to a new one while fewer than `most` are at work.
@@ -96,6 +98,7 @@ impl Pool {
             Some(position) => position,
             // If a new connection already waits in vain, another one would wait beside it.
             None if self.workers.iter().any(Worker::waits_to_connect) => return Err((places, job)),
+            None if self.overdue() >= self.most_stuck => return Err((places, job)),
             None => match self.start_worker() {
                 Some(position) => position,
                 None => return Err((places, job)),
