@@ -213,8 +213,7 @@ mod tests {
             fields.float("f", -0.5);
             fields.float("big", 1e300);
         });
-        let expected =
-            "m u=9223372036854775807i,i=-9223372036854775808i,f=-0.5,big=1e+300 -5\n";
+        let expected = "m u=9223372036854775807i,i=-9223372036854775808i,f=-0.5,big=1e+300 -5\n";
         assert_eq!(std::str::from_utf8(lines.as_bytes()), Ok(expected));
     }
 

@@ -1,25 +1,29 @@
 //! One collection of one hypervisor: which guests, on which worker, by when, and what happens to a
 //! guest that does not answer.
 //!
-//!     mod.rs       the hypervisor: from the list of its guests to a reading of each
-//!     round.rs     handing out the guests until each is settled or time is over
+//! ```text
+//! mod.rs         the hypervisor: from the list of its guests to a reading of each
+//!   round.rs     handing out the guests until each is settled or time is over
 //!     standing.rs  what is remembered of a guest from one collection to the next
 //!     worker.rs    the threads that call libvirt
-//!     session.rs   a worker's connection and its handles
-//!     read.rs      reading some guests over it
-//!     devices.rs   bringing statistics and device list together
-//!     fallback.rs  the calls for one guest, where there is no bulk
+//!       read.rs      reading some guests over a connection
+//!         settle.rs    bringing statistics and device list together
+//!         fallback.rs  the calls for one guest, where there is no bulk
+//!       session.rs   a connection and its handles
+//! reading.rs     what a worker is asked, and what comes of it
+//! ```
 //!
 //! libvirt's calls cannot be cancelled. A call that asks a hung guest's monitor blocks until that
 //! guest answers or dies; every later call with NOWAIT is answered at once, with what libvirtd
 //! itself knows. So a guest costs at most one stuck call, and a thread here and a worker in libvirtd
 //! with it; how many of those there may be is bounded.
 
-mod devices;
 mod fallback;
 mod read;
+mod reading;
 mod round;
 mod session;
+mod settle;
 mod standing;
 mod worker;
 
@@ -28,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-pub use read::{Question, Reading, Skipped, Target};
+pub use reading::{Question, Reading, Skipped, Target};
 pub use session::Listed;
 
 use crate::deadline::Deadline;

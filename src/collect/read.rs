@@ -1,90 +1,12 @@
 //! Reading some guests over one connection: the bulk call, and where it fails for one guest, that
 //! guest alone, and group by group. Runs on a worker's thread, and may block there for ever.
 
-use std::sync::Arc;
-
-use uuid::Uuid;
-
+use super::reading::{Answered, Outcome, Question, Reading, Skipped, Target};
 use super::session::Session;
-use super::{devices, fallback};
-use crate::devices::Inventory;
-use crate::libvirt::{self, Control, Group, Groups, Guest, Offer};
+use super::{fallback, settle};
+use crate::libvirt::{self, Control, Group, Groups, Guest};
 use crate::log::Log;
 use crate::sample::{Answer, Domain, boottime_ns};
-
-/// A guest that shall be read.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Its place in the collection's list.
-    pub place: usize,
-    /// Its lasting identity.
-    pub uuid: Uuid,
-    /// Its id when it was listed.
-    pub id: i32,
-    /// Its name when it was listed.
-    pub name: Arc<str>,
-    /// Its cached device list.
-    pub inventory: Option<Arc<Inventory>>,
-    /// Whether that list is within its time to live.
-    pub fresh: bool,
-}
-
-/// What to ask of guests.
-#[derive(Clone, Copy, Debug)]
-pub struct Question {
-    /// The statistics that are printed.
-    pub wanted: Groups,
-    /// What of them the hypervisor has in bulk.
-    pub offer: Offer,
-    /// Ask a guest's monitor only where somebody's call is stuck in it already, so that ours is
-    /// answered at once: for guests not known to answer, when enough calls of ours are stuck.
-    pub careful: bool,
-}
-
-impl Question {
-    fn in_bulk(&self) -> Groups {
-        self.wanted.and(self.offer.bulk)
-    }
-}
-
-/// What became of a guest that was asked.
-#[derive(Debug)]
-pub enum Outcome {
-    /// It was read, wholly or in part.
-    Read(Box<Reading>),
-    /// It is gone, or no longer runs.
-    Gone,
-    /// libvirt could not read it, and says why.
-    Failed(String),
-}
-
-/// A guest as it was read.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// What was measured; its disks are disks only.
-    pub sample: Domain,
-    /// Its devices; `None` only where its XML could not be read.
-    pub inventory: Option<Arc<Inventory>>,
-    /// Whether its XML was read for that.
-    pub inventory_is_new: bool,
-    /// Why its monitor gave no answer, where it gave none.
-    pub skipped: Option<Skipped>,
-    /// What of it could not be read although the guest answers, a line each.
-    pub failures: Vec<String>,
-    /// Statistics that nobody here knows.
-    pub unknown: usize,
-}
-
-/// Why a guest's monitor gave no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Skipped {
-    /// Another call is in it, and may be somebody's ordinary one.
-    Busy,
-    /// Another call is in it for longer than a healthy guest takes.
-    Stuck,
-    /// We did not dare to ask.
-    Unasked,
-}
 
 /// A monitor command that is out for longer than this is stuck: healthy ones take milliseconds.
 const STUCK_MS: u64 = 1000;
@@ -123,17 +45,6 @@ pub fn read(
     let gone = targets.iter().filter(|target| session.handle(&target.uuid).is_none());
     outcomes.extend(gone.map(|target| (target.place, Outcome::Gone)));
     Ok(outcomes)
-}
-
-/// What has been answered of one guest.
-pub(super) struct Answered<'a> {
-    pub(super) target: &'a Target,
-    pub(super) handle: &'a Guest,
-    pub(super) sample: Domain,
-    /// Whether libvirt said anything of it.
-    present: bool,
-    unknown: usize,
-    failures: Vec<String>,
 }
 
 struct Reader<'a> {
@@ -259,7 +170,7 @@ impl<'a> Reader<'a> {
             return Outcome::Gone;
         }
         let missing = self.question.wanted.without(self.question.offer.bulk);
-        let settled = devices::settle(&mut answer, self.question, missing, self.log);
+        let settled = settle::settle(&mut answer, self.question, missing, self.log);
         let Some(settled) = settled else { return Outcome::Gone };
         if answer.sample.answered_at_ns == 0 {
             answer.sample.answered_at_ns = boottime_ns();

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::read::{Outcome, Question, Reading, Skipped, Target};
+use super::reading::{Outcome, Question, Reading, Skipped, Target};
 use super::standing::Standings;
 use super::worker::{Answer, Job, Pool};
 use super::{Collected, GLANCE, PATIENCE, Plan, RETRY};

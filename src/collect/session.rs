@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Target;
+use super::reading::Target;
 use crate::libvirt::{self, Connection, Groups, Guest, Kind, Offer};
 
 /// So many missing handles are looked up one by one; for more, the list is cheaper.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::read::{Reading, Skipped, Target};
+use super::reading::{Reading, Skipped, Target};
 use crate::log::{Level, Log};
 
 /// The guests of one hypervisor.

@@ -7,7 +7,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::read::{self, Outcome, Question, Target};
+use super::read;
+use super::reading::{Outcome, Question, Target};
 use super::session::{Listed, Session};
 use crate::libvirt::{self, Groups, Offer};
 use crate::log::Log;

@@ -1,12 +1,12 @@
 //! A read-only connection to one hypervisor.
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CString, c_void};
 use std::ptr;
 use std::sync::Once;
 
 use virt::sys;
 
-use super::statistics::{Group, Groups};
+use super::text::owned;
 use super::{Error, Guest};
 
 /// A read-only connection. It stays on the thread that opened it, so that a call which never comes
@@ -92,53 +92,7 @@ impl Connection {
     /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectGetHostname>
     pub fn host_name(&self) -> Result<String, Error> {
         // SAFETY: the connection is open; the answer is null or a string that we own.
-        unsafe { owned_text(sys::virConnectGetHostname(self.as_ptr())) }
-    }
-
-    /// Which of `wanted` this hypervisor answers in bulk, and whether it knows NOWAIT.
-    ///
-    /// No guest is touched: the question is asked with a filter that no guest passes (active and
-    /// shut off), and ENFORCE makes libvirt refuse the groups that it does not have.
-    ///
-    /// # Errors
-    /// Only where the connection itself failed: what is not offered is an answer.
-    pub fn offer(&self, wanted: Groups) -> Result<Offer, Error> {
-        if self.enforce(wanted, true).is_ok() {
-            return Ok(Offer { bulk: wanted, nowait: true });
-        }
-        let nowait = self.enforce(Group::State.into(), true).is_ok();
-        let bulk = Group::ALL
-            .into_iter()
-            .filter(|&group| wanted.has(group) && self.enforce(group.into(), nowait).is_ok())
-            .collect();
-        // A connection that broke in between refuses everything: that says nothing of the driver.
-        if self.is_alive() { Ok(Offer { bulk, nowait }) } else { Err(Error::last()) }
-    }
-}
-
-/// What a hypervisor answers in bulk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// The groups that the bulk call has; the calls for one guest fill in the others.
-    pub bulk: Groups,
-    /// Whether the bulk call knows NOWAIT (libvirt 4.5 and later), which skips a guest that is busy.
-    pub nowait: bool,
-}
-
-/// Copies a string of which we own the memory, and frees it.
-///
-/// # Safety
-/// `text` must be null, after an error, or a NUL-terminated string allocated with malloc that
-/// nobody else frees.
-pub(super) unsafe fn owned_text(text: *mut c_char) -> Result<String, Error> {
-    if text.is_null() {
-        return Err(Error::last());
-    }
-    // SAFETY: as the caller promises.
-    unsafe {
-        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
-        libc::free(text.cast());
-        Ok(copy)
+        unsafe { owned(sys::virConnectGetHostname(self.as_ptr())) }
     }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use virt::sys;
 
 use super::Error;
-use super::connection::owned_text;
+use super::text::owned;
 
 /// A guest of one connection: the one owner of its C handle, on the connection's thread.
 pub struct Guest {
@@ -158,7 +158,7 @@ impl Guest {
     /// libvirt's words.
     pub fn xml(&self) -> Result<String, Error> {
         // SAFETY: the handle lives; the answer is null or a string that we own.
-        unsafe { owned_text(sys::virDomainGetXMLDesc(self.domain, 0)) }
+        unsafe { owned(sys::virDomainGetXMLDesc(self.domain, 0)) }
     }
 
     /// State, memory, virtual CPUs and CPU time.

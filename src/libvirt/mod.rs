@@ -4,18 +4,22 @@
 //! call blocks for as long as libvirt lets it, which may be for ever: whoever calls does so on a
 //! thread that can be left behind (`collect::worker`).
 //!
-//!     connection.rs  a read-only connection: open, list guests, what it offers in bulk
-//!     guest.rs       one guest's handle and the calls for one guest
-//!     statistics.rs  the bulk call and its typed parameters
-//!     error.rs       libvirt's errors, sorted by what they mean for us
+//! ```text
+//! statistics.rs  the bulk call: what a hypervisor offers, and its typed parameters
+//! connection.rs  a read-only connection: open, list the guests
+//! guest.rs       one guest's handle and the calls for one guest
+//! text.rs        strings that libvirt hands over
+//! error.rs       libvirt's errors, sorted by what they mean for us
+//! ```
 #![allow(unsafe_code)]
 
 mod connection;
 mod error;
 mod guest;
 mod statistics;
+mod text;
 
-pub use connection::{Connection, Offer};
+pub use connection::Connection;
 pub use error::{Error, Kind};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
-pub use statistics::{Group, Groups, Parameter, Parameters, Record, Records, Value};
+pub use statistics::{Group, Groups, Offer, Parameter, Parameters, Record, Records, Value};

@@ -96,8 +96,28 @@ impl FromIterator<Group> for Groups {
 }
 
 impl Connection {
+    /// Which of `wanted` this hypervisor answers in bulk, and whether it knows NOWAIT.
+    ///
+    /// No guest is touched: the question is asked with a filter that no guest passes (active and
+    /// shut off), and ENFORCE makes libvirt refuse the groups that it does not have.
+    ///
+    /// # Errors
+    /// Only where the connection itself failed: what is not offered is an answer.
+    pub fn offer(&self, wanted: Groups) -> Result<Offer, Error> {
+        if self.enforce(wanted, true).is_ok() {
+            return Ok(Offer { bulk: wanted, nowait: true });
+        }
+        let nowait = self.enforce(Group::State.into(), true).is_ok();
+        let bulk = Group::ALL
+            .into_iter()
+            .filter(|&group| wanted.has(group) && self.enforce(group.into(), nowait).is_ok())
+            .collect();
+        // A connection that broke in between refuses everything: that says nothing of the driver.
+        if self.is_alive() { Ok(Offer { bulk, nowait }) } else { Err(Error::last()) }
+    }
+
     /// Whether the bulk call has all these groups (and NOWAIT), without touching a guest.
-    pub(super) fn enforce(&self, groups: Groups, nowait: bool) -> Result<(), Error> {
+    fn enforce(&self, groups: Groups, nowait: bool) -> Result<(), Error> {
         // No guest is active and shut off at once.
         let mut flags = sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
             | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_SHUTOFF
@@ -107,9 +127,8 @@ impl Connection {
         }
         let mut list = ptr::null_mut();
         // SAFETY: the connection is open; on success libvirt sets `list` to a list of that length.
-        let count = unsafe {
-            sys::virConnectGetAllDomainStats(self.as_ptr(), groups.0, &mut list, flags)
-        };
+        let count =
+            unsafe { sys::virConnectGetAllDomainStats(self.as_ptr(), groups.0, &mut list, flags) };
         Records::owned(list, count).map(drop)
     }
 
@@ -142,6 +161,15 @@ impl Connection {
         };
         Records::owned(list, count)
     }
+}
+
+/// What a hypervisor answers in bulk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The groups that the bulk call has; the calls for one guest fill in the others.
+    pub bulk: Groups,
+    /// Whether the bulk call knows NOWAIT (libvirt 4.5 and later), which skips a guest that is busy.
+    pub nowait: bool,
 }
 
 /// The answer of a bulk call: the one owner of the C list.

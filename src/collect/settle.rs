@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::fallback;
-use super::read::{Answered, Question};
+use super::reading::{Answered, Question};
 use crate::devices::{Inventory, xml};
 use crate::libvirt::{self, Group, Groups, Kind};
 use crate::log::Log;

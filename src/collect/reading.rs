@@ -1,0 +1,95 @@
+//! What a worker is asked of guests, and what comes of it.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::devices::Inventory;
+use crate::libvirt::{Groups, Guest, Offer};
+use crate::sample::Domain;
+
+/// A guest that shall be read.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its place in the collection's list.
+    pub place: usize,
+    /// Its lasting identity.
+    pub uuid: Uuid,
+    /// Its id when it was listed.
+    pub id: i32,
+    /// Its name when it was listed.
+    pub name: Arc<str>,
+    /// Its cached device list.
+    pub inventory: Option<Arc<Inventory>>,
+    /// Whether that list is within its time to live.
+    pub fresh: bool,
+}
+
+/// What to ask of guests.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// The statistics that are printed.
+    pub wanted: Groups,
+    /// What of them the hypervisor has in bulk.
+    pub offer: Offer,
+    /// Ask a guest's monitor only where somebody's call is stuck in it already, so that ours is
+    /// answered at once: for guests not known to answer, when enough calls of ours are stuck.
+    pub careful: bool,
+}
+
+impl Question {
+    /// What is asked in bulk.
+    pub(super) fn in_bulk(&self) -> Groups {
+        self.wanted.and(self.offer.bulk)
+    }
+}
+
+/// What became of a guest that was asked.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was read, wholly or in part.
+    Read(Box<Reading>),
+    /// It is gone, or no longer runs.
+    Gone,
+    /// libvirt could not read it, and says why.
+    Failed(String),
+}
+
+/// A guest as it was read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What was measured; its disks are disks only.
+    pub sample: Domain,
+    /// Its devices; `None` only where its XML could not be read.
+    pub inventory: Option<Arc<Inventory>>,
+    /// Whether its XML was read for that.
+    pub inventory_is_new: bool,
+    /// Why its monitor gave no answer, where it gave none.
+    pub skipped: Option<Skipped>,
+    /// What of it could not be read although the guest answers, a line each.
+    pub failures: Vec<String>,
+    /// Statistics that nobody here knows.
+    pub unknown: usize,
+}
+
+/// Why a guest's monitor gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// Another call is in it, and may be somebody's ordinary one.
+    Busy,
+    /// Another call is in it for longer than a healthy guest takes.
+    Stuck,
+    /// We did not dare to ask.
+    Unasked,
+}
+
+/// What has been answered of one guest.
+pub(super) struct Answered<'a> {
+    pub(super) target: &'a Target,
+    pub(super) handle: &'a Guest,
+    pub(super) sample: Domain,
+    /// Whether libvirt said anything of it.
+    pub(super) present: bool,
+    pub(super) unknown: usize,
+    pub(super) failures: Vec<String>,
+}
