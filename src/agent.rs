@@ -361,8 +361,9 @@ impl Source {
     ) -> Option<Collected> {
         let devices = &self.devices;
         let known = |guest: &Listed| {
-            let inventory = devices.fresh(&guest.uuid, guest.id, now_unix_s, settings.cache.ttl)?;
-            Some(Known { inventory: Arc::clone(inventory), is_fresh: true })
+            let fresh = devices.fresh(&guest.uuid, guest.id, now_unix_s, settings.cache.ttl);
+            let inventory = fresh.or_else(|| devices.known(&guest.uuid))?;
+            Some(Known { inventory: Arc::clone(inventory), is_fresh: fresh.is_some() })
         };
         let takes = |guest: &Listed| settings.domains.takes(&guest.name);
         let collected = self.hypervisor.collect(takes, known, deadline).ok()?;

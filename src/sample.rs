@@ -23,6 +23,7 @@ pub enum Answer {
 
 /// One guest, measured once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Domain {
     /// The domain's id, new at each boot; -1 when it does not run.
     pub id: i32,
@@ -160,6 +161,7 @@ fn set_text(target: &mut String, value: &Value<'_>) {
 
 /// The group cpu: nanoseconds since the guest's start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cpu {
     /// cpu.time
     pub time_ns: Option<u64>,
@@ -184,6 +186,7 @@ impl Cpu {
 
 /// The group vcpu, for one virtual CPU.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Vcpu {
     /// Its number N in vcpu.N.
     pub index: u32,
@@ -212,6 +215,7 @@ impl Indexed for Vcpu {
 
 /// The group balloon.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Memory {
     /// balloon.current
     pub current_kib: Option<u64>,
@@ -261,6 +265,7 @@ impl Memory {
 
 /// The group interface, for one NIC: counters as the guest sees them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Nic {
     /// Its number N in net.N.
     pub index: u32,
@@ -334,6 +339,7 @@ impl Nic {
 
 /// The group block, for one device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Disk {
     /// Its number N in block.N.
     pub index: u32,

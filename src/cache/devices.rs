@@ -97,6 +97,12 @@ impl DeviceCache {
         fresh.then_some(&guest.inventory)
     }
 
+    /// The inventory of the guest with this uuid, however old: what serves while the guest's XML
+    /// cannot be read.
+    pub fn known(&self, uuid: &Uuid) -> Option<&Arc<Inventory>> {
+        self.guests.get(uuid).map(|guest| &guest.inventory)
+    }
+
     /// Keeps the inventory of a guest whose XML has just been read.
     pub fn insert(
         &mut self,

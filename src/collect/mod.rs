@@ -193,7 +193,9 @@ impl Hypervisor {
         let mut failure = None;
         loop {
             if deadline.is_ending() && deadline.is_over() {
-                return Err(Down("the end came before its guests were listed".to_owned()));
+                let reason = "the end came before its guests were listed";
+                self.log.warn(format_args!("nothing of {} is printed: {reason}", self.uri));
+                return Err(Down(reason.to_owned()));
             }
             if deadline.is_over() {
                 let error = failure.unwrap_or_else(|| "it does not answer".to_owned());
