@@ -2,29 +2,33 @@
 
 use std::env;
 use std::io::{self, Write};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use telegraf_virt::agent::{self, Exit};
 use telegraf_virt::check;
 use telegraf_virt::cli::{self, Command};
 use telegraf_virt::config::SAMPLE;
+use telegraf_virt::libvirt::end_process;
 use telegraf_virt::log::{Level, Log};
 use telegraf_virt::trigger::Signals;
 
-fn main() -> ExitCode {
+fn main() {
     // Before all else: until its handler stands, a trigger that comes early ends the program.
-    let signals = match Signals::catch() {
-        Ok(signals) => signals,
-        Err(error) => return refuse(&format!("cannot catch signals: {error}"), 1),
+    let code = match Signals::catch() {
+        Ok(signals) => run(signals),
+        Err(error) => refuse(&format!("cannot catch signals: {error}"), 1),
     };
+    end_process(code);
+}
+
+fn run(signals: Signals) -> u8 {
     let cli = match cli::parse(env::args_os()) {
         Ok(cli) => cli,
-        Err(cli::Exit::Text(text)) => return print(&text, ExitCode::SUCCESS),
+        Err(cli::Exit::Text(text)) => return print(&text, 0),
         Err(cli::Exit::Refused(message)) => return refuse(&message, 2),
     };
     if cli.command == Command::Config {
-        return print(SAMPLE, ExitCode::SUCCESS);
+        return print(SAMPLE, 0);
     }
     let (settings, file) = match cli.settings(&|name| env::var_os(name)) {
         Ok(settings) => settings,
@@ -34,25 +38,23 @@ fn main() -> ExitCode {
         Command::Once => Log::kept(cli.log_level()),
         _ => Log::immediate(cli.log_level()),
     };
-    let log = Arc::new(log);
     if let Some(file) = &file {
         log.debug(format_args!("configuration from {}", file.display()));
     }
+    let log = Arc::new(log);
     let exit = match cli.command {
         Command::Check => {
             let findings = check::findings(&settings);
-            let code =
-                if check::is_lost(&findings) { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-            return print(&check::report(&findings), code);
+            return print(&check::report(&findings), u8::from(check::is_lost(&findings)));
         }
         Command::Execd => agent::execd(settings, cli.interval, signals, &log),
         _ => agent::once(settings, signals, &log),
     };
     log.flush();
-    if exit == Exit::Fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    u8::from(exit == Exit::Failed)
 }
 
-fn print(text: &str, code: ExitCode) -> ExitCode {
+fn print(text: &str, code: u8) -> u8 {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             refuse(&format!("cannot write to standard output: {error}"), 1)
@@ -61,7 +63,7 @@ fn print(text: &str, code: ExitCode) -> ExitCode {
     }
 }
 
-fn refuse(message: &str, code: u8) -> ExitCode {
+fn refuse(message: &str, code: u8) -> u8 {
     Log::immediate(Level::Error).error(message);
-    ExitCode::from(code)
+    code
 }

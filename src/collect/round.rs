@@ -93,16 +93,16 @@ impl Round<'_> {
         self.close(targets, guests)
     }
 
-    /// The guests, in calls of a few: those that did not answer last time alone, and last.
+    /// The guests, in calls of a few; those that may not answer alone, and last.
     fn batches(&self, targets: &[Target]) -> VecDeque<Batch> {
-        let is_silent = |target: &&Target| self.standings.is_silent(&target.uuid);
-        let (silent, answering): (Vec<&Target>, Vec<&Target>) = targets.iter().partition(is_silent);
-        let together = size(answering.len(), self.plan.workers);
+        let is_sure = |target: &&Target| self.standings.is_known_to_answer(&target.uuid);
+        let (sure, unsure): (Vec<&Target>, Vec<&Target>) = targets.iter().partition(is_sure);
+        let together = size(sure.len(), self.plan.workers);
         let places = |targets: &[&Target]| targets.iter().map(|target| target.place).collect();
         let batch = |places| Batch { places, not_before: None };
         let mut queue: VecDeque<Batch> =
-            answering.chunks(together).map(|some| batch(places(some))).collect();
-        queue.extend(silent.chunks(1).map(|one| batch(places(one))));
+            sure.chunks(together).map(|some| batch(places(some))).collect();
+        queue.extend(unsure.chunks(1).map(|one| batch(places(one))));
         queue
     }
 

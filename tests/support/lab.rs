@@ -1,0 +1,224 @@
+//! The lab of tests/lab: raised by the test that needs it, ended with it.
+//!
+//! Each test has a lab of its own: one costs about a second, and guests of another test would stand
+//! in every output. It is tied to the test's process by a pipe, so that it ends even when that dies.
+
+use super::process::{Finished, run};
+use super::{lines, skip};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use tempfile::TempDir;
+
+pub struct Lab {
+    folder: PathBuf,
+    /// The lab lives as long as this is open.
+    _tie: ChildStdin,
+    scratch: TempDir,
+}
+
+impl Lab {
+    /// A fresh lab; none, said aloud, where this machine or user cannot have one.
+    pub fn require(test: &str) -> Option<Lab> {
+        let can = run(Command::new(script()).arg("can"));
+        if can.status.success() {
+            return Some(Lab::up());
+        }
+        skip(test, can.stderr.trim().trim_start_matches("lab: "));
+        None
+    }
+
+    fn up() -> Lab {
+        // Paths of sockets are short: next to the top, and a name of few letters.
+        let scratch = tempfile::Builder::new().prefix("tv-").tempdir().unwrap();
+        let folder = scratch.path().join("lab");
+        let mut child = Command::new(script())
+            .args(["up".as_ref(), folder.as_os_str(), "--tied".as_ref()])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let tie = child.stdin.take().unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.success(), "lab up {}: {status}", folder.display());
+        Lab { folder, _tie: tie, scratch }
+    }
+
+    /// A folder that goes with the lab, for the test's own files.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// The read-only socket's URI: what the program is to be given.
+    pub fn uri(&self) -> String {
+        self.socket_uri("libvirt-sock-ro")
+    }
+
+    fn socket_uri(&self, socket: &str) -> String {
+        format!("qemu+unix:///system?socket={}/run/{socket}", self.folder.display())
+    }
+
+    /// A file below /var/lib/libvirt/images, by the name that this side knows it by.
+    pub fn image(&self, name: &str) -> PathBuf {
+        self.folder.join("lib/images").join(name)
+    }
+
+    fn lab(&self, command: &str, arguments: &[&str]) -> Finished {
+        run(Command::new(script()).arg(command).arg(&self.folder).args(arguments)).success()
+    }
+
+    /// Runs a command in the lab's namespaces, and returns what it printed.
+    pub fn inside(&self, command: &[&str]) -> String {
+        self.lab("ns", command).stdout
+    }
+
+    /// A paused guest; returns its uuid.
+    pub fn paused(&self, name: &str, nics: u32, disks: u32) -> String {
+        let arguments = [name, &nics.to_string(), &disks.to_string()];
+        self.lab("paused", &arguments).stdout.trim().to_owned()
+    }
+
+    /// Paused guests fleet-01 and on; returns their uuids.
+    pub fn fleet(&self, count: u32, nics: u32, disks: u32) -> Vec<String> {
+        let arguments = [count, nics, disks].map(|number| number.to_string());
+        let arguments = arguments.each_ref().map(String::as_str);
+        self.lab("fleet", &arguments).stdout.lines().map(str::to_owned).collect()
+    }
+
+    /// A Linux guest whose disk, tap and balloon figures move; returns its uuid.
+    pub fn linux(&self, name: &str) -> String {
+        self.lab("linux", &[name]).stdout.trim().to_owned()
+    }
+
+    /// Sends UDP packets towards the guest behind a tap.
+    pub fn send(&self, tap: &str, packets: u32, bytes: u32) {
+        self.lab("send", &[tap, &packets.to_string(), &bytes.to_string()]);
+    }
+
+    /// virsh on the read-write socket; returns what it printed.
+    pub fn virsh(&self, arguments: &[&str]) -> String {
+        let uri = self.socket_uri("libvirt-sock");
+        run(Command::new("virsh").args(["-q", "-c", &uri]).args(arguments)).success().stdout
+    }
+
+    /// virsh with a device's XML.
+    pub fn virsh_device(&self, command: &str, guest: &str, xml: &str) {
+        let file = self.scratch().join("device.xml");
+        std::fs::write(&file, xml).unwrap();
+        self.virsh(&[command, guest, file.to_str().unwrap()]);
+    }
+
+    /// What virsh says of a guest now.
+    pub fn stats(&self, guest: &str) -> Stats {
+        let groups = ["--state", "--cpu-total", "--balloon", "--vcpu", "--interface", "--block"];
+        let mut arguments = vec!["domstats", "--raw"];
+        arguments.extend(groups);
+        arguments.push(guest);
+        Stats::read(&self.virsh(&arguments))
+    }
+
+    /// The targets of a guest's cdrom and floppy drives.
+    pub fn drives(&self, guest: &str) -> Vec<String> {
+        // Columns: type, device, target, source.
+        let list = self.virsh(&["domblklist", "--details", guest]);
+        list.lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|columns| matches!(columns[1], "cdrom" | "floppy"))
+            .map(|columns| columns[2].to_owned())
+            .collect()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Not `lab`: a failed assertion in a drop would hide the test's own.
+        let down = run(Command::new(script()).arg("down").arg(&self.folder));
+        if !down.status.success() {
+            super::say(&down.to_string());
+        }
+    }
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab")
+}
+
+/// `virsh domstats --raw` of one guest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stats(Vec<(String, String)>);
+
+impl Stats {
+    fn read(raw: &str) -> Stats {
+        let pairs = raw.lines().filter(|line| line.starts_with("  "));
+        Stats(
+            pairs
+                .map(|line| {
+                    let (key, value) = line.trim_start().split_once('=').unwrap();
+                    (key.to_owned(), value.to_owned())
+                })
+                .collect(),
+        )
+    }
+
+    pub fn find(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// A number; 0 where libvirt does not give it.
+    pub fn number(&self, key: &str) -> i64 {
+        self.find(key).map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// The devices of a group, `net` or `block`, that have a name: (index, name), in libvirt's order.
+    pub fn devices(&self, group: &str) -> Vec<(usize, String)> {
+        let count = usize::try_from(self.number(&format!("{group}.count"))).unwrap();
+        (0..count)
+            .filter_map(|index| {
+                Some((index, self.find(&format!("{group}.{index}.name"))?.to_owned()))
+            })
+            .collect()
+    }
+}
+
+/// Everything a guest's lines can be compared with.
+pub struct Guest {
+    pub uuid: String,
+    /// As libvirt has it.
+    pub name: String,
+    pub id: String,
+    drives: Vec<String>,
+}
+
+impl Guest {
+    pub fn look(lab: &Lab, uuid: &str) -> Guest {
+        Guest {
+            uuid: uuid.to_owned(),
+            name: lab.virsh(&["domname", uuid]).trim_end_matches('\n').to_owned(),
+            id: lab.virsh(&["domid", uuid]).trim().to_owned(),
+            drives: lab.drives(uuid),
+        }
+    }
+
+    /// The guest's disks in libvirt's order, without cdrom and floppy drives.
+    pub fn disks(&self, stats: &Stats) -> Vec<(usize, String)> {
+        let mut disks = stats.devices("block");
+        disks.retain(|(_, name)| !self.drives.contains(name));
+        disks
+    }
+
+    /// The titles that this guest's lines must have, in order.
+    pub fn titles(&self, tag: &str, stats: &Stats, features: bool) -> Vec<String> {
+        let mut titles = vec![format!("vm_metrics {tag}")];
+        if features {
+            titles.push(format!("vm_features {tag}"));
+        }
+        for (_, device) in stats.devices("net").iter().chain(&self.disks(stats)) {
+            titles.push(format!("vm_devices {tag} {device}"));
+        }
+        titles.push(format!("vm_totals {tag}"));
+        titles
+    }
+}
+
+/// The titles of lines, as [`Guest::titles`] has them.
+pub fn titles(lines: &[lines::Line]) -> Vec<String> {
+    lines.iter().map(lines::Line::title).collect()
+}

@@ -1,0 +1,44 @@
+//! What the tests on the real thing share: a lab with a libvirtd of its own, the program under
+//! test, a reader of its lines, and servers that end with their test. What a test expects of the
+//! program does not belong here.
+
+// Each test file is a crate of its own and uses a part of this.
+#![allow(dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod expect;
+pub mod lab;
+pub mod lines;
+pub mod names;
+pub mod process;
+pub mod program;
+pub mod servers;
+pub mod watched;
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Writes one line to the terminal, past the test harness, which hides what a passing test prints.
+pub fn say(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Says aloud that a test did not run; with REQUIRE_LIVE=1 that is a failure.
+pub fn skip(test: &str, why: &str) {
+    if std::env::var("REQUIRE_LIVE").is_ok_and(|value| value == "1") {
+        panic!("{test} could not run: {why}");
+    }
+    say(&format!("SKIP {test}: {why}"));
+}
+
+/// Asks again until there is an answer; fails with `what` when there is none within `limit`.
+pub fn wait_until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
