@@ -6,102 +6,12 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::env;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::lab::Lab;
-use support::process::{Finished, run};
-use support::program::program;
-use support::watched::{Collection, Shape, Tally, Watched, shapes};
-use support::{say, wait_until};
-
-/// What a collection may take, with room for a busy machine: the deadline is 4 s.
-const DEADLINE: Duration = Duration::from_millis(4500);
-
-fn times(short: usize) -> usize {
-    if env::var("CHAOS").is_ok_and(|form| form == "long") { short * 10 } else { short }
-}
-
-/// A lab with guests, a program that watches them, and what its output looks like in peace.
-struct Stage {
-    lab: Lab,
-    guests: Vec<String>,
-    watched: Watched,
-    healthy: BTreeMap<String, Shape>,
-    table: Vec<String>,
-}
-
-impl Stage {
-    fn set(test: &str, paused: u32) -> Option<Stage> {
-        let lab = Lab::require(test)?;
-        let guests = lab.fleet(paused, 2, 3);
-        lab.linux("real");
-        let mut watched = Watched::start(&lab, &lab.scratch().join("cache"));
-        watched.collect();
-        let healthy = shapes(&watched.collect().lines);
-        assert_eq!(healthy.len(), guests.len() + 1);
-        Some(Stage { lab, guests, watched, healthy, table: vec![Tally::head()] })
-    }
-
-    /// The guests without some of them.
-    fn without(&self, some: &[String]) -> BTreeMap<String, Shape> {
-        let mut rest = self.healthy.clone();
-        rest.retain(|uuid, _| !some.contains(uuid));
-        rest
-    }
-
-    fn collect(&mut self, tally: &mut Tally, healthy: &BTreeMap<String, Shape>, count: usize) {
-        for _ in 0..count {
-            tally.count(healthy, &self.watched.collect());
-        }
-    }
-
-    /// Signals the QEMU processes of these guests.
-    fn signal(&self, signal: &str, guests: &[String]) {
-        let names: Vec<String> =
-            guests.iter().map(|uuid| self.lab.virsh(&["domname", uuid]).trim().to_owned()).collect();
-        for name in names {
-            let pid = self.lab.inside(&["cat", &format!("/run/libvirt/qemu/{name}.pid")]);
-            self.lab.inside(&["kill", signal, pid.trim()]);
-        }
-    }
-
-    fn end_row(&mut self, tally: &Tally) {
-        self.table.push(tally.row());
-    }
-
-    fn libvirtd(&self, signal: &str) {
-        let pid = self.lab.inside(&["cat", "/run/libvirt/libvirtd.pid"]);
-        self.lab.inside(&["kill", signal, pid.trim()]);
-    }
-
-    fn start_libvirtd(&self) {
-        wait_until("libvirtd starts again", Duration::from_secs(20), || {
-            let start = ["libvirtd", "-d", "-p", "/run/libvirt/libvirtd.pid"];
-            let script = format!("{} 2>/dev/null || true; pgrep libvirtd || true", start.join(" "));
-            (!self.lab.inside(&["sh", "-c", &script]).trim().is_empty()).then_some(())
-        });
-    }
-
-    /// Calls that occupy one of libvirtd's workers now.
-    fn busy_workers(&self) -> usize {
-        let socket = "/run/libvirt/libvirt-admin-sock";
-        let uri = format!("libvirtd:///system?socket={socket}");
-        let info = self.lab.inside(&["virt-admin", "-c", &uri, "srv-threadpool-info", "libvirtd"]);
-        let number = |key: &str| -> usize {
-            let line = info.lines().find(|line| line.trim_start().starts_with(key)).unwrap();
-            line.split(':').nth(1).unwrap().trim().parse().unwrap()
-        };
-        number("nWorkers") - number("freeWorkers")
-    }
-
-    fn print(&self) {
-        for row in &self.table {
-            say(row);
-        }
-    }
-}
+use support::stage::{DEADLINE, Stage, times};
+use support::watched::{Collection, Tally};
 
 fn total<'a>(collection: &'a Collection, uuid: &str) -> &'a support::lines::Line {
     support::lines::find(&collection.lines, uuid, "vm_totals", None).unwrap()
@@ -142,9 +52,7 @@ fn no_healthy_guest_loses_a_point_while_others_hang() {
         }
         stage.signal("-CONT", &hung);
         stage.end_row(&tally);
-        wait_until("the guests answer again", Duration::from_secs(20), || {
-            stage.is_whole().then_some(())
-        });
+        stage.wait_until_whole();
         tally.assert_whole(DEADLINE);
         let news = stage.watched.news();
         let told = |part: &str| news.iter().filter(|message| message.contains(part)).count();
@@ -162,7 +70,7 @@ fn no_healthy_guest_loses_a_point_while_others_hang() {
         .map(|_| {
             let uri = uri.clone();
             let loop_ = "while :; do virsh -q -c \"$0\" domstats >/dev/null; done";
-            std::process::Command::new("sh").args(["-c", loop_, &uri]).spawn().unwrap()
+            Command::new("sh").args(["-c", loop_, &uri]).spawn().unwrap()
         })
         .collect();
     stage.collect(&mut tally, &all, times(100));
@@ -174,22 +82,6 @@ fn no_healthy_guest_loses_a_point_while_others_hang() {
     stage.print();
     tally.assert_whole(DEADLINE);
     assert_eq!(stage.watched.news(), Vec::<String>::new());
-}
-
-impl Stage {
-    /// Whether a collection has every point of every guest.
-    fn is_whole(&mut self) -> bool {
-        shapes(&self.watched.collect().lines) == self.healthy
-    }
-
-    fn once(&self, cache: &str) -> (Finished, Duration) {
-        let started = Instant::now();
-        let mut command = program(self.lab.scratch());
-        let cache = self.lab.scratch().join(cache);
-        command.args(["once", "--uri", &self.lab.uri(), "--cache-dir"]).arg(cache);
-        let finished = run(&mut command).success();
-        (finished, started.elapsed())
-    }
 }
 
 #[test]
@@ -263,9 +155,7 @@ fn libvirtd_may_be_killed_stopped_and_restarted() {
     stage.end_row(&tally);
     tally.assert_in_time(DEADLINE);
     let mut tally = Tally::of("the collections after 20 restarts");
-    wait_until("every guest is read again", Duration::from_secs(20), || {
-        stage.is_whole().then_some(())
-    });
+    stage.wait_until_whole();
     stage.collect(&mut tally, &all, times(3));
     stage.end_row(&tally);
     stage.print();

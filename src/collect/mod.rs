@@ -41,7 +41,7 @@ use crate::libvirt::{Group, Groups, Offer};
 use crate::log::{Level, Log};
 use round::Round;
 use standing::Standings;
-use worker::{Answer, Job, Pool};
+use worker::{Found, Job, Pool};
 
 /// A call that took this long is taken for stuck, and others do its work meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -208,16 +208,14 @@ impl Hypervisor {
                 self.list_elsewhere(&mut ask_at);
                 continue;
             };
-            match report.answer {
-                Answer::Listed(listed, offer, host_name)
-                    if report.collection == self.collection =>
-                {
+            match report.found {
+                Found::Listed(listed, offer, host_name) if report.collection == self.collection => {
                     self.offer = offer.or(self.offer);
                     self.host_name = host_name.or(self.host_name.take());
                     self.is_up();
                     return Ok(listed);
                 }
-                Answer::Lost(error) if report.collection == self.collection => {
+                Found::Lost(error) if report.collection == self.collection => {
                     let error = error.to_string();
                     if !self.was_up || Instant::now() > retry_until {
                         return Err(self.is_down(&error));

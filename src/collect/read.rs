@@ -160,8 +160,7 @@ impl<'a> Reader<'a> {
                 return (answer, None);
             }
         }
-        // Nobody is in it, and it still says no more: it has no more to say.
-        (answer, None)
+        (answer, Some(Skipped::Quiet))
     }
 
     /// The reading, with what is not in bulk and the devices; `Gone` where the guest has stopped.
@@ -174,6 +173,10 @@ impl<'a> Reader<'a> {
         let Some(settled) = settled else { return Outcome::Gone };
         if answer.sample.answered_at_ns == 0 {
             answer.sample.answered_at_ns = boottime_ns();
+        }
+        // A guest that ends loses its counters before it is gone.
+        if !settled.failures.is_empty() && !self.is_running(answer.target) {
+            return Outcome::Gone;
         }
         answer.failures.extend(settled.failures);
         Outcome::Read(Box::new(Reading {

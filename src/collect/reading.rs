@@ -79,6 +79,8 @@ pub enum Skipped {
     Busy,
     /// Another call is in it for longer than a healthy guest takes.
     Stuck,
+    /// Nobody is in it, and it says no more: it starts, or ends, or has no more to say.
+    Quiet,
     /// We did not dare to ask.
     Unasked,
 }

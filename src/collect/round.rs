@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::reading::{Outcome, Question, Reading, Skipped, Target};
 use super::standing::Standings;
-use super::worker::{Answer, Job, Pool};
+use super::worker::{Found, Job, Pool};
 use super::{Collected, GLANCE, PATIENCE, Plan, RETRY};
 use crate::deadline::Deadline;
+use crate::sample::Answer;
 
 /// Guests in one call, at most: a hung one costs so many others their place in it.
 const MOST_TOGETHER: usize = 16;
@@ -64,8 +65,8 @@ impl Round<'_> {
             if report.collection != self.collection {
                 continue;
             }
-            match report.answer {
-                Answer::Read(outcomes) => {
+            match report.found {
+                Found::Read(outcomes) => {
                     for (place, outcome) in outcomes {
                         let (Some(guest), Some(target)) =
                             (guests.get_mut(place), targets.get(place))
@@ -79,7 +80,7 @@ impl Round<'_> {
                     }
                 }
                 // The connection broke: a libvirtd that restarts is back soon.
-                Answer::Lost(error) => {
+                Found::Lost(error) => {
                     if Instant::now() < retry_until {
                         let not_before = Some(Instant::now() + RETRY);
                         queue.push_back(Batch { places: task.places, not_before });
@@ -87,7 +88,7 @@ impl Round<'_> {
                         self.lose(&task.places, &targets, &mut guests, &error.to_string());
                     }
                 }
-                Answer::Listed(..) => {}
+                Found::Listed(..) => {}
             }
         }
         self.close(targets, guests)
@@ -185,16 +186,26 @@ impl Round<'_> {
             return None;
         }
         match outcome {
-            Outcome::Gone => guest.is_settled = true,
+            // What it said before it went is of no use to anybody.
+            Outcome::Gone => *guest = Progress { is_settled: true, ..Progress::default() },
             Outcome::Failed(error) => {
                 guest.is_settled = true;
                 self.standings.fails(target, &error);
             }
             Outcome::Read(reading) => {
-                let is_busy = reading.skipped == Some(Skipped::Busy);
+                if let Some(skipped) = reading.skipped {
+                    self.standings.skipped(target, skipped);
+                }
+                let skipped = reading.skipped;
                 guest.reading = Some(*reading);
-                let expected = guest.is_stuck || self.standings.is_silent(&target.uuid);
-                if is_busy && may_retry && !expected {
+                let is_expected = match skipped {
+                    Some(Skipped::Busy) => guest.is_stuck || self.standings.is_silent(&target.uuid),
+                    Some(Skipped::Quiet) => {
+                        guest.pause >= LONGEST_PAUSE || self.standings.is_quiet(&target.uuid)
+                    }
+                    _ => true,
+                };
+                if may_retry && !is_expected {
                     guest.pause = (guest.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
                     let not_before = Some(Instant::now() + guest.pause);
                     return Some(Batch { places: vec![target.place], not_before });
@@ -239,8 +250,13 @@ impl Round<'_> {
         let mut unasked = 0;
         for (target, guest) in targets.iter().zip(guests) {
             match guest.reading {
-                Some(reading) => {
+                Some(mut reading) => {
                     self.standings.note(target, &reading, self.collection);
+                    if reading.skipped == Some(Skipped::Quiet) {
+                        // It was given time, and what it does not say it does not offer.
+                        reading.skipped = None;
+                        reading.sample.answer = Answer::Whole;
+                    }
                     collected.not_answering += usize::from(reading.skipped.is_some());
                     unasked += usize::from(reading.skipped == Some(Skipped::Unasked));
                     collected.readings.push(reading);

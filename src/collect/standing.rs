@@ -21,6 +21,8 @@ pub(super) struct Standings {
 #[derive(Default)]
 struct Standing {
     is_silent: bool,
+    /// Its monitor is free, and yet it says no more than libvirtd knows by itself.
+    is_quiet: bool,
     /// The last collection in which it answered wholly.
     answered_in: u64,
     failures: Vec<String>,
@@ -64,6 +66,11 @@ impl Standings {
     pub(super) fn is_known_to_answer(&self, uuid: &Uuid) -> bool {
         let Some(since) = self.trouble_since else { return !self.is_silent(uuid) };
         self.guests.get(uuid).is_some_and(|guest| !guest.is_silent && guest.answered_in >= since)
+    }
+
+    /// Whether it has no more to say than libvirtd knows by itself.
+    pub(super) fn is_quiet(&self, uuid: &Uuid) -> bool {
+        self.guests.get(uuid).is_some_and(|guest| guest.is_quiet)
     }
 
     /// It answered wholly.
@@ -112,13 +119,19 @@ impl Standings {
     /// Takes note of a reading.
     pub(super) fn note(&mut self, target: &Target, reading: &Reading, collection: u64) {
         match reading.skipped {
-            None => {
+            None | Some(Skipped::Quiet) => {
                 self.answers(target, collection);
+                self.guests.entry(target.uuid).or_default().is_quiet = reading.skipped.is_some();
                 self.failures(target, &reading.failures);
             }
             Some(Skipped::Busy | Skipped::Stuck) => self.is_silent_now(target),
             Some(Skipped::Unasked) => {}
         }
+    }
+
+    /// Its monitor gave no answer: for whoever looks for a fault.
+    pub(super) fn skipped(&self, target: &Target, why: Skipped) {
+        self.log.debug(format_args!("guest \"{}\" gave no whole answer: {why:?}", target.name));
     }
 
     /// So many guests were not asked, since enough calls are stuck.

@@ -31,7 +31,7 @@ pub(super) enum Job {
 }
 
 /// What a worker has found.
-pub(super) enum Answer {
+pub(super) enum Found {
     /// The guests, and what was asked beside.
     Listed(Vec<Listed>, Option<Offer>, Option<String>),
     /// What became of each guest, by its place.
@@ -44,7 +44,7 @@ pub(super) enum Answer {
 pub(super) struct Report {
     pub(super) worker: usize,
     pub(super) collection: u64,
-    pub(super) answer: Answer,
+    pub(super) found: Found,
 }
 
 /// What a worker is at.
@@ -125,8 +125,8 @@ impl Pool {
         let body = move || {
             let mut work = Work { uri, log, is_connected: connected, session: None };
             while let Ok((collection, job)) = inbox.recv() {
-                let answer = work.perform(job);
-                if reports.send(Report { worker: number, collection, answer }).is_err() {
+                let found = work.perform(job);
+                if reports.send(Report { worker: number, collection, found }).is_err() {
                     break;
                 }
             }
@@ -199,20 +199,20 @@ struct Work {
 }
 
 impl Work {
-    fn perform(&mut self, job: Job) -> Answer {
+    fn perform(&mut self, job: Job) -> Found {
         match self.try_perform(job) {
-            Ok(answer) => answer,
+            Ok(found) => found,
             Err(error) => {
                 if !self.session.as_ref().is_some_and(Session::is_alive) {
                     self.is_connected.store(false, Ordering::Relaxed);
                     self.session = None;
                 }
-                Answer::Lost(error)
+                Found::Lost(error)
             }
         }
     }
 
-    fn try_perform(&mut self, job: Job) -> Result<Answer, libvirt::Error> {
+    fn try_perform(&mut self, job: Job) -> Result<Found, libvirt::Error> {
         // A connection that broke while it was idle costs no collection: a new one takes its place.
         let mut session = match self.session.take().filter(Session::is_alive) {
             Some(session) => session,
@@ -222,17 +222,17 @@ impl Work {
             }
         };
         self.is_connected.store(true, Ordering::Relaxed);
-        let answer = match job {
+        let found = match job {
             Job::List { inactive, wanted, ask_offer, ask_host } => {
                 let offer = if ask_offer { Some(session.offer(wanted)?) } else { None };
                 let host = if ask_host { session.host_name().ok() } else { None };
-                Answer::Listed(session.list(inactive)?, offer, host)
+                Found::Listed(session.list(inactive)?, offer, host)
             }
             Job::Read(targets, question) => {
-                Answer::Read(read::read(&mut session, &targets, &question, &self.log)?)
+                Found::Read(read::read(&mut session, &targets, &question, &self.log)?)
             }
         };
         self.session = Some(session);
-        Ok(answer)
+        Ok(found)
     }
 }

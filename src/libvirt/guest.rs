@@ -320,6 +320,12 @@ impl Guest {
             sys::VIR_DOMAIN_CONTROL_OCCUPIED => {
                 Control::Busy { for_ms: raw.stateTime, command: true }
             }
+            // libvirt's word for a job that is not in the monitor at this moment, such as a hot-plug.
+            sys::VIR_DOMAIN_CONTROL_ERROR
+                if raw.details == sys::VIR_DOMAIN_CONTROL_ERROR_REASON_INTERNAL =>
+            {
+                Control::Busy { for_ms: 0, command: false }
+            }
             _ => Control::Broken,
         })
     }

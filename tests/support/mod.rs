@@ -13,6 +13,7 @@ pub mod names;
 pub mod process;
 pub mod program;
 pub mod servers;
+pub mod stage;
 pub mod watched;
 
 use std::io::Write;

@@ -94,9 +94,8 @@ impl Watched {
                 self.note(message);
                 continue;
             };
-            let text: String = (0..count)
-                .map(|_| self.output.recv_timeout(LIMIT).unwrap() + "\n")
-                .collect();
+            let text: String =
+                (0..count).map(|_| self.output.recv_timeout(LIMIT).unwrap() + "\n").collect();
             return Collection { lines: lines::read(&text), took: moment - started };
         }
     }
@@ -216,10 +215,7 @@ impl Tally {
     }
 
     pub fn head() -> String {
-        format!(
-            "{:<44} {:>5} {:>8} {:>8} {:>8}",
-            "fault", "coll.", "expected", "received", "ms"
-        )
+        format!("{:<44} {:>5} {:>8} {:>8} {:>8}", "fault", "coll.", "expected", "received", "ms")
     }
 
     /// No healthy guest lost a point, and no collection took longer than `limit`.

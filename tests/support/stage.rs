@@ -1,0 +1,132 @@
+//! A lab with guests, the program watching them, and a table of what came through which fault.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::lab::Lab;
+use super::process::{Finished, run};
+use super::program::program;
+use super::watched::{Shape, Tally, Watched, shapes};
+use super::{say, wait_until};
+
+/// What a collection may take, with room for a busy machine: the deadline is 4 s.
+pub const DEADLINE: Duration = Duration::from_millis(4500);
+
+pub fn times(short: usize) -> usize {
+    if env::var("CHAOS").is_ok_and(|form| form == "long") { short * 10 } else { short }
+}
+
+/// A lab with guests, a program that watches them, and what its output looks like in peace.
+pub struct Stage {
+    pub lab: Lab,
+    pub guests: Vec<String>,
+    pub watched: Watched,
+    pub healthy: BTreeMap<String, Shape>,
+    pub table: Vec<String>,
+}
+
+impl Stage {
+    pub fn set(test: &str, paused: u32) -> Option<Stage> {
+        let lab = Lab::require(test)?;
+        let guests = lab.fleet(paused, 2, 3);
+        lab.linux("real");
+        let mut watched = Watched::start(&lab, &lab.scratch().join("cache"));
+        watched.collect();
+        let healthy = shapes(&watched.collect().lines);
+        assert_eq!(healthy.len(), guests.len() + 1);
+        Some(Stage { lab, guests, watched, healthy, table: vec![Tally::head()] })
+    }
+
+    /// The guests without some of them.
+    pub fn without(&self, some: &[String]) -> BTreeMap<String, Shape> {
+        let mut rest = self.healthy.clone();
+        rest.retain(|uuid, _| !some.contains(uuid));
+        rest
+    }
+
+    pub fn collect(&mut self, tally: &mut Tally, healthy: &BTreeMap<String, Shape>, count: usize) {
+        for _ in 0..count {
+            tally.count(healthy, &self.watched.collect());
+        }
+    }
+
+    /// Signals the QEMU processes of these guests.
+    pub fn signal(&self, signal: &str, guests: &[String]) {
+        let names: Vec<String> = guests
+            .iter()
+            .map(|uuid| self.lab.virsh(&["domname", uuid]).trim().to_owned())
+            .collect();
+        for name in names {
+            let pid = self.lab.inside(&["cat", &format!("/run/libvirt/qemu/{name}.pid")]);
+            self.lab.inside(&["kill", signal, pid.trim()]);
+        }
+    }
+
+    pub fn end_row(&mut self, tally: &Tally) {
+        self.table.push(tally.row());
+    }
+
+    pub fn libvirtd(&self, signal: &str) {
+        let pid = self.lab.inside(&["cat", "/run/libvirt/libvirtd.pid"]);
+        self.lab.inside(&["kill", signal, pid.trim()]);
+    }
+
+    pub fn start_libvirtd(&self) {
+        wait_until("libvirtd starts again", Duration::from_secs(20), || {
+            let start = ["libvirtd", "-d", "-p", "/run/libvirt/libvirtd.pid"];
+            let script = format!("{} 2>/dev/null || true; pgrep libvirtd || true", start.join(" "));
+            (!self.lab.inside(&["sh", "-c", &script]).trim().is_empty()).then_some(())
+        });
+    }
+
+    /// Calls that occupy one of libvirtd's workers now.
+    pub fn busy_workers(&self) -> usize {
+        let socket = "/run/libvirt/libvirt-admin-sock";
+        let uri = format!("libvirtd:///system?socket={socket}");
+        let info = self.lab.inside(&["virt-admin", "-c", &uri, "srv-threadpool-info", "libvirtd"]);
+        let number = |key: &str| -> usize {
+            let line = info.lines().find(|line| line.trim_start().starts_with(key)).unwrap();
+            line.split(':').nth(1).unwrap().trim().parse().unwrap()
+        };
+        number("nWorkers") - number("freeWorkers")
+    }
+
+    pub fn print(&self) {
+        for row in &self.table {
+            say(row);
+        }
+    }
+
+    /// Collects until every guest's every point is there again.
+    pub fn wait_until_whole(&mut self) {
+        let started = Instant::now();
+        loop {
+            let got = shapes(&self.watched.collect().lines);
+            if got == self.healthy {
+                return;
+            }
+            let missing: Vec<&Shape> = self
+                .healthy
+                .iter()
+                .filter(|(uuid, shape)| got.get(*uuid) != Some(shape))
+                .map(|(_, shape)| shape)
+                .collect();
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "not whole: {missing:#?}\n{got:#?}\n{:#?}",
+                self.watched.news()
+            );
+        }
+    }
+
+    pub fn once(&self, cache: &str) -> (Finished, Duration) {
+        let started = Instant::now();
+        let mut command = program(self.lab.scratch());
+        let cache = self.lab.scratch().join(cache);
+        command.args(["once", "--uri", &self.lab.uri(), "--cache-dir"]).arg(cache);
+        let finished = run(&mut command).success();
+        (finished, started.elapsed())
+    }
+}
