@@ -73,7 +73,7 @@ pub fn execd(
     signals: Signals,
     log: &Arc<Log>,
 ) -> Exit {
-    let (mut agent, triggers) = match start(settings, signals, true, log) {
+    let (agent, triggers) = match start(settings, signals, true, log) {
         Ok(started) => started,
         Err(exit) => return exit,
     };
@@ -159,7 +159,7 @@ impl Agent {
     }
 
     /// A collection at each trigger, until the end.
-    fn execd(&mut self, triggers: &Triggers, interval: Option<Duration>) -> Exit {
+    fn execd(mut self, triggers: &Triggers, interval: Option<Duration>) -> Exit {
         self.log.info("ready: triggers count from here on");
         self.samples_written = Some(Instant::now());
         let exit = loop {
@@ -189,6 +189,8 @@ impl Agent {
         };
         self.keep_devices();
         self.keep_samples();
+        let grace = self.grace();
+        self.sink.finish(&Deadline::within(grace, &triggers.ending, grace));
         exit
     }
 
@@ -294,7 +296,9 @@ impl Agent {
         let Some(boot) = self.boot else { return };
         self.samples_written = Some(Instant::now());
         for source in &self.sources {
-            let Some(files) = &source.files else { continue };
+            let Some(files) = source.files.as_ref().filter(|_| !source.before.is_empty()) else {
+                continue;
+            };
             let saved = files.save_samples(source.before.values(), boot, sample::boottime_ns());
             tell_saved(&self.log, saved.err(), source.hypervisor.uri(), "last samples");
         }

@@ -8,10 +8,12 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{dup2_stderr, dup2_stdout};
 
 use crate::deadline::Deadline;
 
@@ -22,6 +24,10 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// How long another run may hold the file's lock before it is not waited for any more.
 const LOCK_MAX: Duration = Duration::from_secs(4);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
+/// How often to look whether the reader has taken the last lines.
+const UNREAD_PAUSE: Duration = Duration::from_millis(2);
+/// How long the process outlives its streams: enough for a reader that runs to see their end.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// Where the lines go.
 pub struct Sink {
@@ -97,6 +103,37 @@ impl Sink {
             Output::File(file) => write_file(file, lines, deadline),
         }
     }
+
+    /// Gives the reader of a pipe time to take what is in it, then lets him see its end, and
+    /// standard error's, a moment before the process is gone.
+    ///
+    /// Telegraf's execd waits for its child on one thread and reads from it on another, and closes
+    /// the pipe when the child is gone: what is unread then is lost.
+    pub fn finish(self, deadline: &Deadline) {
+        let Output::Stream(stream) = self.output else { return };
+        if !stream.metadata().is_ok_and(|seen| seen.file_type().is_fifo()) {
+            return;
+        }
+        while rustix::io::ioctl_fionread(&stream).is_ok_and(|unread| unread > 0)
+            && !deadline.is_over()
+            && has_reader(&stream)
+        {
+            std::thread::sleep(UNREAD_PAUSE);
+        }
+        let Ok(nothing) = File::options().write(true).open("/dev/null") else { return };
+        drop(stream);
+        let closed = dup2_stdout(&nothing).and_then(|()| dup2_stderr(&nothing));
+        if closed.is_ok() {
+            std::thread::sleep(LINGER);
+        }
+    }
+}
+
+fn has_reader(stream: &File) -> bool {
+    let mut asked = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    let is_polled = poll(&mut asked, PollTimeout::ZERO).is_ok();
+    let [answer] = asked;
+    is_polled && !answer.revents().is_some_and(|seen| seen.contains(PollFlags::POLLERR))
 }
 
 fn write_stream(mut stream: &File, lines: &[u8], deadline: &Deadline) -> Result<(), SinkError> {

@@ -41,7 +41,7 @@ pub(super) fn findings(uri: &str, settings: &Settings) -> Vec<Finding> {
     findings.extend(log.take().into_iter().map(|(_, message)| {
         let remedy = "look at the guest with `virsh domstate --reason` and `virsh domcontrol`, and \
                       at the storage below its disks";
-        Finding::lost(message, format!("{remedy}; on this hypervisor with `virsh -r -c {uri}`"))
+        Finding::lost(message, format!("{remedy}; on this hypervisor with `virsh -r -c '{uri}'`"))
     }));
     findings
 }
@@ -62,7 +62,7 @@ fn remedy(uri: &str, error: &str) -> String {
          test:///default to try this program out"
             .to_owned()
     } else {
-        format!("see whether `virsh -r -c {uri} list` answers, and what libvirt's log says")
+        format!("see whether `virsh -r -c '{uri}' list` answers, and what libvirt's log says")
     }
 }
 

@@ -25,9 +25,10 @@ pub fn without_settings(command: &mut Command, scratch: &Path) {
     let configuration = scratch.join("empty.toml");
     std::fs::write(&configuration, "").unwrap();
     command.env("TELEGRAF_VIRT_CONFIG", configuration);
-    for variable in ["LIBVIRT_DEFAULT_URI", "CACHE_DIRECTORY", "XDG_CACHE_HOME"] {
+    for variable in ["LIBVIRT_DEFAULT_URI", "CACHE_DIRECTORY"] {
         command.env_remove(variable);
     }
+    command.env("XDG_CACHE_HOME", scratch.join("xdg-cache"));
 }
 
 /// One `once` on the lab, its debug messages included, that must succeed.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::lab::Lab;

@@ -1,0 +1,221 @@
+//! README.md is true: each command in it is run, or stands here with the reason why not; its tables,
+//! lines, queries and configurations are held against the program; and so are the files that users
+//! copy into Telegraf.
+//!
+//! ```text
+//! commands.rs  blocks of sh and crontab, run in their order
+//! printed.rs   lines, and the tables of fields and tags
+//! settings.rs  configurations, the table of settings, options
+//! telegraf.rs  telegraf.d, and queries, with a real Telegraf and a real InfluxDB
+//! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "readme/commands.rs"]
+mod commands;
+#[path = "readme/printed.rs"]
+mod printed;
+#[path = "readme/settings.rs"]
+mod settings;
+mod support;
+#[path = "readme/telegraf.rs"]
+mod telegraf;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::lines::{self, Line};
+use support::process::run;
+use support::program::PROGRAM;
+use tempfile::TempDir;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+// What stands in the README.
+
+/// The README's code blocks of one language, in order.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = read("README.md");
+    let mut blocks = Vec::new();
+    let mut open: Option<(String, String)> = None;
+    for line in readme.lines() {
+        match (line.strip_prefix("```"), open.take()) {
+            (Some(language), None) => open = Some((language.to_owned(), String::new())),
+            (Some(_), Some(block)) => blocks.push(block),
+            (None, Some((language, text))) => open = Some((language, format!("{text}{line}\n"))),
+            (None, None) => {}
+        }
+    }
+    assert_eq!(open, None, "a code block of the README does not end");
+    let ours = blocks.into_iter().filter(|(found, _)| found == language);
+    ours.map(|(_, text)| text).collect()
+}
+
+/// The one code block of this language that holds this text.
+fn block_with(language: &str, text: &str) -> String {
+    let found: Vec<String> =
+        blocks(language).into_iter().filter(|block| block.contains(text)).collect();
+    assert_eq!(found.len(), 1, "blocks of {language} with {text}: {found:?}");
+    found.into_iter().next().unwrap()
+}
+
+/// A table's row: the cells by the name of their column.
+type Row = BTreeMap<String, String>;
+
+/// The rows of every table below this heading, down to the next one.
+fn rows(heading: &str) -> Vec<Row> {
+    let readme = read("README.md");
+    let (_, below) = readme
+        .split_once(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("the README has no heading {heading}"));
+    let mut rows = Vec::new();
+    let mut columns: Vec<String> = Vec::new();
+    for line in below.lines().take_while(|line| !line.starts_with('#')) {
+        let Some(cells) = line.strip_prefix("| ").and_then(|line| line.strip_suffix('|')) else {
+            if !line.starts_with("|---") {
+                columns.clear();
+            }
+            continue;
+        };
+        let cells: Vec<String> = cells.split('|').map(|cell| cell.trim().to_owned()).collect();
+        if columns.is_empty() {
+            columns = cells;
+            continue;
+        }
+        assert_eq!(cells.len(), columns.len(), "{line}");
+        rows.push(columns.iter().cloned().zip(cells).collect());
+    }
+    assert!(!rows.is_empty(), "no table below {heading}");
+    rows
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+// The program, with nothing of this machine's settings.
+
+/// A folder with a home, the fixture's host, and a cache of its own.
+struct Scratch {
+    folder: TempDir,
+}
+
+impl Scratch {
+    fn new() -> Scratch {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(repository().join("fixtures/node.xml"), folder.path().join("node.xml")).unwrap();
+        fs::write(folder.path().join("empty.toml"), "").unwrap();
+        for name in ["home", "cache"] {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        Scratch { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn node(&self) -> String {
+        format!("test://{}", self.path("node.xml").display())
+    }
+
+    /// A command that reads the fixture's host where nothing else is said.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.path("home"))
+            .env("CACHE_DIRECTORY", self.path("cache"))
+            .env("LIBVIRT_DEFAULT_URI", self.node())
+            .env("TELEGRAF_VIRT_CONFIG", self.path("empty.toml"))
+            .current_dir(self.folder.path());
+        command
+    }
+
+    /// The lines of one `once` with these options, which must have nothing to complain of.
+    fn once(&self, options: &[&str]) -> Vec<Line> {
+        let finished = run(self.command(PROGRAM).arg("once").args(options)).success();
+        assert_eq!(finished.stderr, "", "{finished}");
+        lines::read(&finished.stdout)
+    }
+
+    /// A program on the PATH that this script stands in for.
+    fn stand_in(&self, name: &str, script: &str) {
+        let folder = self.path("stand-ins");
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join(name);
+        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// So many lines of each measurement, as the headline case has them.
+#[track_caller]
+fn assert_ten_guests(lines: &[Line], features: usize) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in lines {
+        *counts.entry(line.measurement.as_str()).or_default() += 1;
+    }
+    let expected =
+        [("vm_metrics", 10), ("vm_features", features), ("vm_devices", 50), ("vm_totals", 10)];
+    let expected = expected.into_iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn the_readme_names_the_packages_and_the_rust_that_the_first_command_asks_for() {
+    let script = read("tests/quickstart");
+    let (_, packages) = script.split_once("\nfor package in ").unwrap();
+    let (packages, _) = packages.split_once("; do").unwrap();
+    let readme = read("README.md");
+    let (_, told) = readme.split_once("where that is missing (").unwrap();
+    let (told, _) = told.split_once(')').unwrap();
+    assert_eq!(quoted(told), packages.split(' ').collect::<Vec<_>>());
+    let manifest = toml::from_str::<toml::Table>(&read("Cargo.toml")).unwrap();
+    let rust = manifest["package"]["rust-version"].as_str().unwrap();
+    assert_eq!(readme.matches("Rust 1.").count(), readme.matches(&format!("Rust {rust} ")).count());
+}
+
+#[test]
+fn the_table_of_rooms_has_every_room_of_the_source() {
+    let told: BTreeSet<String> =
+        rows("## How it works").iter().map(|row| quoted(&row["room"])[0].clone()).collect();
+    let entries = fs::read_dir(repository().join("src")).unwrap();
+    let rooms: BTreeSet<String> = entries
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .filter(|room| room != "lib")
+        .collect();
+    assert_eq!(told, rooms);
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let readme = read("README.md");
+    let headings: BTreeSet<String> = readme
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase())
+        .map(|heading| heading.replace([',', '.'], "").replace(' ', "-"))
+        .collect();
+    let links: Vec<&str> =
+        readme.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0).collect();
+    assert!(links.len() > 5, "{links:?}");
+    for link in links {
+        match link.strip_prefix('#') {
+            Some(heading) => assert!(headings.contains(heading), "{link}: {headings:?}"),
+            None => assert!(repository().join(link).is_file(), "{link}"),
+        }
+    }
+}
