@@ -10,7 +10,6 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use support::lab::Lab;
 use support::lines::of_guest;
