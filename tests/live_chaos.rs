@@ -10,11 +10,12 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::lines::{Line, find, read};
 use support::stage::{DEADLINE, Stage, times};
 use support::watched::{Collection, Tally};
 
-fn total<'a>(collection: &'a Collection, uuid: &str) -> &'a support::lines::Line {
-    support::lines::find(&collection.lines, uuid, "vm_totals", None).unwrap()
+fn total<'a>(collection: &'a Collection, uuid: &str) -> &'a Line {
+    find(&collection.lines, uuid, "vm_totals", None).unwrap()
 }
 
 #[test]
@@ -53,6 +54,16 @@ fn no_healthy_guest_loses_a_point_while_others_hang() {
         stage.signal("-CONT", &hung);
         stage.end_row(&tally);
         stage.wait_until_whole();
+        let after = stage.watched.collect();
+        for uuid in &hung {
+            let line = find(&after.lines, uuid, "vm_features", None).unwrap();
+            for (name, _) in line.fields.iter().filter(|(name, _)| name.ends_with("_rate")) {
+                assert_eq!(line.float(name), 0.0, "a paused guest's counters stand: {line:?}");
+            }
+            // QEMU spends CPU time on answering, of two vCPUs.
+            assert!((0.0..100.0).contains(&line.float("cpu_percent")), "{line:?}");
+            assert!((0.0..=100.0).contains(&line.float("steal_percent")), "{line:?}");
+        }
         tally.assert_whole(DEADLINE);
         let news = stage.watched.news();
         let told = |part: &str| news.iter().filter(|message| message.contains(part)).count();
@@ -95,7 +106,7 @@ fn once_under_cron_is_on_time_and_piles_up_no_stuck_calls_while_a_guest_hangs() 
     let mut tally = Tally::of("1 of 21 hangs, once is run again and again");
     for _ in 0..times(50) {
         let (finished, took) = stage.once("cron");
-        let lines = support::lines::read(&finished.stdout);
+        let lines = read(&finished.stdout);
         tally.count(&healthy, &Collection { lines, took });
         assert_eq!(finished.stderr.matches("does not answer").count(), 1, "{finished}");
     }

@@ -15,7 +15,7 @@ use support::lab::Lab;
 use support::lines::of_guest;
 use support::program::program;
 use support::stage::{DEADLINE, Stage, times};
-use support::watched::{Tally, Watched, shapes};
+use support::watched::{Tally, Watched, assert_flat, shapes};
 use support::{say, skip};
 
 /// Repeats `disturb` on a thread of its own while the program collects so often.
@@ -237,4 +237,12 @@ fn file_descriptors_threads_and_memory_stay_flat_over_hung_guests_and_restarts()
     }
     let after = (count("fd"), count("task"));
     assert!(after.0 <= before.0 + 2 && after.1 <= before.1 + 2, "{before:?} -> {after:?}");
+}
+
+#[test]
+fn memory_stays_flat_over_a_thousand_collections_of_real_guests() {
+    let Some(lab) = Lab::require("live_faults, memory") else { return };
+    lab.fleet(3, 2, 3);
+    let mut watched = Watched::start(&lab, &lab.scratch().join("cache"));
+    assert_flat(&mut watched, 3 * 7, times(1000));
 }

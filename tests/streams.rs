@@ -18,8 +18,9 @@ use nix::unistd::Pid;
 use support::lines::read;
 use support::process::run;
 use support::program::program;
+use support::stage::times;
 use support::wait_until;
-use support::watched::Watched;
+use support::watched::{Watched, assert_flat};
 use tempfile::TempDir;
 
 /// A command on a host of so many guests of the test driver.
@@ -133,7 +134,7 @@ fn a_reader_that_stalls_is_waited_for_and_gets_every_line() {
     for _ in 0..50 {
         stdin.write_all(b"\n").unwrap();
     }
-    thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(times(5) as u64));
     assert!(child.try_wait().unwrap().is_none(), "it waits for its reader");
     drop(stdin);
     let started = Instant::now();
@@ -292,24 +293,6 @@ fn one_hypervisor_that_is_down_costs_the_others_nothing() {
 fn file_descriptors_and_memory_stay_flat_over_a_thousand_collections() {
     let scratch = TempDir::new().unwrap();
     let mut watched = Watched::of(&mut command(scratch.path(), 5));
-    let pid = watched.id();
-    let open_files = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let rss_kib = || {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<i64>().unwrap()
-    };
-    let collect = |watched: &mut Watched, count: usize| {
-        for _ in 0..count {
-            assert!(watched.collect().lines.len() >= 20);
-        }
-    };
-    collect(&mut watched, 100);
-    let before = (open_files(), rss_kib());
-    let times = if std::env::var("CHAOS").is_ok_and(|form| form == "long") { 10_000 } else { 1000 };
-    collect(&mut watched, times);
-    let after = (open_files(), rss_kib());
-    assert_eq!(after.0, before.0, "open files");
-    assert!(after.1 - before.1 < 512, "{} KiB more after {times} collections", after.1 - before.1);
+    assert_flat(&mut watched, 5 * 4, times(1000));
     watched.end();
 }

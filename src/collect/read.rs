@@ -148,8 +148,10 @@ impl<'a> Reader<'a> {
                 Ok(Control::Busy { for_ms, command: true }) if for_ms >= STUCK_MS => {
                     return (answer, Some(Skipped::Stuck));
                 }
-                Ok(Control::Broken) => return (answer, Some(Skipped::Stuck)),
-                Ok(Control::Busy { .. }) | Err(_) => return (answer, Some(Skipped::Busy)),
+                // A broken monitor is that of a guest that ends, nearly always.
+                Ok(Control::Busy { .. } | Control::Broken) | Err(_) => {
+                    return (answer, Some(Skipped::Busy));
+                }
             }
             let Some(mut again) = self.answered(answer.target) else { break };
             if self.ask(std::slice::from_mut(&mut again), self.question.in_bulk()).is_err() {
@@ -200,12 +202,14 @@ fn is_stuck(handle: &Guest) -> bool {
     matches!(control, Ok(Control::Busy { for_ms, command: true }) if for_ms >= STUCK_MS)
 }
 
-/// Whether the answer lacks all that only the guest's monitor, or the job that guards it, gives. A
-/// guest that could be asked always has its process's memory.
+/// Whether the answer lacks all that only the guest's monitor, or the job that guards it, gives: the
+/// counters of its disks, or where it has none its process's memory.
 fn lacks_monitor(sample: &Domain, question: &Question) -> bool {
     let asked = question.in_bulk();
-    sample.id >= 0
-        && asked.has(Group::Balloon)
-        && sample.memory.rss_kib.is_none()
-        && !sample.disks.iter().any(|disk| disk.is_counted())
+    let is_silent = if asked.has(Group::Block) && !sample.disks.is_empty() {
+        !sample.disks.iter().any(|disk| disk.is_counted())
+    } else {
+        asked.has(Group::Balloon) && sample.memory.rss_kib.is_none()
+    };
+    sample.id >= 0 && is_silent
 }

@@ -201,7 +201,7 @@ impl Round<'_> {
                 let is_expected = match skipped {
                     Some(Skipped::Busy) => guest.is_stuck || self.standings.is_silent(&target.uuid),
                     Some(Skipped::Quiet) => {
-                        guest.pause >= LONGEST_PAUSE || self.standings.is_quiet(&target.uuid)
+                        guest.pause >= LONGEST_PAUSE || self.standings.is_quiet(target)
                     }
                     _ => true,
                 };
@@ -251,9 +251,10 @@ impl Round<'_> {
         for (target, guest) in targets.iter().zip(guests) {
             match guest.reading {
                 Some(mut reading) => {
+                    let is_quiet = self.standings.is_quiet(target);
                     self.standings.note(target, &reading, self.collection);
-                    if reading.skipped == Some(Skipped::Quiet) {
-                        // It was given time, and what it does not say it does not offer.
+                    if reading.skipped == Some(Skipped::Quiet) && is_quiet {
+                        // What it has not said for so long it does not offer.
                         reading.skipped = None;
                         reading.sample.answer = Answer::Whole;
                     }

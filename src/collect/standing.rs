@@ -21,8 +21,9 @@ pub(super) struct Standings {
 #[derive(Default)]
 struct Standing {
     is_silent: bool,
-    /// Its monitor is free, and yet it says no more than libvirtd knows by itself.
-    is_quiet: bool,
+    /// The boot (its id) in which its monitor was free, and yet it said no more than libvirtd knows
+    /// by itself.
+    quiet_id: Option<i32>,
     /// The last collection in which it answered wholly.
     answered_in: u64,
     failures: Vec<String>,
@@ -68,9 +69,10 @@ impl Standings {
         self.guests.get(uuid).is_some_and(|guest| !guest.is_silent && guest.answered_in >= since)
     }
 
-    /// Whether it has no more to say than libvirtd knows by itself.
-    pub(super) fn is_quiet(&self, uuid: &Uuid) -> bool {
-        self.guests.get(uuid).is_some_and(|guest| guest.is_quiet)
+    /// Whether it said no more than libvirtd knows by itself last time, too. Once may be a guest that
+    /// starts or ends; twice is one that has no more to say.
+    pub(super) fn is_quiet(&self, target: &Target) -> bool {
+        self.guests.get(&target.uuid).is_some_and(|guest| guest.quiet_id == Some(target.id))
     }
 
     /// It answered wholly.
@@ -119,10 +121,14 @@ impl Standings {
     /// Takes note of a reading.
     pub(super) fn note(&mut self, target: &Target, reading: &Reading, collection: u64) {
         match reading.skipped {
-            None | Some(Skipped::Quiet) => {
+            None => {
                 self.answers(target, collection);
-                self.guests.entry(target.uuid).or_default().is_quiet = reading.skipped.is_some();
+                self.guests.entry(target.uuid).or_default().quiet_id = None;
                 self.failures(target, &reading.failures);
+            }
+            Some(Skipped::Quiet) if self.is_quiet(target) => self.answers(target, collection),
+            Some(Skipped::Quiet) => {
+                self.guests.entry(target.uuid).or_default().quiet_id = Some(target.id);
             }
             Some(Skipped::Busy | Skipped::Stuck) => self.is_silent_now(target),
             Some(Skipped::Unasked) => {}

@@ -2,16 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::lab::Lab;
 use super::process::{Finished, run};
 use super::program::program;
+use super::say;
 use super::watched::{Shape, Tally, Watched, shapes};
-use super::{say, wait_until};
 
 /// What a collection may take, with room for a busy machine: the deadline is 4 s.
 pub const DEADLINE: Duration = Duration::from_millis(4500);
+
+/// Rates that a guest has in every collection but its first.
+const RATES: &str = "features = [\"net\", \"disk\", \"cpu\"]\n";
+
+fn watching(lab: &Lab, cache: &str) -> Command {
+    let mut command = program(lab.scratch());
+    command.arg("--config").arg(lab.scratch().join("rates.toml"));
+    command.args(["--uri", &lab.uri(), "--cache-dir"]).arg(lab.scratch().join(cache));
+    command
+}
 
 pub fn times(short: usize) -> usize {
     if env::var("CHAOS").is_ok_and(|form| form == "long") { short * 10 } else { short }
@@ -31,7 +42,8 @@ impl Stage {
         let lab = Lab::require(test)?;
         let guests = lab.fleet(paused, 2, 3);
         lab.linux("real");
-        let mut watched = Watched::start(&lab, &lab.scratch().join("cache"));
+        std::fs::write(lab.scratch().join("rates.toml"), RATES).unwrap();
+        let mut watched = Watched::of(&mut watching(&lab, "cache"));
         watched.collect();
         let healthy = shapes(&watched.collect().lines);
         assert_eq!(healthy.len(), guests.len() + 1);
@@ -72,12 +84,13 @@ impl Stage {
         self.lab.inside(&["kill", signal, pid.trim()]);
     }
 
+    /// Starts libvirtd again, once the one before has ended; one that does not end is killed.
     pub fn start_libvirtd(&self) {
-        wait_until("libvirtd starts again", Duration::from_secs(20), || {
-            let start = ["libvirtd", "-d", "-p", "/run/libvirt/libvirtd.pid"];
-            let script = format!("{} 2>/dev/null || true; pgrep libvirtd || true", start.join(" "));
-            (!self.lab.inside(&["sh", "-c", &script]).trim().is_empty()).then_some(())
-        });
+        let script =
+            "for try in $(seq 100); do pgrep -x libvirtd >/dev/null || break; sleep 0.05; done
+            pkill -KILL -x libvirtd || true
+            exec libvirtd -d -p /run/libvirt/libvirtd.pid";
+        self.lab.inside(&["bash", "-c", script]);
     }
 
     /// Calls that occupy one of libvirtd's workers now.
@@ -122,10 +135,7 @@ impl Stage {
 
     pub fn once(&self, cache: &str) -> (Finished, Duration) {
         let started = Instant::now();
-        let mut command = program(self.lab.scratch());
-        let cache = self.lab.scratch().join(cache);
-        command.args(["once", "--uri", &self.lab.uri(), "--cache-dir"]).arg(cache);
-        let finished = run(&mut command).success();
+        let finished = run(watching(&self.lab, cache).arg("once")).success();
         (finished, started.elapsed())
     }
 }

@@ -228,3 +228,27 @@ impl Tally {
         assert!(self.longest <= limit, "{}: took {:?}", self.fault, self.longest);
     }
 }
+
+/// Collects so often, each time at least so many lines, and expects the process to hold as many files
+/// and as much memory at the end as after the first hundred.
+pub fn assert_flat(watched: &mut Watched, lines: usize, collections: usize) {
+    let pid = watched.id();
+    let hold = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let rss_kib: i64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        (std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), rss_kib)
+    };
+    let mut collect = |count: usize| {
+        for _ in 0..count {
+            assert!(watched.collect().lines.len() >= lines);
+        }
+    };
+    collect(100);
+    let (files, rss_kib) = hold();
+    collect(collections);
+    let (files_after, rss_kib_after) = hold();
+    assert_eq!(files_after, files, "open files");
+    let grown = rss_kib_after - rss_kib;
+    assert!(grown < 512, "{grown} KiB more after {collections} collections");
+}
