@@ -145,7 +145,7 @@ impl Agent {
     /// One collection; then the samples are kept for the next run.
     fn once(&mut self, triggers: &Triggers) -> Exit {
         let collected_by =
-            Deadline::within(self.settings.deadline, &triggers.ending, Duration::ZERO);
+            Deadline::within(self.collection_time(), &triggers.ending, Duration::ZERO);
         let up = self.collect(&collected_by);
         let printed = self.print(&Deadline::at_ending(&triggers.ending, self.grace()));
         self.keep_devices();
@@ -198,7 +198,7 @@ impl Agent {
     fn tick(&mut self, triggers: &Triggers) -> Result<(), Exit> {
         self.log.ends("idle", "triggers arrive");
         let grace = self.grace();
-        let collected_by = Deadline::within(self.settings.deadline, &triggers.ending, grace);
+        let collected_by = Deadline::within(self.collection_time(), &triggers.ending, grace);
         self.collect(&collected_by);
         let printed = self.print(&Deadline::at_ending(&triggers.ending, grace));
         self.keep_devices();
@@ -211,6 +211,11 @@ impl Agent {
             Err(SinkError::Gone) => Err(Exit::Fine),
             Err(_) => Err(Exit::Failed),
         }
+    }
+
+    /// The time to collect: the rest of the deadline is for printing.
+    fn collection_time(&self) -> Duration {
+        self.settings.deadline.mul_f32(0.98)
     }
 
     /// What is left to do after the order to end gets so much time.

@@ -46,7 +46,7 @@ use worker::{Found, Job, Pool};
 /// A call that took this long is taken for stuck, and others do its work meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a waiter looks whether the program was told to end.
-const GLANCE: Duration = Duration::from_millis(20);
+const GLANCE: Duration = Duration::from_millis(50);
 /// A hypervisor that was there a moment ago, and whose connection fails, is tried again so often.
 const RETRY: Duration = Duration::from_millis(100);
 
