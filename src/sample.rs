@@ -23,7 +23,6 @@ pub enum Answer {
 
 /// One guest, measured once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Domain {
     /// The domain's id, new at each boot; -1 when it does not run.
     pub id: i32,

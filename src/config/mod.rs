@@ -398,6 +398,10 @@ fn tag(entry: &Entry) -> Result<(String, String), Complaint> {
     if entry.key.contains(char::is_control) {
         return Err(entry.refused("cannot be a tag: its name must not hold control characters"));
     }
+    // In the output some of them become slashes, and two names could become one.
+    if entry.key.contains('\\') {
+        return Err(entry.refused("cannot be a tag: its name must not hold a backslash"));
+    }
     if let Some(why) = names::reserved(entry.key) {
         return Err(
             entry.refused(format_args!("cannot be a tag, since {why}: choose another name"))

@@ -318,6 +318,10 @@ fn a_tag_that_would_break_queries_is_refused() {
              characters",
         ),
         (
+            "[tags]\n'a\\' = 'x'",
+            "c.toml, line 2: tags.\"a\\\\\" cannot be a tag: its name must not hold a backslash",
+        ),
+        (
             "[tags]\ndc = ''",
             "c.toml, line 2: tags.dc is \"\", but a tag must have a value: write one, or leave it \
              out",

@@ -1,0 +1,146 @@
+//! Any text is a domain's XML or none. What comes back is within the documented bounds and, where
+//! another XML parser accepts the text too, what a plain walk over that parser's tree finds.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use roxmltree::{Document, Node};
+use telegraf_virt::devices::xml::{DEVICES_MAX, TEXT_MAX, VALUE_MAX, XmlError, inventory};
+use telegraf_virt::devices::{DiskDevice, DiskKind, NicDevice};
+
+fuzz_target!(|text: &str| {
+    let found = inventory(text);
+    match &found {
+        Ok((nics, disks)) => assert_bounds(nics, disks),
+        Err(XmlError::TooLong(bytes)) => assert!(*bytes > TEXT_MAX),
+        Err(_) => {}
+    }
+    // Which bound is met first depends on the way of walking.
+    if matches!(found, Err(XmlError::TooDeep | XmlError::TooManyDevices | XmlError::TooLong(_))) {
+        return;
+    }
+    if let Some(document) = comparable(text) {
+        match devices(&document) {
+            Some(expected) => assert_eq!(found, Ok(expected)),
+            None => assert_eq!(found, Err(XmlError::NotADomain)),
+        }
+    }
+});
+
+fn assert_bounds(nics: &[NicDevice], disks: &[DiskDevice]) {
+    assert!(nics.len() + disks.len() <= DEVICES_MAX);
+    let kept = |value: &Option<String>| {
+        value.as_ref().is_none_or(|value| !value.is_empty() && value.len() <= VALUE_MAX)
+    };
+    for nic in nics {
+        assert!(nic.kind.len() <= VALUE_MAX);
+        let values = [&nic.target, &nic.mac, &nic.model, &nic.alias, &nic.network];
+        assert!(values.into_iter().all(kept), "{nic:?}");
+    }
+    for disk in disks {
+        assert!(!disk.target.is_empty() && disk.target.len() <= VALUE_MAX);
+        let values = [&disk.bus, &disk.model, &disk.alias, &disk.path, &disk.serial];
+        assert!(values.into_iter().all(kept), "{disk:?}");
+    }
+}
+
+/// The text as the other parser sees it; none where the two mean to differ: on white space in values,
+/// which ours keeps as it is written, on references to what is no character, for which the other one
+/// puts U+FFFD, on empty prefixes, which the other one forgets, and on a byte order mark.
+fn comparable(text: &str) -> Option<Document<'_>> {
+    if text.contains(['\r', '\u{feff}']) || text.contains("<:") || text.contains("</:") {
+        return None;
+    }
+    let document = Document::parse(text).ok()?;
+    let kept = document.descendants().all(|node| {
+        let mut attributes = node.attributes();
+        !node.text().is_some_and(|text| text.contains('\u{fffd}'))
+            && attributes.all(|attribute| {
+                !attribute.value().contains('\u{fffd}')
+                    && !text[attribute.range_value()].contains(['\n', '\t'])
+            })
+    });
+    kept.then_some(document)
+}
+
+fn devices(document: &Document<'_>) -> Option<(Vec<NicDevice>, Vec<DiskDevice>)> {
+    let root = document.root_element();
+    if name(root) != "domain" {
+        return None;
+    }
+    let (mut nics, mut disks) = (Vec::new(), Vec::new());
+    let lists = elements(root).filter(|list| name(*list) == "devices");
+    for device in lists.flat_map(elements) {
+        match name(device) {
+            "interface" => nics.push(nic(device)),
+            "disk" => disks.extend(disk(device)),
+            _ => {}
+        }
+    }
+    Some((nics, disks))
+}
+
+fn nic(device: Node<'_, '_>) -> NicDevice {
+    NicDevice {
+        target: first(device, "target", &["dev"]),
+        kind: attribute(device, "type").unwrap_or_default(),
+        mac: first(device, "mac", &["address"]),
+        model: first(device, "model", &["type"]),
+        alias: first(device, "alias", &["name"]),
+        network: first(device, "source", &["network", "bridge", "dev", "path"]),
+    }
+}
+
+fn disk(device: Node<'_, '_>) -> Option<DiskDevice> {
+    let kind = match attribute(device, "device").as_deref() {
+        None | Some("disk") => DiskKind::Disk,
+        Some("lun") => DiskKind::Lun,
+        Some("cdrom") => DiskKind::Cdrom,
+        Some("floppy") => DiskKind::Floppy,
+        Some(_) => return None,
+    };
+    let path = elements(device).filter(|child| name(*child) == "source").find_map(|source| {
+        let path = ["file", "dev", "name", "dir"].iter().find_map(|key| attribute(source, key));
+        path.or_else(|| {
+            let volume = [attribute(source, "pool")?, attribute(source, "volume")?].join("/");
+            Some(volume).filter(|path| path.len() <= VALUE_MAX)
+        })
+    });
+    let serials = elements(device).filter(|child| name(*child) == "serial");
+    let serial = serials
+        .map(|serial| serial.children().filter(Node::is_text).filter_map(|text| text.text()))
+        .map(|texts| texts.collect::<String>())
+        .find(|serial| !serial.is_empty() && serial.len() <= VALUE_MAX);
+    Some(DiskDevice {
+        target: first(device, "target", &["dev"])?,
+        kind,
+        bus: first(device, "target", &["bus"]),
+        model: attribute(device, "model"),
+        alias: first(device, "alias", &["name"]),
+        path,
+        serial,
+    })
+}
+
+fn elements<'a, 'i: 'a>(node: Node<'a, 'i>) -> impl Iterator<Item = Node<'a, 'i>> {
+    node.children().filter(Node::is_element)
+}
+
+/// An element's name as it is written, prefix and all.
+fn name<'i>(element: Node<'_, 'i>) -> &'i str {
+    let text = &element.document().input_text()[element.range()];
+    let end = |c: char| c.is_ascii_whitespace() || c == '/' || c == '>';
+    text[1..].split(end).next().unwrap_or_default()
+}
+
+/// The first of the children of this name that has one of these attributes.
+fn first(device: Node<'_, '_>, child: &str, keys: &[&str]) -> Option<String> {
+    let children = elements(device).filter(|element| name(*element) == child);
+    children.flat_map(|child| keys.iter().filter_map(move |key| attribute(child, key))).next()
+}
+
+fn attribute(element: Node<'_, '_>, key: &str) -> Option<String> {
+    let text = element.document().input_text();
+    let found = element.attributes().find(|attribute| text[attribute.range_qname()] == *key)?;
+    let value = found.value();
+    (!value.is_empty() && value.len() <= VALUE_MAX).then(|| value.to_owned())
+}
