@@ -176,11 +176,10 @@ impl Agent {
                      `signal = \"STDIN\"` there, or start this with --interval",
                 ),
                 Next::End(cause) => {
-                    let in_vain = triggers.arrived() == 0 && interval.is_none();
-                    if cause == EndCause::Input && in_vain {
+                    if cause == EndCause::Input && triggers.arrived() == 0 {
                         self.log.warn(
-                            "standard input ended before any trigger: under Telegraf's \
-                             inputs.execd set `signal = \"STDIN\"`, else keep standard input open",
+                            "standard input ended before any trigger, and that ends this program: \
+                             keep it open; under Telegraf's inputs.execd set `signal = \"STDIN\"`",
                         );
                     }
                     break Exit::Fine;
@@ -241,39 +240,50 @@ impl Agent {
         self.lines.start(i64::try_from(started.as_nanos()).unwrap_or(i64::MAX));
         let tags = self.source_tags();
         let mut up = 0;
-        for ((source, tags), collected) in self.sources.iter_mut().zip(&tags).zip(collected) {
+        let mut readings = Vec::new();
+        for (place, collected) in collected.into_iter().enumerate() {
             let Some(collected) = collected else { continue };
             up += 1;
-            for reading in collected.readings {
-                let sample = source.take(reading, |sample, rates, inventory| {
-                    let guest = points::Guest { sample, rates, inventory };
-                    self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
-                });
-                source.before.insert(sample.uuid, sample);
-            }
-            source.forget_old();
+            readings.extend(collected.readings.into_iter().map(|reading| (place, reading)));
         }
+        if self.sources.len() > 1 {
+            readings.sort_by(|(_, a), (_, b)| a.sample.name.cmp(&b.sample.name));
+        }
+        for (place, reading) in readings {
+            let (Some(source), Some(tags)) = (self.sources.get_mut(place), tags.get(place)) else {
+                continue;
+            };
+            let sample = source.take(reading, |sample, rates, inventory| {
+                let guest = points::Guest { sample, rates, inventory };
+                self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
+            });
+            source.before.insert(sample.uuid, sample);
+        }
+        self.sources.iter_mut().for_each(Source::forget_old);
         up
     }
 
-    /// The user's tags, and where several hypervisors are read which one it is.
+    /// The user's tags, and where several hypervisors are read which one it is: its host's name, or
+    /// its URI where two are of one host. Two URIs of one server are, whether both are up or not.
     fn source_tags(&self) -> Vec<Tags> {
-        let several = self.sources.len() > 1;
-        let names: Vec<&str> = self
-            .sources
-            .iter()
-            .map(|source| source.hypervisor.host_name().unwrap_or(source.hypervisor.uri()))
-            .collect();
-        let of_source = |(source, name): (&Source, &&str)| {
+        let hypervisors: Vec<&Hypervisor> =
+            self.sources.iter().map(|source| &source.hypervisor).collect();
+        let of_source = |hypervisor: &&Hypervisor| {
             let mut tags = Tags::default();
-            if several {
-                let is_shared = names.iter().filter(|other| other == &name).count() > 1;
-                tags.add("source", if is_shared { source.hypervisor.uri() } else { name });
+            if hypervisors.len() > 1 {
+                let is_of_host = |other: &&&Hypervisor| {
+                    server(other.uri()) == server(hypervisor.uri())
+                        || (hypervisor.host_name().is_some()
+                            && other.host_name() == hypervisor.host_name())
+                };
+                let is_shared = hypervisors.iter().filter(is_of_host).count() > 1;
+                let host_name = hypervisor.host_name().filter(|_| !is_shared);
+                tags.add("source", host_name.unwrap_or(hypervisor.uri()));
             }
             tags.append(&self.tags);
             tags
         };
-        self.sources.iter().zip(&names).map(of_source).collect()
+        hypervisors.iter().map(of_source).collect()
     }
 
     fn print(&mut self, deadline: &Deadline) -> Result<(), SinkError> {
@@ -308,6 +318,13 @@ impl Agent {
             tell_saved(&self.log, saved.err(), source.hypervisor.uri(), "last samples");
         }
     }
+}
+
+/// The server that a URI names, without its user; empty for this machine.
+fn server(uri: &str) -> &str {
+    let authority = uri.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default()
 }
 
 /// The cache's folder, or the word that there is none.

@@ -6,7 +6,10 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::poll::{PollFd, PollFlags, poll};
 
 /// How grave a message is, in Telegraf's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +41,8 @@ const LINE_MAX: usize = 4095;
 const FIRST_LINE_MAX: usize = 499;
 /// Messages that `once` keeps; those after it are counted only.
 const KEPT_MAX: usize = 1000;
+/// A reader of standard error that makes no room for so many milliseconds misses the message.
+const STALLED_MS: u16 = 200;
 
 /// Where messages go. Shared by every thread; never fails, since there is nobody to tell.
 pub struct Log {
@@ -116,18 +121,24 @@ impl Log {
         }
         let text = message.to_string();
         let mut state = self.lock();
-        let left_out = match &mut state.kept {
-            None => {
-                print(&line(level, &text, LINE_MAX));
-                return;
-            }
-            Some(kept) if kept.len() < KEPT_MAX => {
-                kept.push((level, text));
-                0
-            }
-            Some(_) => 1,
+        let Some(kept) = &mut state.kept else {
+            drop(state);
+            print(&line(level, &text, LINE_MAX));
+            return;
         };
-        state.left_out += left_out;
+        if kept.len() < KEPT_MAX {
+            kept.push((level, text));
+            return;
+        }
+        // A graver one takes the place of the last of the least grave.
+        let least = kept.iter().map(|(level, _)| *level).max().unwrap_or(level);
+        if level < least
+            && let Some(place) = kept.iter().rposition(|(level, _)| *level == least)
+        {
+            kept.remove(place);
+            kept.push((level, text));
+        }
+        state.left_out += 1;
     }
 
     /// Takes what was kept, gravest first and else in order.
@@ -178,8 +189,16 @@ fn line(level: Level, message: &str, most: usize) -> String {
 }
 
 fn print(text: &str) {
-    // Standard error may be closed or full: then nobody can be told, and the metrics still count.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    // Standard error may be closed, or nobody reads it: then nobody can be told, and the metrics
+    // still count. What is below 4 KiB a pipe with room takes whole.
+    let mut stderr = std::io::stderr().lock();
+    for line in text.split_inclusive('\n') {
+        let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        let has_room = poll(&mut asked, STALLED_MS);
+        if has_room != Ok(0) {
+            let _ = stderr.write_all(line.as_bytes());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -198,6 +217,17 @@ mod tests {
         assert!(cut.ends_with("ä…\n"));
         let whole = "x".repeat(LINE_MAX - "E! …\n".len());
         assert_eq!(line(Level::Error, &whole, LINE_MAX), format!("E! {whole}\n"));
+    }
+
+    #[test]
+    fn the_gravest_is_kept_however_many_came_before() {
+        let log = Log::kept(Level::Debug);
+        (0..2 * KEPT_MAX).for_each(|number| log.debug(number));
+        log.error("grave");
+        let kept = log.take();
+        assert_eq!(kept[0], (Level::Error, "grave".to_owned()));
+        assert_eq!(kept[1].1, format!("{} more messages are left out", KEPT_MAX + 1));
+        assert_eq!(kept.len(), KEPT_MAX + 1);
     }
 
     #[test]

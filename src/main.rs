@@ -10,7 +10,7 @@ use telegraf_virt::cli::{self, Command};
 use telegraf_virt::config::SAMPLE;
 use telegraf_virt::libvirt::end_process;
 use telegraf_virt::log::{Level, Log};
-use telegraf_virt::trigger::Signals;
+use telegraf_virt::trigger::{Signals, Triggers};
 
 fn main() {
     // Before all else: until its handler stands, a trigger that comes early ends the program.
@@ -44,7 +44,10 @@ fn run(signals: Signals) -> u8 {
     let log = Arc::new(log);
     let exit = match cli.command {
         Command::Check => {
-            let findings = check::findings(&settings);
+            let findings = match Triggers::listen(signals, false) {
+                Ok(triggers) => check::findings(&settings, &triggers.ending),
+                Err(error) => return refuse(&format!("cannot start a thread: {error}"), 1),
+            };
             return print(&check::report(&findings), u8::from(check::is_lost(&findings)));
         }
         Command::Execd => agent::execd(settings, cli.interval, signals, &log),

@@ -22,7 +22,7 @@ const PIECE: usize = 4096;
 /// How often a waiter looks whether the program was told to end.
 const GLANCE: Duration = Duration::from_millis(50);
 /// How long another run may hold the file's lock before it is not waited for any more.
-const LOCK_MAX: Duration = Duration::from_secs(4);
+const LOCK_MAX: Duration = Duration::from_millis(500);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 /// How often to look whether the reader has taken the last lines.
 const UNREAD_PAUSE: Duration = Duration::from_millis(2);

@@ -38,6 +38,9 @@ impl Signals {
     }
 }
 
+/// A waiter looks around at least so often.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
 /// What comes next for execd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -142,7 +145,8 @@ impl Triggers {
     /// collection is also due at each whole multiple of it on the clock.
     pub fn next(&self, interval: Option<Duration>, idle: Duration) -> Next {
         let due = interval.map(|interval| Due::next(interval, SystemTime::now()));
-        let idle_at = Instant::now() + idle;
+        // Whoever has triggered once is not told that nobody does.
+        let idle_at = (self.arrived() == 0).then(|| Instant::now() + idle);
         let mut state = self.lock();
         loop {
             if std::mem::take(&mut state.is_pending) {
@@ -151,14 +155,15 @@ impl Triggers {
             if let Some(cause) = state.end {
                 return Next::End(cause);
             }
-            let wait = match &due {
-                Some(due) => due.left(SystemTime::now(), Instant::now()),
-                None => idle_at.saturating_duration_since(Instant::now()),
+            let wait = match (&due, idle_at) {
+                (Some(due), _) => due.left(SystemTime::now(), Instant::now()),
+                (None, Some(idle_at)) => idle_at.saturating_duration_since(Instant::now()),
+                (None, None) => Duration::MAX,
             };
             if wait.is_zero() {
                 return if due.is_some() { Next::Collect } else { Next::Idle };
             }
-            let woken = self.shared.changed.wait_timeout(state, wait);
+            let woken = self.shared.changed.wait_timeout(state, wait.min(LONGEST_WAIT));
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -223,8 +228,14 @@ mod tests {
         triggers.trigger();
         triggers.trigger();
         assert_eq!(triggers.next(None, LONG), Next::Collect);
-        assert_eq!(triggers.next(None, Duration::ZERO), Next::Idle);
         assert_eq!(triggers.arrived(), 2);
+        triggers.end(EndCause::Input);
+        assert_eq!(triggers.next(None, Duration::ZERO), Next::End(EndCause::Input));
+    }
+
+    #[test]
+    fn only_who_never_triggered_is_told_so() {
+        assert_eq!(triggers().next(None, Duration::ZERO), Next::Idle);
     }
 
     #[test]

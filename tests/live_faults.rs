@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -156,10 +155,13 @@ fn a_guest_that_migrates_is_told_of_by_one_host_and_costs_no_other_guest_a_point
         while !is_over.load(Ordering::Relaxed) {
             let collection = watched.collect();
             tally.count(&healthy, &collection);
-            let lines = of_guest(&collection.lines, mover);
-            let hosts: BTreeMap<&str, usize> =
-                lines.iter().map(|line| (line.tag("source"), 0)).collect();
-            assert!(hosts.len() <= 2);
+            // On its way it may be told of by both hosts, and by neither with an invented zero.
+            for line in of_guest(&collection.lines, mover) {
+                let invented = line.measurement == "vm_totals"
+                    && line.find_field("memrss").is_some()
+                    && line.int("memrss") == 0;
+                assert!(!invented, "{line:?}");
+            }
         }
         moves.join().unwrap();
     });

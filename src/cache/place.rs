@@ -167,7 +167,7 @@ fn candidates(surroundings: &Surroundings) -> Vec<Place> {
         let resolved = fs::canonicalize(&entry).unwrap_or_else(|_| entry.clone());
         let ours = entry.file_name().is_some_and(|name| name == NAME);
         let path = if ours { resolved } else { resolved.join(NAME) };
-        candidates.push(Place { path, owner, makes: 1, chosen_by_us: false });
+        candidates.push(place(path, 1));
     }
     let packaged = surroundings.root.join("var/cache").join(NAME);
     if lstat(&packaged).is_ok_and(|seen: FileStat| seen.st_uid == owner) {

@@ -9,7 +9,7 @@ use crate::config::{Settings, duration};
 use crate::deadline::{Deadline, Ending};
 use crate::log::{Level, Log};
 
-pub(super) fn findings(uri: &str, settings: &Settings) -> Vec<Finding> {
+pub(super) fn findings(uri: &str, settings: &Settings, ending: &Ending) -> Vec<Finding> {
     // What the collection would say on standard error becomes findings.
     let log = Arc::new(Log::kept(Level::Warn));
     let plan = Plan {
@@ -20,7 +20,7 @@ pub(super) fn findings(uri: &str, settings: &Settings) -> Vec<Finding> {
         host_name: false,
     };
     let started = Instant::now();
-    let deadline = Deadline::within(settings.deadline, &Ending::default(), Duration::ZERO);
+    let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
     let takes = |guest: &Listed| settings.domains.takes(&guest.name);
     let collected = Hypervisor::new(uri, plan, &log).collect(takes, |_| None, &deadline);
     let took = started.elapsed();
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_test_driver_is_read() {
-        let findings = findings("test:///default", &settings());
+        let findings = findings("test:///default", &settings(), &Ending::default());
         let texts: Vec<_> = findings.iter().map(|finding| finding.text.as_str()).collect();
         assert_eq!(findings.len(), 1, "{texts:?}");
         assert!(texts[0].starts_with("test:///default answers: 1 of 1 guests read within "));
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn a_socket_that_is_not_there_is_lost_with_its_remedy() {
         let uri = "qemu+unix:///system?socket=/nonexistent/libvirt-sock-ro";
-        let findings = findings(uri, &settings());
+        let findings = findings(uri, &settings(), &Ending::default());
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].verdict, Verdict::Lost);
         let text = &findings[0].text;

@@ -7,6 +7,7 @@ mod hypervisor;
 use std::fmt::Write;
 
 use crate::config::Settings;
+use crate::deadline::Ending;
 
 /// Something that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +39,13 @@ impl Finding {
     }
 }
 
-/// Looks at everything these settings need.
-pub fn findings(settings: &Settings) -> Vec<Finding> {
-    let mut findings = vec![cache::finding(settings)];
+/// Looks at everything these settings need, until the end is ordered.
+pub fn findings(settings: &Settings, ending: &Ending) -> Vec<Finding> {
+    let mut findings = cache::findings(settings);
     for uri in &settings.uris {
-        findings.extend(hypervisor::findings(uri, settings));
+        if ending.since().is_none() {
+            findings.extend(hypervisor::findings(uri, settings, ending));
+        }
     }
     findings
 }

@@ -173,7 +173,7 @@ impl Hypervisor {
         });
         let round = Round {
             plan: self.plan,
-            question: Question { wanted: wanted(), offer, careful: false },
+            question: Question { wanted: wanted(), offer, listed: listed.len(), careful: false },
             collection: self.collection,
             pool: &mut self.pool,
             standings: &mut self.standings,
@@ -194,7 +194,8 @@ impl Hypervisor {
         loop {
             if deadline.is_ending() && deadline.is_over() {
                 let reason = "the end came before its guests were listed";
-                self.log.warn(format_args!("nothing of {} is printed: {reason}", self.uri));
+                let message = format_args!("nothing of {} is printed: {reason}", self.uri);
+                self.log.begins(&format!("ending {}", self.uri), Level::Warn, message);
                 return Err(Down(reason.to_owned()));
             }
             if deadline.is_over() {

@@ -23,7 +23,7 @@ pub fn read(
     question: &Question,
     log: &Log,
 ) -> Result<Vec<(usize, Outcome)>, libvirt::Error> {
-    session.find_handles(targets)?;
+    session.find_handles(targets, question.listed)?;
     let reader = Reader { session, question, log };
     let mut answers: Vec<Answered<'_>> =
         targets.iter().filter_map(|target| reader.answered(target)).collect();

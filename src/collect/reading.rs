@@ -32,6 +32,8 @@ pub struct Question {
     pub wanted: Groups,
     /// What of them the hypervisor has in bulk.
     pub offer: Offer,
+    /// Guests that are listed: a worker that holds many more handles lets them go.
+    pub listed: usize,
     /// Ask a guest's monitor only where somebody's call is stuck in it already, so that ours is
     /// answered at once: for guests not known to answer, when enough calls of ours are stuck.
     pub careful: bool,

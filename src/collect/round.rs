@@ -12,7 +12,6 @@ use super::standing::Standings;
 use super::worker::{Found, Job, Pool};
 use super::{Collected, GLANCE, PATIENCE, Plan, RETRY};
 use crate::deadline::Deadline;
-use crate::sample::Answer;
 
 /// Guests in one call, at most: a hung one costs so many others their place in it.
 const MOST_TOGETHER: usize = 16;
@@ -35,6 +34,8 @@ pub(super) struct Round<'a> {
 struct Progress {
     is_settled: bool,
     reading: Option<Reading>,
+    /// Its device list was read in this collection.
+    inventory_is_new: bool,
     /// A call of ours is stuck in it alone: what comes next is taken as it is.
     is_stuck: bool,
     pause: Duration,
@@ -48,7 +49,7 @@ struct Batch {
 
 impl Round<'_> {
     /// Asks for the guests, and returns what came by the deadline.
-    pub(super) fn run(mut self, targets: Vec<Target>) -> Collected {
+    pub(super) fn run(mut self, mut targets: Vec<Target>) -> Collected {
         let mut guests: Vec<Progress> = Vec::new();
         guests.resize_with(targets.len(), Progress::default);
         let started = Instant::now();
@@ -69,7 +70,7 @@ impl Round<'_> {
                 Found::Read(outcomes) => {
                     for (place, outcome) in outcomes {
                         let (Some(guest), Some(target)) =
-                            (guests.get_mut(place), targets.get(place))
+                            (guests.get_mut(place), targets.get_mut(place))
                         else {
                             continue;
                         };
@@ -178,7 +179,7 @@ impl Round<'_> {
     fn take(
         &mut self,
         guest: &mut Progress,
-        target: &Target,
+        target: &mut Target,
         outcome: Outcome,
         may_retry: bool,
     ) -> Option<Batch> {
@@ -197,6 +198,12 @@ impl Round<'_> {
                     self.standings.skipped(target, skipped);
                 }
                 let skipped = reading.skipped;
+                if reading.inventory_is_new {
+                    // Asked again, it need not be read again.
+                    guest.inventory_is_new = true;
+                    target.inventory.clone_from(&reading.inventory);
+                    target.fresh = true;
+                }
                 guest.reading = Some(*reading);
                 let is_expected = match skipped {
                     Some(Skipped::Busy) => guest.is_stuck || self.standings.is_silent(&target.uuid),
@@ -251,13 +258,8 @@ impl Round<'_> {
         for (target, guest) in targets.iter().zip(guests) {
             match guest.reading {
                 Some(mut reading) => {
-                    let is_quiet = self.standings.is_quiet(target);
                     self.standings.note(target, &reading, self.collection);
-                    if reading.skipped == Some(Skipped::Quiet) && is_quiet {
-                        // What it has not said for so long it does not offer.
-                        reading.skipped = None;
-                        reading.sample.answer = Answer::Whole;
-                    }
+                    reading.inventory_is_new |= guest.inventory_is_new;
                     collected.not_answering += usize::from(reading.skipped.is_some());
                     unasked += usize::from(reading.skipped == Some(Skipped::Unasked));
                     collected.readings.push(reading);

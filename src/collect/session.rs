@@ -10,6 +10,8 @@ use crate::libvirt::{self, Connection, Groups, Guest, Kind, Offer};
 
 /// So many missing handles are looked up one by one; for more, the list is cheaper.
 const LOOKUPS: usize = 4;
+/// Handles of guests that are gone, beside one for each guest, that do no harm.
+const OLD_HANDLES: usize = 64;
 
 /// A connection with its guests' handles, which last as long as it does.
 pub struct Session {
@@ -86,10 +88,16 @@ impl Session {
     ///
     /// # Errors
     /// libvirt's words, where the connection broke.
-    pub(super) fn find_handles(&mut self, targets: &[Target]) -> Result<(), libvirt::Error> {
+    pub(super) fn find_handles(
+        &mut self,
+        targets: &[Target],
+        listed: usize,
+    ) -> Result<(), libvirt::Error> {
         let missing: Vec<&Target> = targets.iter().filter(|target| !self.holds(target)).collect();
-        if missing.len() > LOOKUPS {
-            let inactive = missing.iter().any(|target| target.id < 0);
+        // Guests come and go, and the handles of those that went would stay.
+        let has_old = self.handles.len() > 2 * listed + OLD_HANDLES;
+        if missing.len() > LOOKUPS || has_old {
+            let inactive = targets.iter().any(|target| target.id < 0);
             self.list(inactive)?;
             return Ok(());
         }

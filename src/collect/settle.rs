@@ -62,7 +62,10 @@ pub(super) fn settle(
         return Some(settled);
     }
     let agrees = |inventory: &Arc<Inventory>| named.agree(inventory, &answer.sample);
-    if !target.fresh || !settled.inventory.as_ref().is_some_and(agrees) {
+    // Without names from bulk nothing would tell of a device that has come.
+    let has_names = ![Group::Interface, Group::Block].iter().any(|&group| missing.has(group));
+    let serves = target.fresh && has_names;
+    if !serves || !settled.inventory.as_ref().is_some_and(agrees) {
         read_again(answer, named, &mut settled, log)?;
     }
     let known = settled.inventory.clone();

@@ -69,8 +69,8 @@ impl Standings {
         self.guests.get(uuid).is_some_and(|guest| !guest.is_silent && guest.answered_in >= since)
     }
 
-    /// Whether it said no more than libvirtd knows by itself last time, too. Once may be a guest that
-    /// starts or ends; twice is one that has no more to say.
+    /// Whether it said no more than libvirtd knows by itself last time, too: so does a guest that is
+    /// being started or migrated to this host. It is not waited for then.
     pub(super) fn is_quiet(&self, target: &Target) -> bool {
         self.guests.get(&target.uuid).is_some_and(|guest| guest.quiet_id == Some(target.id))
     }
@@ -126,7 +126,6 @@ impl Standings {
                 self.guests.entry(target.uuid).or_default().quiet_id = None;
                 self.failures(target, &reading.failures);
             }
-            Some(Skipped::Quiet) if self.is_quiet(target) => self.answers(target, collection),
             Some(Skipped::Quiet) => {
                 self.guests.entry(target.uuid).or_default().quiet_id = Some(target.id);
             }

@@ -243,6 +243,8 @@ impl<'t> Entry<'t> {
                 all.push(*value);
             }
         }
+        // In the order in which they are printed, whatever the file's.
+        all.sort_by_key(|value| known.iter().position(|(_, other)| other == value));
         Ok(all)
     }
 }
