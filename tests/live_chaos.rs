@@ -75,6 +75,23 @@ fn no_healthy_guest_loses_a_point_while_others_hang() {
         assert_eq!(news.len(), 2 * count + bound, "{news:#?}");
     }
 
+    // More than max_stuck, so that some healthy guests may go unasked: but in time, and libvirtd stays
+    // usable, and all is well again at once when they go on.
+    let hung = stage.guests[..18].to_vec();
+    let mut tally = Tally::of("18 of 21 guests hang, more than max_stuck");
+    stage.signal("-STOP", &hung);
+    let healthy = stage.without(&hung);
+    stage.collect(&mut tally, &healthy, times(4));
+    let started = Instant::now();
+    stage.lab.virsh(&["list"]);
+    assert!(started.elapsed() < Duration::from_secs(2), "libvirtd is not usable for others");
+    assert!(stage.busy_workers() <= 16, "max_stuck, and one call a worker");
+    stage.signal("-CONT", &hung);
+    stage.end_row(&tally);
+    tally.assert_in_time(DEADLINE);
+    stage.wait_until_whole();
+    stage.watched.news();
+
     let mut tally = Tally::of("three other clients poll in loops");
     let uri = stage.lab.uri();
     let polls: Vec<_> = (0..3)

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::digest::digest;
 use super::error::{FileError, Trouble};
 use super::file::Directory;
-use super::lines::{Entry, Flaw, Header, Saved, guest_lines, line_of, read_line, update};
+use super::lines::{Entry, Flaw, Header, Known, Saved, guest_lines, line_of, read_line, update};
 use crate::devices::Inventory;
 use crate::devices::xml::DEVICES_MAX;
 
@@ -144,7 +144,7 @@ impl DeviceCache {
         let times = oldest..=now_unix_s.saturating_add(AHEAD_S);
         let header = Header::new(HOLDS, uri, None);
         self.guests.retain(|_, guest| times.contains(&guest.read_at_unix_s));
-        let saved = update(directory, name, &header, self.entries(), &times)?;
+        let saved = update(directory, name, &header, self.entries(), &times, known)?;
         self.changed = false;
         for guest in self.guests.values_mut() {
             guest.unsaved = false;
@@ -181,15 +181,25 @@ fn lifetime(uuid: &Uuid, read_at_unix_s: u64, ttl: Duration) -> Duration {
     half + half / (1 << 16) * part
 }
 
+fn guest(line: &[u8], number: usize) -> Result<OwnedLine, Flaw> {
+    let guest: OwnedLine = read_line(line, number)?;
+    if guest.devices.nics.len() + guest.devices.disks.len() > DEVICES_MAX {
+        return Err(Flaw::of_line(number, "too many devices"));
+    }
+    Ok(guest)
+}
+
+fn known(line: &[u8], number: usize) -> Result<Known, Flaw> {
+    let OwnedLine { name, uuid, read_at, .. } = guest(line, number)?;
+    Ok(Known { name, uuid, at: read_at })
+}
+
 fn guests(bytes: &[u8], uri: &str) -> Result<HashMap<Uuid, Guest>, Flaw> {
     let lines = guest_lines(bytes, &Header::new(HOLDS, uri, None))?;
     let mut guests = HashMap::with_capacity(lines.len());
     for (index, line) in lines.into_iter().enumerate() {
         let number = index + 2;
-        let OwnedLine { name, uuid, read_at, devices } = read_line(line, number)?;
-        if devices.nics.len() + devices.disks.len() > DEVICES_MAX {
-            return Err(Flaw::of_line(number, "too many devices"));
-        }
+        let OwnedLine { name, uuid, read_at, devices } = guest(line, number)?;
         let inventory = Arc::new(devices);
         let guest = Guest { name, read_at_unix_s: read_at, inventory, unsaved: false };
         if guests.insert(uuid, guest).is_some() {

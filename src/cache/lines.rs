@@ -70,14 +70,15 @@ pub(super) struct Entry<'a> {
     pub(super) line: Cow<'a, [u8]>,
 }
 
-#[derive(Deserialize)]
-struct Known<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    uuid: Uuid,
-    #[serde(rename = "read_at", alias = "answered_at_ns")]
-    at: u64,
+/// What the form knows of a guest's line.
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) uuid: Uuid,
+    pub(super) at: u64,
 }
+
+/// Reads a guest's line of this number, all of it: what a load calls damaged, no save keeps.
+pub(super) type ReadLine = fn(&[u8], usize) -> Result<Known, Flaw>;
 
 /// What a file can be, other than whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,6 +174,7 @@ pub(super) fn update(
     header: &Header<'_>,
     ours: Vec<Entry<'_>>,
     times: &RangeInclusive<u64>,
+    read: ReadLine,
 ) -> Result<Saved, FileError> {
     let lock = directory.lock(&format!("{name}.lock"))?;
     let standing = match directory.read(name) {
@@ -181,17 +183,21 @@ pub(super) fn update(
         // Ours, but nothing that could be kept.
         Err(_) => Vec::new(),
     };
-    let theirs = entries(&standing, header).unwrap_or_default();
+    let theirs = entries(&standing, header, read).unwrap_or_default();
     let (bytes, saved) = sealed(header, merged(ours, theirs, times));
     directory.replace(name, &bytes, &lock)?;
     Ok(saved)
 }
 
-fn entries<'a>(bytes: &'a [u8], wanted: &Header<'_>) -> Result<Vec<Entry<'a>>, Flaw> {
+fn entries<'a>(
+    bytes: &'a [u8],
+    wanted: &Header<'_>,
+    read: ReadLine,
+) -> Result<Vec<Entry<'a>>, Flaw> {
     let lines = guest_lines(bytes, wanted)?;
     let entry = |(index, line): (usize, &'a [u8])| {
-        let Known { name, uuid, at } = read_line(line, index + 2)?;
-        Ok(Entry { name, uuid, at, first_hand: false, line: line.into() })
+        let Known { name, uuid, at } = read(line, index + 2)?;
+        Ok(Entry { name: name.into(), uuid, at, first_hand: false, line: line.into() })
     };
     lines.into_iter().enumerate().map(entry).collect()
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::error::{FileError, Trouble};
 use super::file::Directory;
-use super::lines::{Entry, Flaw, Header, Saved, guest_lines, line_of, read_line, update};
+use super::lines::{Entry, Flaw, Header, Known, Saved, guest_lines, line_of, read_line, update};
 use crate::devices::xml::DEVICES_MAX;
 use crate::sample::Domain;
 
@@ -56,7 +56,21 @@ pub(super) fn save<'a>(
     };
     let entries = domains.into_iter().filter_map(entry).collect();
     let times = now_ns.saturating_sub(KEPT_NS)..=now_ns.saturating_add(AHEAD_NS);
-    update(directory, name, &Header::new(HOLDS, uri, Some(boot)), entries, &times)
+    update(directory, name, &Header::new(HOLDS, uri, Some(boot)), entries, &times, known)
+}
+
+fn domain(line: &[u8], number: usize) -> Result<Domain, Flaw> {
+    let domain: Domain = read_line(line, number)?;
+    // A disk of the statistics may be a layer of a backing chain, so there may be more of them.
+    if domain.nics.len() + domain.disks.len() > 4 * DEVICES_MAX {
+        return Err(Flaw::of_line(number, "too many devices"));
+    }
+    Ok(domain)
+}
+
+fn known(line: &[u8], number: usize) -> Result<Known, Flaw> {
+    let Domain { name, uuid, answered_at_ns, .. } = domain(line, number)?;
+    Ok(Known { name, uuid, at: answered_at_ns })
 }
 
 fn domains(
@@ -70,11 +84,7 @@ fn domains(
     let mut domains = HashMap::with_capacity(lines.len());
     for (index, line) in lines.into_iter().enumerate() {
         let number = index + 2;
-        let domain: Domain = read_line(line, number)?;
-        // A disk of the statistics may be a layer of a backing chain, so there may be more of them.
-        if domain.nics.len() + domain.disks.len() > 4 * DEVICES_MAX {
-            return Err(Flaw::of_line(number, "too many devices"));
-        }
+        let domain = domain(line, number)?;
         if domains.insert(domain.uuid, domain).is_some() {
             return Err(Flaw::of_line(number, "a guest that was there before"));
         }

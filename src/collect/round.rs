@@ -165,14 +165,19 @@ impl Round<'_> {
         }
     }
 
-    /// Whether so many calls are stuck that these guests must not add another one: guests that are
-    /// known to answer have a reserve of one call a worker.
+    /// Whether so many calls are stuck that these guests must not add another one. There is a reserve
+    /// of one call a worker for guests that are known to answer; all of it but one call may go for
+    /// finding such guests among those that nothing is known of yet.
     fn must_be_careful(&self, targets: &[Target]) -> bool {
         let overdue = self.pool.overdue();
-        let healthy = targets.iter().all(|target| self.standings.is_known_to_answer(&target.uuid));
-        let reserve = if healthy { self.plan.workers } else { 0 };
-        overdue + self.pool.busy() >= self.plan.max_stuck.max(self.plan.workers) + reserve
-            && overdue > 0
+        let workers = self.plan.workers;
+        let is_sure = |target: &Target| self.standings.is_known_to_answer(&target.uuid);
+        let reserve = match targets {
+            _ if targets.iter().all(is_sure) => workers,
+            [one] if !self.standings.is_silent(&one.uuid) => workers - 1,
+            _ => 0,
+        };
+        overdue > 0 && overdue + self.pool.busy() >= self.plan.max_stuck.max(workers) + reserve
     }
 
     /// Takes an outcome; returns what is to be asked again.

@@ -138,6 +138,7 @@ fn class(rest: &mut Peekable<Chars>) -> Result<Piece, String> {
                 None => return Err("has a [ without its ]".to_owned()),
             };
             if last < first {
+                let (first, last) = (first.escape_debug(), last.escape_debug());
                 return Err(format!("has the range {first}-{last}, which is empty"));
             }
             ranges.push(first..=last);
