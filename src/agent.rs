@@ -332,11 +332,7 @@ fn place(settings: &Settings, log: &Log) -> Option<Place> {
     if !settings.cache.enabled {
         return None;
     }
-    let surroundings = Surroundings::of_process();
-    let place = match &settings.cache.dir {
-        Some(folder) => Place::named(folder, &surroundings),
-        None => Place::find(&surroundings),
-    };
+    let place = Place::of(settings.cache.dir.as_deref(), &Surroundings::of_process());
     place.map_err(|none| log.warn(none)).ok()
 }
 

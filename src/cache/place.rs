@@ -76,6 +76,14 @@ impl Place {
         }
     }
 
+    /// The folder that the user named, else the first that can be used.
+    pub fn of(named: Option<&Path>, surroundings: &Surroundings) -> Result<Self, NoPlace> {
+        match named {
+            Some(path) => Self::named(path, surroundings),
+            None => Self::find(surroundings),
+        }
+    }
+
     /// The first folder that can be used, in the documented order.
     pub fn find(surroundings: &Surroundings) -> Result<Self, NoPlace> {
         let mut tried = Vec::new();

@@ -10,12 +10,7 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
         let text = "no cache, as --no-cache says: once prints no vm_features";
         return vec![Finding::good(text.to_owned())];
     }
-    let surroundings = Surroundings::of_process();
-    let place = match &settings.cache.dir {
-        Some(folder) => Place::named(folder, &surroundings),
-        None => Place::find(&surroundings),
-    };
-    match place {
+    match Place::of(settings.cache.dir.as_deref(), &Surroundings::of_process()) {
         Ok(place) => {
             let text = format!("the cache is kept in {}", place.path().display());
             let unusable = settings.uris.iter().flat_map(|uri| unusable(&place, uri));

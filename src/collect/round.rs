@@ -126,13 +126,11 @@ impl Round<'_> {
                 let Some(guest) = guests.get_mut(place).filter(|guest| !guest.is_settled) else {
                     continue;
                 };
-                if self.question.offer.nowait && !guest.is_stuck {
-                    guest.is_stuck = alone;
-                    queue.push_back(Batch { places: vec![place], not_before: None });
-                } else if alone {
+                if alone && (guest.is_stuck || !self.question.offer.nowait) {
                     // Without NOWAIT a second call would be stuck as well.
                     guest.is_settled = true;
                 } else {
+                    guest.is_stuck |= alone;
                     queue.push_back(Batch { places: vec![place], not_before: None });
                 }
             }

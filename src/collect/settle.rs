@@ -69,14 +69,8 @@ pub(super) fn settle(
         read_again(answer, named, &mut settled, log)?;
     }
     let known = settled.inventory.clone();
-    let mut failures = fallback::fill(&mut answer.sample, answer.handle, missing, known.as_deref());
-    if !failures.is_empty() && !settled.is_new {
-        // A device may have gone since the list was read.
-        read_again(answer, named, &mut settled, log)?;
-        let known = settled.inventory.clone();
-        failures = fallback::fill(&mut answer.sample, answer.handle, missing, known.as_deref());
-    }
-    settled.failures.append(&mut failures);
+    let failures = fallback::fill(&mut answer.sample, answer.handle, missing, known.as_deref());
+    settled.failures.extend(failures);
     keep_listed(&mut answer.sample, &settled);
     if answer.sample.answer == Answer::Whole {
         settled.failures.extend(without_counters(&answer.sample, question));
