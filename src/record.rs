@@ -3,7 +3,6 @@
 //!
 //! JSON Lines: a header, then one guest a line. Read with the same distrust as any input.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -90,7 +89,7 @@ impl Recording {
             let parameters = records
                 .iter()
                 .flat_map(|record| record.parameters())
-                .map(|it| (it.name.to_owned(), RecordedValue::from(it.value)))
+                .map(|it| (text(it.name), RecordedValue::from(it.value)))
                 .collect();
             let (id, name, uuid) = (guest.id, guest.name.clone(), guest.uuid);
             guests.push(RecordedGuest { id, name, uuid, parameters, xml: guest.xml()? });
@@ -142,8 +141,15 @@ impl Recording {
 impl RecordedGuest {
     /// The parameters as the bulk call gives them.
     pub fn parameters(&self) -> impl Iterator<Item = Parameter<'_>> {
-        self.parameters.iter().map(|(name, value)| Parameter { name, value: value.into() })
+        self.parameters
+            .iter()
+            .map(|(name, value)| Parameter { name: name.as_bytes(), value: value.into() })
     }
+}
+
+/// libvirt's bytes as text; what is no UTF-8 is replaced, since JSON cannot hold it.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 impl From<Value<'_>> for RecordedValue {
@@ -153,7 +159,7 @@ impl From<Value<'_>> for RecordedValue {
             Value::Uint(number) => Self::Uint(number),
             Value::Float(number) => Self::Float(number),
             Value::Bool(truth) => Self::Bool(truth),
-            Value::Text(text) => Self::Text(text.into_owned()),
+            Value::Text(bytes) => Self::Text(text(bytes)),
         }
     }
 }
@@ -165,7 +171,7 @@ impl<'a> From<&'a RecordedValue> for Value<'a> {
             RecordedValue::Uint(number) => Self::Uint(*number),
             RecordedValue::Float(number) => Self::Float(*number),
             RecordedValue::Bool(truth) => Self::Bool(*truth),
-            RecordedValue::Text(text) => Self::Text(Cow::Borrowed(text)),
+            RecordedValue::Text(text) => Self::Text(text.as_bytes()),
         }
     }
 }

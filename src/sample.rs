@@ -68,14 +68,14 @@ impl Domain {
     /// Returns how many parameters it did not know.
     pub fn fill<'a>(&mut self, parameters: impl Iterator<Item = Parameter<'a>>) -> usize {
         let mut unknown = 0;
-        for parameter in parameters {
-            let known = match parameter.name.split_once('.') {
-                Some(("state", field)) => self.fill_state(field, &parameter.value),
-                Some(("cpu", field)) => self.cpu.fill(field, &parameter.value),
-                Some(("balloon", field)) => self.memory.fill(field, &parameter.value),
-                Some(("vcpu", field)) => self.fill_vcpu(field, &parameter.value),
-                Some(("net", field)) => fill_indexed(&mut self.nics, field, &parameter.value),
-                Some(("block", field)) => fill_indexed(&mut self.disks, field, &parameter.value),
+        for Parameter { name, value } in parameters {
+            let known = match split_at_dot(name) {
+                Some((b"block", field)) => fill_indexed(&mut self.disks, field, value),
+                Some((b"net", field)) => fill_indexed(&mut self.nics, field, value),
+                Some((b"vcpu", field)) => self.fill_vcpu(field, value),
+                Some((b"balloon", field)) => self.memory.fill(field, value),
+                Some((b"cpu", field)) => self.cpu.fill(field, value),
+                Some((b"state", field)) => self.fill_state(field, value),
                 _ => false,
             };
             unknown += usize::from(!known);
@@ -86,19 +86,19 @@ impl Domain {
         unknown
     }
 
-    fn fill_state(&mut self, field: &str, value: &Value<'_>) -> bool {
+    fn fill_state(&mut self, field: &[u8], value: Value<'_>) -> bool {
         match field {
-            "state" => self.state = signed(value),
-            "reason" => {}
+            b"state" => self.state = signed(value),
+            b"reason" => {}
             _ => return false,
         }
         true
     }
 
-    fn fill_vcpu(&mut self, field: &str, value: &Value<'_>) -> bool {
+    fn fill_vcpu(&mut self, field: &[u8], value: Value<'_>) -> bool {
         match field {
-            "current" => self.vcpu_count = unsigned(value),
-            "maximum" => {}
+            b"current" => self.vcpu_count = unsigned(value),
+            b"maximum" => {}
             _ => return fill_indexed(&mut self.vcpus, field, value),
         }
         true
@@ -110,13 +110,13 @@ trait Indexed: Default {
     fn new(index: u32) -> Self;
     fn index(&self) -> u32;
     /// Whether it knows the field.
-    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool;
+    fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool;
 }
 
 /// Fills the part that `field`, such as `0.rd.bytes`, is of; whether it is known.
-fn fill_indexed<T: Indexed>(parts: &mut Vec<T>, field: &str, value: &Value<'_>) -> bool {
-    let Some((index, field)) = field.split_once('.') else { return field == "count" };
-    let Ok(index) = index.parse() else { return false };
+fn fill_indexed<T: Indexed>(parts: &mut Vec<T>, field: &[u8], value: Value<'_>) -> bool {
+    let Some((index, field)) = split_at_dot(field) else { return field == b"count" };
+    let Some(index) = number(index) else { return false };
     // libvirt sends the parts one after another, so that it is nearly always the last one.
     let position = match parts.last() {
         Some(last) if last.index() == index => Some(parts.len() - 1),
@@ -131,6 +131,23 @@ fn fill_indexed<T: Indexed>(parts: &mut Vec<T>, field: &str, value: &Value<'_>) 
     known
 }
 
+/// The name's first part and what follows: libvirt separates them by dots.
+fn split_at_dot(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let dot = name.iter().position(|&byte| byte == b'.')?;
+    Some((&name[..dot], &name[dot + 1..]))
+}
+
+/// A number in decimal digits.
+fn number(digits: &[u8]) -> Option<u32> {
+    let (first, rest) = digits.split_first()?;
+    rest.iter()
+        .try_fold(digit(*first)?, |number, next| number.checked_mul(10)?.checked_add(digit(*next)?))
+}
+
+fn digit(byte: u8) -> Option<u32> {
+    byte.is_ascii_digit().then(|| u32::from(byte - b'0'))
+}
+
 /// The host's clock that never steps and counts suspend, in nanoseconds: what samples are timed by.
 pub fn boottime_ns() -> u64 {
     let Ok(now) = clock_gettime(ClockId::CLOCK_BOOTTIME) else { return 0 };
@@ -139,22 +156,23 @@ pub fn boottime_ns() -> u64 {
 }
 
 /// An integer that is not negative: libvirt's -1 means not offered.
-fn unsigned(value: &Value<'_>) -> Option<u64> {
-    match *value {
+fn unsigned(value: Value<'_>) -> Option<u64> {
+    match value {
         Value::Uint(number) => Some(number),
         Value::Int(number) => u64::try_from(number).ok(),
         Value::Float(_) | Value::Bool(_) | Value::Text(_) => None,
     }
 }
 
-fn signed(value: &Value<'_>) -> Option<i64> {
+fn signed(value: Value<'_>) -> Option<i64> {
     unsigned(value).and_then(|number| i64::try_from(number).ok())
 }
 
-fn set_text(target: &mut String, value: &Value<'_>) {
+/// Takes a text over; what is no UTF-8 in it is replaced.
+fn set_text(target: &mut String, value: Value<'_>) {
     if let Value::Text(text) = value {
         target.clear();
-        target.push_str(text);
+        target.push_str(&String::from_utf8_lossy(text));
     }
 }
 
@@ -171,13 +189,13 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool {
+    fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         match field {
-            "time" => self.time_ns = unsigned(value),
-            "user" => self.user_ns = unsigned(value),
-            "system" => self.system_ns = unsigned(value),
+            b"time" => self.time_ns = unsigned(value),
+            b"user" => self.user_ns = unsigned(value),
+            b"system" => self.system_ns = unsigned(value),
             // The cache monitors and halt polling come with this group, asked for or not.
-            _ => return field.starts_with("cache.") || field.starts_with("haltpoll."),
+            _ => return field.starts_with(b"cache.") || field.starts_with(b"haltpoll."),
         }
         true
     }
@@ -202,10 +220,10 @@ impl Indexed for Vcpu {
         self.index
     }
 
-    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool {
+    fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         match field {
-            "delay" => self.delay_ns = unsigned(value),
-            "state" | "time" | "wait" | "halted" => {}
+            b"delay" => self.delay_ns = unsigned(value),
+            b"state" | b"time" | b"wait" | b"halted" => {}
             _ => return false,
         }
         true
@@ -241,20 +259,20 @@ pub struct Memory {
 }
 
 impl Memory {
-    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool {
+    fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         let target = match field {
-            "current" => &mut self.current_kib,
-            "maximum" => &mut self.maximum_kib,
-            "rss" => &mut self.rss_kib,
-            "available" => &mut self.available_kib,
-            "usable" => &mut self.usable_kib,
-            "disk_caches" => &mut self.disk_caches_kib,
-            "swap_in" => &mut self.swap_in_kib,
-            "swap_out" => &mut self.swap_out_kib,
-            "major_fault" => &mut self.major_faults,
-            "minor_fault" => &mut self.minor_faults,
-            "last-update" => &mut self.last_update_s,
-            "unused" | "hugetlb_pgalloc" | "hugetlb_pgfail" => return true,
+            b"current" => &mut self.current_kib,
+            b"maximum" => &mut self.maximum_kib,
+            b"rss" => &mut self.rss_kib,
+            b"available" => &mut self.available_kib,
+            b"usable" => &mut self.usable_kib,
+            b"disk_caches" => &mut self.disk_caches_kib,
+            b"swap_in" => &mut self.swap_in_kib,
+            b"swap_out" => &mut self.swap_out_kib,
+            b"major_fault" => &mut self.major_faults,
+            b"minor_fault" => &mut self.minor_faults,
+            b"last-update" => &mut self.last_update_s,
+            b"unused" | b"hugetlb_pgalloc" | b"hugetlb_pgfail" => return true,
             _ => return false,
         };
         *target = unsigned(value);
@@ -297,17 +315,17 @@ impl Indexed for Nic {
         self.index
     }
 
-    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool {
+    fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         let target = match field {
-            "rx.bytes" => &mut self.rx_bytes,
-            "rx.pkts" => &mut self.rx_packets,
-            "rx.errs" => &mut self.rx_errors,
-            "rx.drop" => &mut self.rx_drops,
-            "tx.bytes" => &mut self.tx_bytes,
-            "tx.pkts" => &mut self.tx_packets,
-            "tx.errs" => &mut self.tx_errors,
-            "tx.drop" => &mut self.tx_drops,
-            "name" => {
+            b"rx.bytes" => &mut self.rx_bytes,
+            b"rx.pkts" => &mut self.rx_packets,
+            b"rx.errs" => &mut self.rx_errors,
+            b"rx.drop" => &mut self.rx_drops,
+            b"tx.bytes" => &mut self.tx_bytes,
+            b"tx.pkts" => &mut self.tx_packets,
+            b"tx.errs" => &mut self.tx_errors,
+            b"tx.drop" => &mut self.tx_drops,
+            b"name" => {
                 set_text(&mut self.name, value);
                 return true;
             }
@@ -373,22 +391,23 @@ impl Indexed for Disk {
         self.index
     }
 
-    fn fill(&mut self, field: &str, value: &Value<'_>) -> bool {
+    fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         let target = match field {
-            "rd.reqs" => &mut self.rd_reqs,
-            "rd.bytes" => &mut self.rd_bytes,
-            "rd.times" => &mut self.rd_time_ns,
-            "wr.reqs" => &mut self.wr_reqs,
-            "wr.bytes" => &mut self.wr_bytes,
-            "wr.times" => &mut self.wr_time_ns,
-            "fl.reqs" => &mut self.fl_reqs,
-            "fl.times" => &mut self.fl_time_ns,
-            "errors" => &mut self.errors,
-            "name" => {
+            b"rd.reqs" => &mut self.rd_reqs,
+            b"rd.bytes" => &mut self.rd_bytes,
+            b"rd.times" => &mut self.rd_time_ns,
+            b"wr.reqs" => &mut self.wr_reqs,
+            b"wr.bytes" => &mut self.wr_bytes,
+            b"wr.times" => &mut self.wr_time_ns,
+            b"fl.reqs" => &mut self.fl_reqs,
+            b"fl.times" => &mut self.fl_time_ns,
+            b"errors" => &mut self.errors,
+            b"name" => {
                 set_text(&mut self.name, value);
                 return true;
             }
-            "path" | "backingIndex" | "allocation" | "capacity" | "physical" | "threshold" => {
+            b"path" | b"backingIndex" | b"allocation" | b"capacity" | b"physical"
+            | b"threshold" => {
                 return true;
             }
             _ => return false,
@@ -413,9 +432,9 @@ mod tests {
 
     fn filled(parameters: &[(&'static str, Value<'static>)]) -> (Domain, usize) {
         let mut domain = Domain::default();
-        let parameters =
-            parameters.iter().map(|(name, value)| Parameter { name, value: value.clone() });
-        let unknown = domain.fill(parameters);
+        let unknown = domain.fill(
+            parameters.iter().map(|&(name, value)| Parameter { name: name.as_bytes(), value }),
+        );
         (domain, unknown)
     }
 
@@ -423,7 +442,7 @@ mod tests {
     fn a_nic_without_a_name_is_none_and_shifts_nobody() {
         let (domain, unknown) = filled(&[
             ("net.count", Value::Uint(3)),
-            ("net.1.name", Value::Text("vnet4".into())),
+            ("net.1.name", Value::Text(b"vnet4")),
             ("net.1.rx.bytes", Value::Uint(90)),
             ("net.2.rx.bytes", Value::Uint(7)),
         ]);
@@ -439,7 +458,7 @@ mod tests {
             ("cpu.user", Value::Bool(true)),
             ("cpu.system", Value::Int(5)),
             ("balloon.current", Value::Float(1.0)),
-            ("block.0.name", Value::Text("vda".into())),
+            ("block.0.name", Value::Text(b"vda")),
             ("block.0.rd.bytes", Value::Int(-1)),
             ("block.0.wr.bytes", Value::Uint(u64::MAX)),
         ]);
@@ -470,8 +489,8 @@ mod tests {
     #[test]
     fn parts_are_found_by_their_number_whatever_the_order() {
         let (domain, unknown) = filled(&[
-            ("block.1.name", Value::Text("vdb".into())),
-            ("block.0.name", Value::Text("vda".into())),
+            ("block.1.name", Value::Text(b"vdb")),
+            ("block.0.name", Value::Text(b"vda")),
             ("block.1.rd.bytes", Value::Uint(11)),
             ("block.0.rd.bytes", Value::Uint(10)),
         ]);

@@ -20,9 +20,10 @@ use libfuzzer_sys::fuzz_target;
 use telegraf_virt::config::{DeviceTag, Feature, Missing, names};
 use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::features::{self, Rates};
-use telegraf_virt::libvirt::{Parameter, Value};
+use telegraf_virt::libvirt::Parameter;
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, Guest, Writer};
+use telegraf_virt::record::RecordedValue;
 use telegraf_virt::sample::{Answer, Domain};
 use telegraf_virt_fuzz::reference::{as_tag, points_of, tags_of};
 use telegraf_virt_fuzz::schema;
@@ -74,8 +75,8 @@ struct Input {
     choice: Choice,
     user: Vec<(String, String)>,
     inventory: Option<Inventory>,
-    before: Vec<(String, Value<'static>)>,
-    now: Vec<(String, Value<'static>)>,
+    before: Vec<(String, RecordedValue)>,
+    now: Vec<(String, RecordedValue)>,
 }
 
 impl Input {
@@ -151,13 +152,15 @@ impl Input {
         }
     }
 
-    fn fill(&self, sample: &mut Domain, parameters: &[(String, Value<'static>)], at_ns: u64) {
+    fn fill(&self, sample: &mut Domain, parameters: &[(String, RecordedValue)], at_ns: u64) {
         sample.id = self.id;
         sample.name.push_str(&self.name);
         sample.uuid = UUID;
         sample.answered_at_ns = at_ns;
         sample.answer = self.answer;
-        let given = parameters.iter().map(|(name, value)| Parameter { name, value: value.clone() });
+        let given = parameters
+            .iter()
+            .map(|(name, value)| Parameter { name: name.as_bytes(), value: value.into() });
         let unknown = sample.fill(given);
         assert!(unknown <= parameters.len());
         assert!(sample.nics.iter().all(|nic| !nic.name.is_empty()));
@@ -171,7 +174,7 @@ impl Input {
         &self,
         points: &[ParsedLine<'_>],
         sample: &Domain,
-        given: &[(String, Value<'static>)],
+        given: &[(String, RecordedValue)],
         rates: Option<&Rates>,
     ) {
         let user: Vec<(String, String)> =
@@ -224,14 +227,14 @@ impl Input {
     }
 }
 
-fn parameter(kind: &str, rest: &str) -> Option<(String, Value<'static>)> {
+fn parameter(kind: &str, rest: &str) -> Option<(String, RecordedValue)> {
     let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
     let value = match kind {
-        "u" => Value::Uint(value.parse().unwrap_or_default()),
-        "i" => Value::Int(value.parse().unwrap_or_default()),
-        "f" => Value::Float(value.parse().unwrap_or_default()),
-        "b" => Value::Bool(value == "1"),
-        "s" => Value::Text(value.to_owned().into()),
+        "u" => RecordedValue::Uint(value.parse().unwrap_or_default()),
+        "i" => RecordedValue::Int(value.parse().unwrap_or_default()),
+        "f" => RecordedValue::Float(value.parse().unwrap_or_default()),
+        "b" => RecordedValue::Bool(value == "1"),
+        "s" => RecordedValue::Text(value.to_owned()),
         _ => return None,
     };
     Some((name.to_owned(), value))
@@ -247,14 +250,14 @@ fn integer(point: &ParsedLine<'_>, key: &str) -> Option<i64> {
 /// Every integer but the sums is one that was given or, where that may be, a zero for a missing one.
 fn assert_from_somewhere(
     points: &[ParsedLine<'_>],
-    given: &[(String, Value<'static>)],
+    given: &[(String, RecordedValue)],
     zeros: bool,
 ) {
     let given: HashSet<i64> = given
         .iter()
         .filter_map(|(_, value)| match *value {
-            Value::Uint(number) => Some(i64::try_from(number).unwrap_or(i64::MAX)),
-            Value::Int(number) => Some(number).filter(|number| *number >= 0),
+            RecordedValue::Uint(number) => Some(i64::try_from(number).unwrap_or(i64::MAX)),
+            RecordedValue::Int(number) => Some(number).filter(|number| *number >= 0),
             _ => None,
         })
         .collect();

@@ -1,6 +1,5 @@
 //! The bulk statistics call and its typed parameters, read where libvirt put them.
 
-use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_uint};
 use std::marker::PhantomData;
 use std::{ptr, slice};
@@ -255,22 +254,22 @@ impl<'a> Iterator for Parameters<'a> {
 }
 
 /// One statistic: its name, such as `block.0.rd.bytes`, and its value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parameter<'a> {
-    /// libvirt's name for it.
-    pub name: &'a str,
+    /// libvirt's name for it. Bytes, as in C: each one is compared and few are kept.
+    pub name: &'a [u8],
     /// Its value, typed as libvirt sent it.
     pub value: Value<'a>,
 }
 
 impl<'a> Parameter<'a> {
-    /// `None` for a name that is no text, or a type that this libvirt's headers do not know.
+    /// `None` for a name without an end, or a type that this libvirt's headers do not know.
     fn read(raw: &'a sys::virTypedParameter) -> Option<Self> {
         let field: &[c_char] = &raw.field;
         // SAFETY: c_char and u8 have one size and alignment, and any bits are a u8.
         let bytes = unsafe { slice::from_raw_parts(field.as_ptr().cast::<u8>(), field.len()) };
         // Bounded by the field, should its end be missing.
-        let name = CStr::from_bytes_until_nul(bytes).ok()?.to_str().ok()?;
+        let name = CStr::from_bytes_until_nul(bytes).ok()?.to_bytes();
         // SAFETY: `type_` says which member of the union libvirt wrote; a string is null or ends
         // in NUL and lives as long as the record.
         let value = unsafe {
@@ -282,7 +281,7 @@ impl<'a> Parameter<'a> {
                 sys::VIR_TYPED_PARAM_DOUBLE => Value::Float(raw.value.d),
                 sys::VIR_TYPED_PARAM_BOOLEAN => Value::Bool(raw.value.b != 0),
                 sys::VIR_TYPED_PARAM_STRING if !raw.value.s.is_null() => {
-                    Value::Text(CStr::from_ptr(raw.value.s).to_string_lossy())
+                    Value::Text(CStr::from_ptr(raw.value.s).to_bytes())
                 }
                 _ => return None,
             }
@@ -292,7 +291,7 @@ impl<'a> Parameter<'a> {
 }
 
 /// A typed parameter's value; libvirt's 32-bit integers are widened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     /// VIR_TYPED_PARAM_INT or LLONG
     Int(i64),
@@ -302,6 +301,6 @@ pub enum Value<'a> {
     Float(f64),
     /// VIR_TYPED_PARAM_BOOLEAN
     Bool(bool),
-    /// VIR_TYPED_PARAM_STRING; what is no UTF-8 is replaced.
-    Text(Cow<'a, str>),
+    /// VIR_TYPED_PARAM_STRING, which may be no UTF-8.
+    Text(&'a [u8]),
 }

@@ -124,10 +124,10 @@ fn full_sample(count: u64) -> Domain {
         "block.0.fl.times",
         "block.0.errors",
     ];
-    parameters
-        .extend(numbers.iter().map(|name| Parameter { name, value: libvirt::Value::Uint(count) }));
-    for (name, value) in [("net.0.name", "vnet0"), ("block.0.name", "vda")] {
-        parameters.push(Parameter { name, value: libvirt::Value::Text(value.into()) });
+    let value = libvirt::Value::Uint(count);
+    parameters.extend(numbers.iter().map(|name| Parameter { name: name.as_bytes(), value }));
+    for (name, value) in [(&b"net.0.name"[..], &b"vnet0"[..]), (b"block.0.name", b"vda")] {
+        parameters.push(Parameter { name, value: libvirt::Value::Text(value) });
     }
     assert_eq!(domain.fill(parameters.into_iter()), 0, "statistics that the program does not know");
     domain
