@@ -3,7 +3,7 @@
 //! A counter that went down counts as no gain for that device and interval, and a value that is
 //! absent from either sample takes part in nothing: never a negative rate, never a spike.
 
-use crate::sample::{Disk, Domain, Nic};
+use crate::sample::{Disk, Domain, Nic, Vcpu};
 
 /// Samples so many nanoseconds apart say nothing about a rate.
 pub const OLDEST_NS: u64 = 3_600_000_000_000;
@@ -71,8 +71,22 @@ pub fn rates(now: &Domain, before: &Domain) -> Option<Rates> {
         return None;
     }
     let seconds = elapsed_ns as f64 / 1e9;
-    let nics = Pairs::new(&now.nics, &before.nics);
-    let disks = Pairs::new(&now.disks, &before.disks);
+    let [rx_bytes, tx_bytes, rx_packets, tx_packets] = gains(&now.nics, &before.nics, |nic| {
+        [nic.rx_bytes, nic.tx_bytes, nic.rx_packets, nic.tx_packets]
+    });
+    let [rd_reqs, rd_bytes, wr_reqs, wr_bytes, rd_time_ns, wr_time_ns, fl_reqs, fl_time_ns] =
+        gains(&now.disks, &before.disks, |disk| {
+            [
+                disk.rd_reqs,
+                disk.rd_bytes,
+                disk.wr_reqs,
+                disk.wr_bytes,
+                disk.rd_time_ns,
+                disk.wr_time_ns,
+                disk.fl_reqs,
+                disk.fl_time_ns,
+            ]
+        });
     let per_second = |gain: Option<u64>| gain.map(|gain| gain as f64 / seconds);
     let ms_per_request = |time_ns: Option<u64>, requests: Option<u64>| match requests? {
         0 => None,
@@ -82,31 +96,22 @@ pub fn rates(now: &Domain, before: &Domain) -> Option<Rates> {
         memory_kib_per_s: both(now.memory.current_kib, before.memory.current_kib)
             .map(|(now, before)| (now as f64 - before as f64) / seconds),
         nics: NicRates {
-            rx_bytes: per_second(nics.gain(|nic| nic.rx_bytes)),
-            tx_bytes: per_second(nics.gain(|nic| nic.tx_bytes)),
-            rx_packets: per_second(nics.gain(|nic| nic.rx_packets)),
-            tx_packets: per_second(nics.gain(|nic| nic.tx_packets)),
+            rx_bytes: per_second(rx_bytes),
+            tx_bytes: per_second(tx_bytes),
+            rx_packets: per_second(rx_packets),
+            tx_packets: per_second(tx_packets),
         },
         disks: DiskRates {
-            rd_reqs: per_second(disks.gain(|disk| disk.rd_reqs)),
-            rd_bytes: per_second(disks.gain(|disk| disk.rd_bytes)),
-            wr_reqs: per_second(disks.gain(|disk| disk.wr_reqs)),
-            wr_bytes: per_second(disks.gain(|disk| disk.wr_bytes)),
+            rd_reqs: per_second(rd_reqs),
+            rd_bytes: per_second(rd_bytes),
+            wr_reqs: per_second(wr_reqs),
+            wr_bytes: per_second(wr_bytes),
         },
         cpu_percent: percent(now, seconds, gain(now.cpu.time_ns, before.cpu.time_ns)),
         steal_percent: percent(now, seconds, delay(now, before)),
-        rd_ms_per_req: ms_per_request(
-            disks.gain(|disk| disk.rd_time_ns),
-            disks.gain(|disk| disk.rd_reqs),
-        ),
-        wr_ms_per_req: ms_per_request(
-            disks.gain(|disk| disk.wr_time_ns),
-            disks.gain(|disk| disk.wr_reqs),
-        ),
-        fl_ms_per_req: ms_per_request(
-            disks.gain(|disk| disk.fl_time_ns),
-            disks.gain(|disk| disk.fl_reqs),
-        ),
+        rd_ms_per_req: ms_per_request(rd_time_ns, rd_reqs),
+        wr_ms_per_req: ms_per_request(wr_time_ns, wr_reqs),
+        fl_ms_per_req: ms_per_request(fl_time_ns, fl_reqs),
     })
 }
 
@@ -126,11 +131,8 @@ fn gain(now: Option<u64>, before: Option<u64>) -> Option<u64> {
 
 /// Time that the vCPUs which are in both samples waited for a host CPU, ns.
 fn delay(now: &Domain, before: &Domain) -> Option<u64> {
-    let gains = now.vcpus.iter().filter_map(|vcpu| {
-        let earlier = before.vcpus.iter().find(|earlier| earlier.index == vcpu.index)?;
-        gain(vcpu.delay_ns, earlier.delay_ns)
-    });
-    sum(gains)
+    let [delay_ns] = gains(&now.vcpus, &before.vcpus, |vcpu| [vcpu.delay_ns]);
+    delay_ns
 }
 
 fn percent(now: &Domain, seconds: f64, gain_ns: Option<u64>) -> Option<f64> {
@@ -138,56 +140,56 @@ fn percent(now: &Domain, seconds: f64, gain_ns: Option<u64>) -> Option<f64> {
     Some(100.0 * (gain_ns? as f64 / 1e9) / (seconds * vcpus as f64))
 }
 
-fn sum(gains: impl Iterator<Item = u64>) -> Option<u64> {
-    gains.fold(None, |sum: Option<u64>, gain| Some(sum.unwrap_or(0).saturating_add(gain)))
+/// A part of a guest that is the same one in two samples for as long as its counters go on.
+trait Part {
+    fn is(&self, other: &Self) -> bool;
 }
 
-/// A device that keeps its name for as long as its counters go on.
-trait Device {
-    fn name(&self) -> &str;
-}
-
-impl Device for Nic {
-    fn name(&self) -> &str {
-        &self.name
+impl Part for Nic {
+    fn is(&self, other: &Self) -> bool {
+        self.name == other.name
     }
 }
 
-impl Device for Disk {
-    fn name(&self) -> &str {
-        &self.name
+impl Part for Disk {
+    fn is(&self, other: &Self) -> bool {
+        self.name == other.name
     }
 }
 
-/// The devices of two samples.
-struct Pairs<'a, T> {
-    now: &'a [T],
-    before: &'a [T],
+impl Part for Vcpu {
+    fn is(&self, other: &Self) -> bool {
+        self.index == other.index
+    }
 }
 
-impl<'a, T: Device> Pairs<'a, T> {
-    fn new(now: &'a [T], before: &'a [T]) -> Self {
-        Self { now, before }
+/// What each of these counters gained, summed over the parts that are in both samples.
+fn gains<T: Part, const N: usize>(
+    now: &[T],
+    before: &[T],
+    counters: impl Fn(&T) -> [Option<u64>; N],
+) -> [Option<u64>; N] {
+    let mut sums = [None; N];
+    for (position, part) in now.iter().enumerate() {
+        // Nearly always it stands where it stood.
+        let there = before.get(position).filter(|earlier| earlier.is(part));
+        let Some(earlier) = there.or_else(|| before.iter().find(|earlier| earlier.is(part))) else {
+            continue;
+        };
+        let (now, before) = (counters(part), counters(earlier));
+        for (sum, (now, before)) in sums.iter_mut().zip(now.iter().zip(&before)) {
+            if let Some(gain) = gain(*now, *before) {
+                *sum = Some(sum.unwrap_or(0_u64).saturating_add(gain));
+            }
+        }
     }
-
-    /// The sum of what this counter gained, over the devices that are in both samples.
-    fn gain(&self, counter: impl Fn(&T) -> Option<u64>) -> Option<u64> {
-        let gains = self.now.iter().enumerate().filter_map(|(position, device)| {
-            // Nearly always the device stands where it stood.
-            let earlier =
-                self.before.get(position).filter(|earlier| earlier.name() == device.name());
-            let earlier = earlier
-                .or_else(|| self.before.iter().find(|earlier| earlier.name() == device.name()))?;
-            gain(counter(device), counter(earlier))
-        });
-        sum(gains)
-    }
+    sums
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{Cpu, Memory, Vcpu};
+    use crate::sample::{Cpu, Memory};
 
     fn sample(at_s: u64) -> Domain {
         Domain { id: 7, answered_at_ns: at_s * 1_000_000_000, ..Domain::default() }
@@ -227,7 +229,7 @@ mod tests {
     }
 
     fn nic(name: &str, rx_bytes: Option<u64>) -> Nic {
-        Nic { name: name.to_owned(), rx_bytes, ..Nic::default() }
+        Nic { name: name.into(), rx_bytes, ..Nic::default() }
     }
 
     #[test]
@@ -264,7 +266,7 @@ mod tests {
     #[test]
     fn latency_is_left_out_when_no_request_was_made() {
         let disk = |rd_reqs, rd_time_ns| Disk {
-            name: "vda".to_owned(),
+            name: "vda".into(),
             rd_reqs: Some(rd_reqs),
             rd_time_ns: Some(rd_time_ns),
             wr_reqs: Some(5),

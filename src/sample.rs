@@ -4,8 +4,11 @@
 //! to `points`, which alone decides what stands for it. This is also the one place where libvirt's
 //! parameter names end: the `match`es in [`Domain::fill`]. Nothing here asks libvirt for anything.
 
+use std::mem;
+
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::libvirt::{Parameter, Value};
@@ -54,12 +57,14 @@ pub struct Domain {
 impl Domain {
     /// Empties it for the next measurement, and keeps the memory of its lists.
     pub fn clear(&mut self) {
-        let Self { name, vcpus, nics, disks, .. } = std::mem::take(self);
+        let Self { name, vcpus, nics, disks, .. } = self;
+        let (mut name, mut vcpus) = (mem::take(name), mem::take(vcpus));
+        let (mut nics, mut disks) = (mem::take(nics), mem::take(disks));
+        name.clear();
+        vcpus.clear();
+        nics.clear();
+        disks.clear();
         *self = Self { name, vcpus, nics, disks, ..Self::default() };
-        self.name.clear();
-        self.vcpus.clear();
-        self.nics.clear();
-        self.disks.clear();
     }
 
     /// Takes in the typed parameters of a bulk answer. What it does not know it passes over; a value
@@ -69,21 +74,31 @@ impl Domain {
     pub fn fill<'a>(&mut self, parameters: impl Iterator<Item = Parameter<'a>>) -> usize {
         let mut unknown = 0;
         for Parameter { name, value } in parameters {
-            let known = match split_at_dot(name) {
-                Some((b"block", field)) => fill_indexed(&mut self.disks, field, value),
-                Some((b"net", field)) => fill_indexed(&mut self.nics, field, value),
-                Some((b"vcpu", field)) => self.fill_vcpu(field, value),
-                Some((b"balloon", field)) => self.memory.fill(field, value),
-                Some((b"cpu", field)) => self.cpu.fill(field, value),
-                Some((b"state", field)) => self.fill_state(field, value),
-                _ => false,
-            };
-            unknown += usize::from(!known);
+            unknown += usize::from(!self.take(name, value));
         }
         // libvirt counts NICs that have no name on the host, but says no more of them.
         self.nics.retain(|nic| !nic.name.is_empty());
         self.disks.retain(|disk| !disk.name.is_empty());
         unknown
+    }
+
+    /// Takes in one statistic; whether it is known. The groups that have the most come first.
+    fn take(&mut self, name: &[u8], value: Value<'_>) -> bool {
+        if let Some(field) = name.strip_prefix(b"block.") {
+            fill_indexed(&mut self.disks, field, value)
+        } else if let Some(field) = name.strip_prefix(b"net.") {
+            fill_indexed(&mut self.nics, field, value)
+        } else if let Some(field) = name.strip_prefix(b"balloon.") {
+            self.memory.fill(field, value)
+        } else if let Some(field) = name.strip_prefix(b"vcpu.") {
+            self.fill_vcpu(field, value)
+        } else if let Some(field) = name.strip_prefix(b"cpu.") {
+            self.cpu.fill(field, value)
+        } else if let Some(field) = name.strip_prefix(b"state.") {
+            self.fill_state(field, value)
+        } else {
+            false
+        }
     }
 
     fn fill_state(&mut self, field: &[u8], value: Value<'_>) -> bool {
@@ -115,8 +130,7 @@ trait Indexed: Default {
 
 /// Fills the part that `field`, such as `0.rd.bytes`, is of; whether it is known.
 fn fill_indexed<T: Indexed>(parts: &mut Vec<T>, field: &[u8], value: Value<'_>) -> bool {
-    let Some((index, field)) = split_at_dot(field) else { return field == b"count" };
-    let Some(index) = number(index) else { return false };
+    let Some((index, field)) = split_index(field) else { return field == b"count" };
     // libvirt sends the parts one after another, so that it is nearly always the last one.
     let position = match parts.last() {
         Some(last) if last.index() == index => Some(parts.len() - 1),
@@ -131,21 +145,17 @@ fn fill_indexed<T: Indexed>(parts: &mut Vec<T>, field: &[u8], value: Value<'_>) 
     known
 }
 
-/// The name's first part and what follows: libvirt separates them by dots.
-fn split_at_dot(name: &[u8]) -> Option<(&[u8], &[u8])> {
-    let dot = name.iter().position(|&byte| byte == b'.')?;
-    Some((&name[..dot], &name[dot + 1..]))
-}
-
-/// A number in decimal digits.
-fn number(digits: &[u8]) -> Option<u32> {
-    let (first, rest) = digits.split_first()?;
-    rest.iter()
-        .try_fold(digit(*first)?, |number, next| number.checked_mul(10)?.checked_add(digit(*next)?))
-}
-
-fn digit(byte: u8) -> Option<u32> {
-    byte.is_ascii_digit().then(|| u32::from(byte - b'0'))
+/// The number that a name begins with, and what follows its dot.
+fn split_index(name: &[u8]) -> Option<(u32, &[u8])> {
+    let mut index: u32 = 0;
+    for (place, byte) in name.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => index = index.checked_mul(10)?.checked_add(u32::from(byte - b'0'))?,
+            b'.' if place > 0 => return Some((index, &name[place + 1..])),
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// The host's clock that never steps and counts suspend, in nanoseconds: what samples are timed by.
@@ -168,11 +178,10 @@ fn signed(value: Value<'_>) -> Option<i64> {
     unsigned(value).and_then(|number| i64::try_from(number).ok())
 }
 
-/// Takes a text over; what is no UTF-8 in it is replaced.
-fn set_text(target: &mut String, value: Value<'_>) {
+/// Takes a device's name over; what is no UTF-8 in it is replaced.
+fn set_name(target: &mut SmolStr, value: Value<'_>) {
     if let Value::Text(text) = value {
-        target.clear();
-        target.push_str(&String::from_utf8_lossy(text));
+        *target = SmolStr::new(String::from_utf8_lossy(text));
     }
 }
 
@@ -287,7 +296,7 @@ pub struct Nic {
     /// Its number N in net.N.
     pub index: u32,
     /// net.N.name: its target on the host, such as vnet0.
-    pub name: String,
+    pub name: SmolStr,
     /// net.N.rx.bytes
     pub rx_bytes: Option<u64>,
     /// net.N.rx.pkts
@@ -326,7 +335,7 @@ impl Indexed for Nic {
             b"tx.errs" => &mut self.tx_errors,
             b"tx.drop" => &mut self.tx_drops,
             b"name" => {
-                set_text(&mut self.name, value);
+                set_name(&mut self.name, value);
                 return true;
             }
             _ => return false,
@@ -361,7 +370,7 @@ pub struct Disk {
     /// Its number N in block.N.
     pub index: u32,
     /// block.N.name: its target, such as vda.
-    pub name: String,
+    pub name: SmolStr,
     /// block.N.rd.reqs
     pub rd_reqs: Option<u64>,
     /// block.N.rd.bytes
@@ -403,7 +412,7 @@ impl Indexed for Disk {
             b"fl.times" => &mut self.fl_time_ns,
             b"errors" => &mut self.errors,
             b"name" => {
-                set_text(&mut self.name, value);
+                set_name(&mut self.name, value);
                 return true;
             }
             b"path" | b"backingIndex" | b"allocation" | b"capacity" | b"physical"

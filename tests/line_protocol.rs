@@ -125,8 +125,8 @@ proptest! {
             cpu: Cpu { time_ns: value(1), user_ns: value(2), system_ns: None },
             vcpu_count: value(3),
             memory: Memory { current_kib: value(4), rss_kib: value(5), ..Memory::default() },
-            nics: vec![Nic { name: nic.clone(), rx_bytes: value(6), tx_drops: value(7), ..Nic::default() }],
-            disks: vec![Disk { name: disk.clone(), rd_reqs: value(8), errors: value(9), ..Disk::default() }],
+            nics: vec![Nic { name: nic.as_str().into(), rx_bytes: value(6), tx_drops: value(7), ..Nic::default() }],
+            disks: vec![Disk { name: disk.as_str().into(), rd_reqs: value(8), errors: value(9), ..Disk::default() }],
             ..Domain::default()
         };
         let missing = if omit { Missing::Omit } else { Missing::Zero };

@@ -35,7 +35,8 @@ pub struct Host {
     lines: Lines,
     writer: Writer,
     tags: Tags,
-    choice: Choice,
+    /// What is printed beside the default.
+    pub choice: Choice,
 }
 
 /// A guest with its two samples, which change places at each collection.

@@ -90,7 +90,7 @@ fn offered(value: i64) -> Option<u64> {
 }
 
 fn nic(guest: &Guest, target: &str) -> (Nic, Option<String>) {
-    let name = target.to_owned();
+    let name = target.into();
     match guest.nic_counters(target) {
         Ok(counters) => {
             let nic = Nic {
@@ -112,7 +112,7 @@ fn nic(guest: &Guest, target: &str) -> (Nic, Option<String>) {
 }
 
 fn disk(guest: &Guest, target: &str) -> (Disk, Option<String>) {
-    let name = target.to_owned();
+    let name = target.into();
     match guest.block_counters(target) {
         Ok(counters) => {
             let disk = Disk {

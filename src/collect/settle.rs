@@ -103,8 +103,9 @@ fn inventory(answer: &Answered<'_>, named: Named) -> Result<Inventory, Failure> 
     let text = answer.handle.xml().map_err(Failure::Libvirt)?;
     let (nics, disks) = xml::inventory(&text).map_err(Failure::Xml)?;
     let sample = &answer.sample;
-    let counted_nics = sample.nics.iter().filter(|_| named.nics).map(|nic| nic.name.clone());
-    let counted_disks = sample.disks.iter().filter(|_| named.disks).map(|disk| disk.name.clone());
+    let counted_nics = sample.nics.iter().filter(|_| named.nics).map(|nic| nic.name.to_string());
+    let counted_disks =
+        sample.disks.iter().filter(|_| named.disks).map(|disk| disk.name.to_string());
     Ok(Inventory {
         id: sample.id,
         nics,

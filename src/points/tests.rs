@@ -49,7 +49,7 @@ fn the_schemas_example_lines_come_out_byte_for_byte() {
     let uuid = "550e8400-e29b-41d4-a716-446655440000";
     let metrics = page(1, "ubuntu-vm", uuid, &first, 1_699_868_400_000_000_000);
     let nic = |name: &str, rx: u64, tx: u64| Nic {
-        name: name.to_owned(),
+        name: name.into(),
         rx_bytes: Some(rx),
         rx_packets: Some(rx / 1024),
         tx_bytes: Some(tx),
@@ -57,7 +57,7 @@ fn the_schemas_example_lines_come_out_byte_for_byte() {
         ..Nic::default()
     };
     let vda = Disk {
-        name: "vda".to_owned(),
+        name: "vda".into(),
         rd_reqs: Some(50_000),
         rd_bytes: Some(104_857_600),
         wr_reqs: Some(30_000),
@@ -96,7 +96,7 @@ fn the_schemas_example_lines_come_out_byte_for_byte() {
 
 fn two_nics(second: Nic) -> Domain {
     let counted = |value| Nic {
-        name: "vnet0".to_owned(),
+        name: "vnet0".into(),
         rx_bytes: value,
         rx_packets: value,
         rx_errors: value,
@@ -112,7 +112,7 @@ fn two_nics(second: Nic) -> Domain {
 
 #[test]
 fn a_nic_that_cannot_be_read_is_zeros_and_the_sum_is_of_the_others() {
-    let failed = Nic { name: "vnet1".to_owned(), ..Nic::default() };
+    let failed = Nic { name: "vnet1".into(), ..Nic::default() };
     let lines = lines_of(&two_nics(failed), &CHOICE);
     assert_eq!(lines.len(), 4);
     assert!(lines[2].contains(",device=vnet1 rxbytes=0i,rxpackets=0i,"), "{}", lines[2]);
@@ -121,7 +121,7 @@ fn a_nic_that_cannot_be_read_is_zeros_and_the_sum_is_of_the_others() {
 
 #[test]
 fn with_omit_it_has_no_line_and_no_sum_that_it_belongs_to() {
-    let failed = Nic { name: "vnet1".to_owned(), ..Nic::default() };
+    let failed = Nic { name: "vnet1".into(), ..Nic::default() };
     let omit = Choice { missing: Missing::Omit, ..CHOICE };
     let lines = lines_of(&two_nics(failed), &omit);
     assert_eq!(lines.len(), 2, "{lines:#?}");
@@ -132,13 +132,13 @@ fn with_omit_it_has_no_line_and_no_sum_that_it_belongs_to() {
 
 #[test]
 fn what_a_hung_guest_could_not_give_is_left_out_and_never_zero() {
-    let disk = Disk { name: "vda".to_owned(), ..Disk::default() };
+    let disk = Disk { name: "vda".into(), ..Disk::default() };
     let sample = Domain {
         answer: Answer::Partial,
         state: Some(1),
         cpu: Cpu { time_ns: Some(9), ..Cpu::default() },
         disks: vec![disk],
-        ..two_nics(Nic { name: "vnet1".to_owned(), rx_bytes: Some(1), ..Nic::default() })
+        ..two_nics(Nic { name: "vnet1".into(), rx_bytes: Some(1), ..Nic::default() })
     };
     let lines = lines_of(&sample, &CHOICE);
     let uuid = uuid::Uuid::nil();
