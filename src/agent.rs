@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 use crate::cache::{self, DeviceCache, HypervisorFiles, Place, Surroundings};
-use crate::collect::{Collected, Hypervisor, Known, Listed, Plan, Reading};
+use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Plan, Reading};
 use crate::config::Settings;
 use crate::deadline::Deadline;
 use crate::features::{self, Rates};
@@ -381,11 +381,16 @@ impl Source {
         now_unix_s: u64,
         deadline: &Deadline,
     ) -> Option<Collected> {
-        let devices = &self.devices;
+        let (devices, before) = (&self.devices, &self.before);
         let known = |guest: &Listed| {
             let fresh = devices.fresh(&guest.uuid, guest.id, now_unix_s, settings.cache.ttl);
-            let inventory = fresh.or_else(|| devices.known(&guest.uuid))?;
-            Some(Known { inventory: Arc::clone(inventory), is_fresh: fresh.is_some() })
+            let inventory = fresh.or_else(|| devices.known(&guest.uuid));
+            let is_fresh = fresh.is_some();
+            let sample = before.get(&guest.uuid).filter(|before| before.id == guest.id);
+            Known {
+                devices: inventory.cloned().map(|inventory| KnownDevices { inventory, is_fresh }),
+                cpu_time_ns: sample.and_then(|sample| sample.cpu.time_ns),
+            }
         };
         let takes = |guest: &Listed| settings.domains.takes(&guest.name);
         let collected = self.hypervisor.collect(takes, known, deadline).ok()?;

@@ -91,7 +91,7 @@ impl Recording {
                 .flat_map(|record| record.parameters())
                 .map(|it| (text(it.name), RecordedValue::from(it.value)))
                 .collect();
-            let (id, name, uuid) = (guest.id, guest.name.clone(), guest.uuid);
+            let (id, name, uuid) = (guest.id(), guest.name().into_owned(), guest.uuid());
             guests.push(RecordedGuest { id, name, uuid, parameters, xml: guest.xml()? });
         }
         Ok(Self { guests })

@@ -67,6 +67,12 @@ impl Domain {
         *self = Self { name, vcpus, nics, disks, ..Self::default() };
     }
 
+    /// Whether libvirt says that it runs, or is paused and the like, and not that it is off.
+    pub fn is_active(&self) -> bool {
+        const SHUTOFF: i64 = 5;
+        self.state.is_some_and(|state| state != SHUTOFF)
+    }
+
     /// Takes in the typed parameters of a bulk answer. What it does not know it passes over; a value
     /// of an unexpected type, or a negative one, counts as not sent.
     ///

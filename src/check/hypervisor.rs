@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Finding;
-use crate::collect::{Hypervisor, Listed, Plan};
+use crate::collect::{Hypervisor, Known, Listed, Plan};
 use crate::config::{Settings, duration};
 use crate::deadline::{Deadline, Ending};
 use crate::log::{Level, Log};
@@ -22,7 +22,8 @@ pub(super) fn findings(uri: &str, settings: &Settings, ending: &Ending) -> Vec<F
     let started = Instant::now();
     let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
     let takes = |guest: &Listed| settings.domains.takes(&guest.name);
-    let collected = Hypervisor::new(uri, plan, &log).collect(takes, |_| None, &deadline);
+    let collected =
+        Hypervisor::new(uri, plan, &log).collect(takes, |_| Known::default(), &deadline);
     let took = started.elapsed();
     let collected = match collected {
         Ok(collected) => collected,

@@ -84,11 +84,20 @@ pub struct Hypervisor {
 }
 
 /// What the cache knows of a guest's devices.
-pub struct Known {
+pub struct KnownDevices {
     /// The device list.
     pub inventory: Arc<Inventory>,
     /// Whether it is within its time to live.
     pub is_fresh: bool,
+}
+
+/// What is known of a guest when it is listed.
+#[derive(Default)]
+pub struct Known {
+    /// Its devices.
+    pub devices: Option<KnownDevices>,
+    /// The CPU time of its last sample, where that is of this boot.
+    pub cpu_time_ns: Option<u64>,
 }
 
 /// A collection's result.
@@ -149,28 +158,29 @@ impl Hypervisor {
     pub fn collect(
         &mut self,
         takes: impl Fn(&Listed) -> bool,
-        known: impl Fn(&Listed) -> Option<Known>,
+        known: impl Fn(&Listed) -> Known,
         deadline: &Deadline,
     ) -> Result<Collected, Down> {
         self.collection += 1;
         // What an earlier collection did not wait for is not waited for now.
         self.pool.tasks_mut().for_each(|task| task.is_overdue = true);
-        let mut listed = self.list(deadline)?;
+        let listed = self.list(deadline)?;
         self.standings.keep(listed.iter().map(|guest| guest.uuid));
-        listed.retain(|guest| takes(guest));
-        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.uuid.cmp(&b.uuid)));
         let Some(offer) = self.offer else { return Ok(Collected::default()) };
-        let targets = listed.iter().enumerate().map(|(place, guest)| {
-            let known = known(guest);
+        let taken = listed.iter().filter(|guest| takes(guest));
+        let targets = taken.enumerate().map(|(place, guest)| {
+            let Known { devices, cpu_time_ns } = known(guest);
             Target {
                 place,
                 uuid: guest.uuid,
                 id: guest.id,
                 name: Arc::clone(&guest.name),
-                fresh: known.as_ref().is_some_and(|known| known.is_fresh),
-                inventory: known.map(|known| known.inventory),
+                cpu_before_ns: cpu_time_ns,
+                fresh: devices.as_ref().is_some_and(|devices| devices.is_fresh),
+                inventory: devices.map(|devices| devices.inventory),
             }
         });
+        let targets: Vec<Target> = targets.collect();
         let round = Round {
             plan: self.plan,
             question: Question { wanted: wanted(), offer, listed: listed.len(), careful: false },
@@ -179,13 +189,13 @@ impl Hypervisor {
             standings: &mut self.standings,
             deadline,
         };
-        let collected = round.run(targets.collect());
+        let collected = round.run(targets);
         self.pool.shrink(self.plan.workers);
         Ok(collected)
     }
 
     /// The guests. A hypervisor that was there a moment ago gets time to come back.
-    fn list(&mut self, deadline: &Deadline) -> Result<Vec<Listed>, Down> {
+    fn list(&mut self, deadline: &Deadline) -> Result<Arc<[Listed]>, Down> {
         let started = Instant::now();
         // Within it a restarted libvirtd is there again, and guests can still be read after.
         let retry_until = started + self.plan.deadline.mul_f32(0.6);

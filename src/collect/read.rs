@@ -4,7 +4,7 @@
 use super::reading::{Answered, Outcome, Question, Reading, Skipped, Target};
 use super::session::Session;
 use super::{fallback, settle};
-use crate::libvirt::{self, Control, Group, Groups, Guest};
+use crate::libvirt::{self, Control, Group, Groups, Guest, Record};
 use crate::log::Log;
 use crate::sample::{Answer, Domain, boottime_ns};
 
@@ -78,11 +78,11 @@ impl<'a> Reader<'a> {
             answer.sample.answered_at_ns = answered_at_ns;
         }
         for record in records.iter() {
-            let uuid = record.uuid();
-            if let Some(answer) = answers.iter_mut().find(|answer| answer.target.uuid == uuid) {
-                answer.present = true;
+            let Some(answer) = answer_of(&record, answers) else { continue };
+            answer.present = true;
+            answer.unknown += answer.sample.fill(record.parameters());
+            if !is_of_same_boot(&answer.sample, answer.target) {
                 answer.sample.id = record.id();
-                answer.unknown += answer.sample.fill(record.parameters());
             }
         }
         Ok(())
@@ -192,8 +192,30 @@ impl<'a> Reader<'a> {
     }
 
     fn is_running(&self, target: &Target) -> bool {
-        matches!(self.session.connection.guest(&target.uuid), Ok(guest) if guest.id >= 0)
+        matches!(self.session.connection.guest(&target.uuid), Ok(guest) if guest.id() >= 0)
     }
+}
+
+/// The answer that a record belongs to. libvirt has looked the guest up by its UUID; its name is
+/// cheaper to compare.
+fn answer_of<'a, 'b>(
+    record: &Record<'_>,
+    answers: &'b mut [Answered<'a>],
+) -> Option<&'b mut Answered<'a>> {
+    let name = record.name().to_bytes();
+    let place = answers.iter().position(|answer| answer.target.name.as_bytes() == name);
+    let place = place.or_else(|| {
+        let uuid = record.uuid();
+        answers.iter().position(|answer| answer.target.uuid == uuid)
+    });
+    answers.get_mut(place?)
+}
+
+/// Whether the guest cannot have stopped or started since it was listed: it has used no less CPU time
+/// than at its last sample. Else its id is asked for, which costs more than all else done with it.
+fn is_of_same_boot(sample: &Domain, target: &Target) -> bool {
+    let (now, before) = (sample.cpu.time_ns, target.cpu_before_ns);
+    sample.is_active() && before.is_some_and(|before| now.is_some_and(|now| now >= before))
 }
 
 /// Whether a call of somebody's is stuck in the guest, so that ours would be answered at once.

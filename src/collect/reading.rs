@@ -19,6 +19,8 @@ pub struct Target {
     pub id: i32,
     /// Its name when it was listed.
     pub name: Arc<str>,
+    /// The CPU time of its last sample, where that is of this boot.
+    pub cpu_before_ns: Option<u64>,
     /// Its cached device list.
     pub inventory: Option<Arc<Inventory>>,
     /// Whether that list is within its time to live.

@@ -283,13 +283,14 @@ impl Round<'_> {
 }
 
 /// How many guests go into one call. A few guests need one call only, and so one connection; many
-/// are spread evenly, with two calls a worker, so that a slow one is made up for by the others.
+/// are spread evenly, with one call a worker while it stays short enough: each call costs this process
+/// 0.2 ms of CPU time in waiting and waking, as much as the statistics of 10 guests.
 fn size(guests: usize, workers: usize) -> usize {
     const FEW: usize = 4;
     if guests <= FEW {
         return FEW;
     }
-    guests.div_ceil(workers * 2).clamp(1, MOST_TOGETHER)
+    guests.div_ceil(workers).clamp(1, MOST_TOGETHER)
 }
 
 #[cfg(test)]
@@ -299,7 +300,7 @@ mod tests {
     #[test]
     fn a_few_guests_are_one_call_and_many_are_spread() {
         assert_eq!([0, 1, 4].map(|guests| size(guests, 4)), [4, 4, 4]);
-        assert_eq!([5, 10, 61, 500].map(|guests| size(guests, 4)), [1, 2, 8, 16]);
+        assert_eq!([5, 10, 60, 500].map(|guests| size(guests, 4)), [2, 3, 15, 16]);
         assert_eq!(size(61, 64), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -12,11 +13,25 @@ use crate::libvirt::{self, Connection, Groups, Guest, Kind, Offer};
 const LOOKUPS: usize = 4;
 /// Handles of guests that are gone, beside one for each guest, that do no harm.
 const OLD_HANDLES: usize = 64;
+/// A list is believed for so long while the ids stay the same. An id is not given twice within the
+/// life of a daemon's connection on QEMU; on LXC it is a process's number.
+const LIST_MAX_AGE: Duration = Duration::from_secs(60);
 
 /// A connection with its guests' handles, which last as long as it does.
 pub struct Session {
     pub(super) connection: Connection,
     handles: HashMap<Uuid, Guest>,
+    /// Handles that came with a list and have not been asked for, by name.
+    unclaimed: HashMap<String, Guest>,
+    list: Option<List>,
+}
+
+/// The running guests as they were listed.
+struct List {
+    at: Instant,
+    /// Their ids, in order.
+    ids: Vec<i32>,
+    guests: Arc<[Listed]>,
 }
 
 /// A guest as the hypervisor lists it.
@@ -36,7 +51,12 @@ impl Session {
     /// # Errors
     /// libvirt's words.
     pub fn open(uri: &str) -> Result<Self, libvirt::Error> {
-        Ok(Self { connection: Connection::open(uri)?, handles: HashMap::new() })
+        Ok(Self {
+            connection: Connection::open(uri)?,
+            handles: HashMap::new(),
+            unclaimed: HashMap::new(),
+            list: None,
+        })
     }
 
     /// Whether the connection still stands.
@@ -44,22 +64,47 @@ impl Session {
         self.connection.is_alive()
     }
 
-    /// Lists the guests, and keeps their handles.
+    /// Lists the guests, sorted by name.
     ///
     /// # Errors
     /// libvirt's words.
-    pub fn list(&mut self, inactive: bool) -> Result<Vec<Listed>, libvirt::Error> {
+    pub fn list(&mut self, inactive: bool) -> Result<Arc<[Listed]>, libvirt::Error> {
+        // Guests that are off have no ids to tell whether there are others.
+        if let Some(list) = self.list.as_ref().filter(|_| !inactive)
+            && list.at.elapsed() < LIST_MAX_AGE
+            && self.has_same_ids(list)
+        {
+            return Ok(Arc::clone(&list.guests));
+        }
+        self.list = None;
         let guests = self.connection.guests(inactive)?;
-        let listed = guests
-            .iter()
-            .map(|guest| Listed {
-                uuid: guest.uuid,
-                id: guest.id,
-                name: guest.name.as_str().into(),
+        let listed = |guest: &Guest| Listed {
+            uuid: guest.uuid(),
+            id: guest.id(),
+            name: guest.name().into(),
+        };
+        let mut listed: Vec<Listed> = guests.iter().map(listed).collect();
+        self.handles = listed.iter().map(|listed| listed.uuid).zip(guests).collect();
+        self.unclaimed.clear();
+        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.uuid.cmp(&b.uuid)));
+        let mut ids: Vec<i32> = listed.iter().map(|guest| guest.id).collect();
+        ids.sort_unstable();
+        let guests: Arc<[Listed]> = listed.into();
+        if !inactive {
+            self.list = Some(List { at: Instant::now(), ids, guests: Arc::clone(&guests) });
+        }
+        Ok(guests)
+    }
+
+    /// Whether the very guests run that are on the list: their ids cost a tenth of a list.
+    fn has_same_ids(&self, list: &List) -> bool {
+        let ids = self.connection.running_ids(list.ids.len());
+        ids.is_ok_and(|ids| {
+            ids.is_some_and(|mut ids| {
+                ids.sort_unstable();
+                ids == list.ids
             })
-            .collect();
-        self.handles = guests.into_iter().map(|guest| (guest.uuid, guest)).collect();
-        Ok(listed)
+        })
     }
 
     /// What the hypervisor has in bulk of what is wanted.
@@ -83,8 +128,7 @@ impl Session {
         self.handles.get(uuid)
     }
 
-    /// Makes sure that the handles speak of these guests as they were listed; a guest that is gone
-    /// has none then.
+    /// Makes sure that there are handles of these guests; a guest that is gone may have none.
     ///
     /// # Errors
     /// libvirt's words, where the connection broke.
@@ -93,30 +137,44 @@ impl Session {
         targets: &[Target],
         listed: usize,
     ) -> Result<(), libvirt::Error> {
-        let missing: Vec<&Target> = targets.iter().filter(|target| !self.holds(target)).collect();
         // Guests come and go, and the handles of those that went would stay.
-        let has_old = self.handles.len() > 2 * listed + OLD_HANDLES;
-        if missing.len() > LOOKUPS || has_old {
+        if self.handles.len() + self.unclaimed.len() > 2 * listed + OLD_HANDLES {
+            self.handles.clear();
+            self.unclaimed.clear();
+        }
+        let mut missing = self.claim(targets.iter().collect());
+        if missing.len() > LOOKUPS {
             let inactive = targets.iter().any(|target| target.id < 0);
-            self.list(inactive)?;
-            return Ok(());
+            let guests = self.connection.guests(inactive)?;
+            self.unclaimed =
+                guests.into_iter().map(|guest| (guest.name().into_owned(), guest)).collect();
+            missing = self.claim(missing);
         }
         for target in missing {
             match self.connection.guest(&target.uuid) {
                 Ok(guest) => {
                     self.handles.insert(target.uuid, guest);
                 }
-                Err(error) if error.kind == Kind::GuestGone => {
-                    self.handles.remove(&target.uuid);
-                }
+                Err(error) if error.kind == Kind::GuestGone => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    fn holds(&self, target: &Target) -> bool {
-        let held = self.handles.get(&target.uuid);
-        held.is_some_and(|guest| guest.id == target.id && *guest.name == *target.name)
+    /// Takes the handles of these guests from the unclaimed ones; returns the guests that lack one.
+    fn claim<'a>(&mut self, mut targets: Vec<&'a Target>) -> Vec<&'a Target> {
+        targets.retain(|target| {
+            if self.handles.contains_key(&target.uuid) {
+                return false;
+            }
+            let named = self.unclaimed.remove(&*target.name);
+            let Some(guest) = named.filter(|guest| guest.uuid() == target.uuid) else {
+                return true;
+            };
+            self.handles.insert(target.uuid, guest);
+            false
+        });
+        targets
     }
 }

@@ -33,7 +33,7 @@ pub(super) enum Job {
 /// What a worker has found.
 pub(super) enum Found {
     /// The guests, and what was asked beside.
-    Listed(Vec<Listed>, Option<Offer>, Option<String>),
+    Listed(Arc<[Listed]>, Option<Offer>, Option<String>),
     /// What became of each guest, by its place.
     Read(Vec<(usize, Outcome)>),
     /// There is no connection, or it broke: nothing is known.

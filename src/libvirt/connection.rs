@@ -69,6 +69,23 @@ impl Connection {
         Ok(guests)
     }
 
+    /// The ids of every running guest, in no order; `None` where there are more than `most`.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virConnectListDomains>
+    pub fn running_ids(&self, most: usize) -> Result<Option<Vec<i32>>, Error> {
+        // One more, so that a list that just fits is told from one that was cut.
+        let room = i32::try_from(most + 1).map_err(|_| Error::invalid("too many guests"))?;
+        let mut ids = vec![0; most + 1];
+        // SAFETY: libvirt writes at most `room` ids, for which there is room.
+        let count = unsafe { sys::virConnectListDomains(self.as_ptr(), ids.as_mut_ptr(), room) };
+        let Ok(count) = usize::try_from(count) else { return Err(Error::last()) };
+        ids.truncate(count);
+        Ok((count <= most).then_some(ids))
+    }
+
     /// The guest with this UUID.
     ///
     /// # Errors

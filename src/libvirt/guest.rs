@@ -1,5 +1,6 @@
 //! One guest's handle, and the calls for one guest, which fill in where the bulk call lacks a group.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::mem::{self, MaybeUninit};
 use std::ptr;
@@ -11,20 +12,28 @@ use super::Error;
 use super::text::owned;
 
 /// A guest of one connection: the one owner of its C handle, on the connection's thread.
-pub struct Guest {
-    domain: sys::virDomainPtr,
-    /// The domain's id when the handle was made; -1 when it did not run.
-    pub id: i32,
-    /// Its name when the handle was made; what is no UTF-8 is replaced.
-    pub name: String,
-    /// Its lasting identity.
-    pub uuid: Uuid,
-}
+///
+/// What a handle knows of its guest by itself is of the moment when it was made. Of that only the name
+/// is to be had for nothing: for the others, and when the handle is freed, libvirt writes the UUID out
+/// for its debug log, whether there is one or not (2 µs each, more than all else done with a guest).
+pub struct Guest(sys::virDomainPtr);
 
 impl Drop for Guest {
     fn drop(&mut self) {
         // SAFETY: we own one reference and give it back once, here.
-        unsafe { sys::virDomainFree(self.domain) };
+        unsafe { sys::virDomainFree(self.0) };
+    }
+}
+
+/// The name of a live handle, which is kept in the handle.
+///
+/// # Safety
+/// `domain` must be a handle that lives for as long as the name is used.
+pub(super) unsafe fn name<'a>(domain: sys::virDomainPtr) -> &'a CStr {
+    // SAFETY: as the caller promises; null, or a string of the handle that ends in NUL.
+    unsafe {
+        let name = sys::virDomainGetName(domain);
+        if name.is_null() { c"" } else { CStr::from_ptr(name) }
     }
 }
 
@@ -135,21 +144,29 @@ impl Guest {
     /// # Safety
     /// `domain` must be a handle of which the caller owns one reference, and gives it to us.
     pub(super) unsafe fn from_owned(domain: sys::virDomainPtr) -> Self {
-        // SAFETY: the handle lives from here to our Drop; its name is NUL-terminated, lives in the
-        // handle and is copied.
-        unsafe {
-            let name = sys::virDomainGetName(domain);
-            let name = if name.is_null() {
-                String::new()
-            } else {
-                CStr::from_ptr(name).to_string_lossy().into_owned()
-            };
-            Self { domain, id: id(domain), name, uuid: uuid(domain) }
-        }
+        Self(domain)
     }
 
     pub(super) fn as_ptr(&self) -> sys::virDomainPtr {
-        self.domain
+        self.0
+    }
+
+    /// Its name; what is no UTF-8 is replaced.
+    pub fn name(&self) -> Cow<'_, str> {
+        // SAFETY: the handle lives as long as `self`.
+        unsafe { name(self.0) }.to_string_lossy()
+    }
+
+    /// Its lasting identity.
+    pub fn uuid(&self) -> Uuid {
+        // SAFETY: as above.
+        unsafe { uuid(self.0) }
+    }
+
+    /// The domain's id; -1 when it did not run.
+    pub fn id(&self) -> i32 {
+        // SAFETY: as above.
+        unsafe { id(self.0) }
     }
 
     /// The XML of the running guest (of the defined one when it is off).
@@ -158,7 +175,7 @@ impl Guest {
     /// libvirt's words.
     pub fn xml(&self) -> Result<String, Error> {
         // SAFETY: the handle lives; the answer is null or a string that we own.
-        unsafe { owned(sys::virDomainGetXMLDesc(self.domain, 0)) }
+        unsafe { owned(sys::virDomainGetXMLDesc(self.0, 0)) }
     }
 
     /// State, memory, virtual CPUs and CPU time.
@@ -169,7 +186,7 @@ impl Guest {
         let mut info = MaybeUninit::<sys::virDomainInfo>::zeroed();
         // SAFETY: the handle lives, libvirt fills the struct, and zeroes are valid for it.
         let info = unsafe {
-            check(sys::virDomainGetInfo(self.domain, info.as_mut_ptr()))?;
+            check(sys::virDomainGetInfo(self.0, info.as_mut_ptr()))?;
             info.assume_init()
         };
         Ok(GuestInfo {
@@ -192,7 +209,7 @@ impl Guest {
         // filled. Start -1 and one CPU mean the whole guest.
         let filled = unsafe {
             check(sys::virDomainGetCPUStats(
-                self.domain,
+                self.0,
                 raw.as_mut_ptr().cast(),
                 MOST as u32,
                 -1,
@@ -230,9 +247,8 @@ impl Guest {
         const MOST: usize = sys::VIR_DOMAIN_MEMORY_STAT_NR as usize;
         let mut raw = [sys::virDomainMemoryStatStruct { tag: 0, val: 0 }; MOST];
         // SAFETY: room for MOST statistics, and the number is told.
-        let filled = unsafe {
-            check(sys::virDomainMemoryStats(self.domain, raw.as_mut_ptr(), MOST as u32, 0))?
-        };
+        let filled =
+            unsafe { check(sys::virDomainMemoryStats(self.0, raw.as_mut_ptr(), MOST as u32, 0))? };
         let statistic = |raw: &sys::virDomainMemoryStatStruct| {
             Some(match raw.tag as u32 {
                 sys::VIR_DOMAIN_MEMORY_STAT_SWAP_IN => MemoryStatistic::SwapIn(raw.val),
@@ -261,7 +277,7 @@ impl Guest {
         // and zeroes are valid.
         let raw = unsafe {
             check(sys::virDomainInterfaceStats(
-                self.domain,
+                self.0,
                 target.as_ptr(),
                 raw.as_mut_ptr(),
                 mem::size_of::<sys::virDomainInterfaceStatsStruct>(),
@@ -290,7 +306,7 @@ impl Guest {
         // SAFETY: as for NICs.
         let raw = unsafe {
             check(sys::virDomainBlockStats(
-                self.domain,
+                self.0,
                 target.as_ptr(),
                 raw.as_mut_ptr(),
                 mem::size_of::<sys::virDomainBlockStatsStruct>(),
@@ -313,7 +329,7 @@ impl Guest {
     pub fn control(&self) -> Result<Control, Error> {
         let mut raw = sys::virDomainControlInfo { state: 0, details: 0, stateTime: 0 };
         // SAFETY: the handle lives, and libvirt fills the struct.
-        unsafe { check(sys::virDomainGetControlInfo(self.domain, ptr::from_mut(&mut raw), 0))? };
+        unsafe { check(sys::virDomainGetControlInfo(self.0, ptr::from_mut(&mut raw), 0))? };
         Ok(match raw.state {
             sys::VIR_DOMAIN_CONTROL_OK => Control::Free,
             sys::VIR_DOMAIN_CONTROL_JOB => Control::Busy { for_ms: raw.stateTime, command: false },

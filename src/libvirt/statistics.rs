@@ -208,6 +208,12 @@ impl Drop for Records {
 pub struct Record<'a>(&'a sys::virDomainStatsRecord);
 
 impl<'a> Record<'a> {
+    /// The name of the guest that it speaks of.
+    pub fn name(&self) -> &'a CStr {
+        // SAFETY: the record's domain lives as long as the record.
+        unsafe { super::guest::name(self.0.dom) }
+    }
+
     /// The UUID of the guest that it speaks of.
     pub fn uuid(&self) -> uuid::Uuid {
         // SAFETY: the record's domain lives as long as the record.
