@@ -257,7 +257,9 @@ impl Agent {
                 let guest = points::Guest { sample, rates, inventory };
                 self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
             });
-            source.before.insert(sample.uuid, sample);
+            if let Some(old) = source.before.insert(sample.uuid, sample) {
+                source.hypervisor.recycle(old);
+            }
         }
         self.sources.iter_mut().for_each(Source::forget_old);
         up

@@ -6,6 +6,7 @@
 //!   round.rs     handing out the guests until each is settled or time is over
 //!     standing.rs  what is remembered of a guest from one collection to the next
 //!     worker.rs    the threads that call libvirt
+//!       mailbox.rs   their reports, on the way back
 //!       read.rs      reading some guests over a connection
 //!         settle.rs    bringing statistics and device list together
 //!         fallback.rs  the calls for one guest, where there is no bulk
@@ -19,6 +20,7 @@
 //! with it; how many of those there may be is bounded.
 
 mod fallback;
+mod mailbox;
 mod read;
 mod reading;
 mod round;
@@ -39,6 +41,7 @@ use crate::deadline::Deadline;
 use crate::devices::Inventory;
 use crate::libvirt::{Group, Groups, Offer};
 use crate::log::{Level, Log};
+use crate::sample::Domain;
 use round::Round;
 use standing::Standings;
 use worker::{Found, Job, Pool};
@@ -46,7 +49,7 @@ use worker::{Found, Job, Pool};
 /// A call that took this long is taken for stuck, and others do its work meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a waiter looks whether the program was told to end.
-const GLANCE: Duration = Duration::from_millis(50);
+const GLANCE: Duration = Duration::from_millis(250);
 /// A hypervisor that was there a moment ago, and whose connection fails, is tried again so often.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -81,6 +84,7 @@ pub struct Hypervisor {
     host_name: Option<String>,
     collection: u64,
     was_up: bool,
+    spares: Vec<Domain>,
 }
 
 /// What the cache knows of a guest's devices.
@@ -133,6 +137,7 @@ impl Hypervisor {
             host_name: None,
             collection: 0,
             was_up: false,
+            spares: Vec::new(),
         }
     }
 
@@ -149,6 +154,11 @@ impl Hypervisor {
     /// Says of a guest, from an earlier run's sample, that it did not answer.
     pub fn remember_silent(&mut self, uuid: Uuid) {
         self.standings.remember_silent(uuid);
+    }
+
+    /// Takes a sample that nobody needs any more: its memory serves in the next collection.
+    pub fn recycle(&mut self, sample: Domain) {
+        self.spares.push(sample);
     }
 
     /// Reads every guest that `takes` lets pass, by the deadline.
@@ -187,6 +197,7 @@ impl Hypervisor {
             collection: self.collection,
             pool: &mut self.pool,
             standings: &mut self.standings,
+            spares: &mut self.spares,
             deadline,
         };
         let collected = round.run(targets);
@@ -215,7 +226,7 @@ impl Hypervisor {
             if ask_at.is_some_and(|at| at <= Instant::now()) && self.ask_for_list() {
                 ask_at = None;
             }
-            let Some((report, task)) = self.pool.wait(deadline.left(GLANCE)) else {
+            let Some((report, task)) = self.pool.wait(deadline.left(GLANCE), false) else {
                 self.list_elsewhere(&mut ask_at);
                 continue;
             };

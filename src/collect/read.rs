@@ -15,18 +15,21 @@ const AGAIN: usize = 3;
 
 /// Reads these guests, each on its own account: an error of one costs no other.
 ///
+/// `spares` are samples that nobody needs any more.
+///
 /// # Errors
 /// Only where the connection broke; nothing is known of any guest then.
 pub fn read(
     session: &mut Session,
     targets: &[Target],
     question: &Question,
+    spares: &mut Vec<Domain>,
     log: &Log,
 ) -> Result<Vec<(usize, Outcome)>, libvirt::Error> {
     session.find_handles(targets, question.listed)?;
     let reader = Reader { session, question, log };
     let mut answers: Vec<Answered<'_>> =
-        targets.iter().filter_map(|target| reader.answered(target)).collect();
+        targets.iter().filter_map(|target| reader.answered(target, spares.pop())).collect();
     let mut outcomes = Vec::with_capacity(targets.len());
     let together = answers.len() > 1 && !question.careful;
     // One guest's error fails the call for all: then each is asked alone.
@@ -34,7 +37,7 @@ pub fn read(
         outcomes.extend(answers.drain(..).map(|it| (it.target.place, reader.finish(it))));
     } else if reader.session.is_alive() {
         for answer in answers.drain(..) {
-            let again = reader.answered(answer.target);
+            let again = reader.answered(answer.target, Some(answer.sample));
             let outcome = again.map_or(Outcome::Gone, |answer| reader.read_alone(answer));
             outcomes.push((answer.target.place, outcome));
         }
@@ -54,15 +57,14 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A guest of which nothing has been answered yet.
-    fn answered(&self, target: &'a Target) -> Option<Answered<'a>> {
+    /// A guest of which nothing has been answered yet. The memory of a spare sample is used again.
+    fn answered(&self, target: &'a Target, spare: Option<Domain>) -> Option<Answered<'a>> {
         let handle = self.session.handle(&target.uuid)?;
-        let sample = Domain {
-            id: target.id,
-            name: target.name.to_string(),
-            uuid: target.uuid,
-            ..Domain::default()
-        };
+        let mut sample = spare.unwrap_or_default();
+        sample.clear();
+        sample.id = target.id;
+        sample.name.push_str(&target.name);
+        sample.uuid = target.uuid;
         // Where nothing is to be had in bulk, no record says whether the guest is there.
         let present = self.question.in_bulk().is_empty();
         Some(Answered { target, handle, sample, present, unknown: 0, failures: Vec::new() })
@@ -153,7 +155,7 @@ impl<'a> Reader<'a> {
                     return (answer, Some(Skipped::Busy));
                 }
             }
-            let Some(mut again) = self.answered(answer.target) else { break };
+            let Some(mut again) = self.answered(answer.target, None) else { break };
             if self.ask(std::slice::from_mut(&mut again), self.question.in_bulk()).is_err() {
                 return (answer, Some(Skipped::Busy));
             }
@@ -181,14 +183,14 @@ impl<'a> Reader<'a> {
             return Outcome::Gone;
         }
         answer.failures.extend(settled.failures);
-        Outcome::Read(Box::new(Reading {
+        Outcome::Read(Reading {
             sample: answer.sample,
             inventory: settled.inventory,
             inventory_is_new: settled.is_new,
             skipped,
             failures: answer.failures,
             unknown: answer.unknown,
-        }))
+        })
     }
 
     fn is_running(&self, target: &Target) -> bool {

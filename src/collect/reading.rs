@@ -49,10 +49,11 @@ impl Question {
 }
 
 /// What became of a guest that was asked.
+#[expect(clippy::large_enum_variant, reason = "nearly all are readings, and lie in one list")]
 #[derive(Debug)]
 pub enum Outcome {
     /// It was read, wholly or in part.
-    Read(Box<Reading>),
+    Read(Reading),
     /// It is gone, or no longer runs.
     Gone,
     /// libvirt could not read it, and says why.

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::reading::{Outcome, Question, Reading, Skipped, Target};
 use super::standing::Standings;
-use super::worker::{Found, Job, Pool};
+use super::worker::{Found, Job, Pool, Report, Task};
 use super::{Collected, GLANCE, PATIENCE, Plan, RETRY};
 use crate::deadline::Deadline;
+use crate::sample::Domain;
 
 /// Guests in one call, at most: a hung one costs so many others their place in it.
 const MOST_TOGETHER: usize = 16;
@@ -26,6 +27,8 @@ pub(super) struct Round<'a> {
     pub(super) collection: u64,
     pub(super) pool: &'a mut Pool,
     pub(super) standings: &'a mut Standings,
+    /// Samples that nobody needs any more, whose memory is used again.
+    pub(super) spares: &'a mut Vec<Domain>,
     pub(super) deadline: &'a Deadline,
 }
 
@@ -60,39 +63,50 @@ impl Round<'_> {
         while guests.iter().any(|guest| !guest.is_settled) && !self.deadline.is_over() {
             self.give_up_waiting(patience, &mut guests, &mut queue);
             self.hand_out(&targets, &guests, &mut queue);
-            let Some((report, task)) = self.pool.wait(self.next_glance(patience, &queue)) else {
-                continue;
-            };
-            if report.collection != self.collection {
-                continue;
-            }
-            match report.found {
-                Found::Read(outcomes) => {
-                    for (place, outcome) in outcomes {
-                        let (Some(guest), Some(target)) =
-                            (guests.get_mut(place), targets.get_mut(place))
-                        else {
-                            continue;
-                        };
-                        let may_retry = Instant::now() < retry_until;
-                        if let Some(batch) = self.take(guest, target, outcome, may_retry) {
-                            queue.push_back(batch);
-                        }
-                    }
-                }
-                // The connection broke: a libvirtd that restarts is back soon.
-                Found::Lost(error) => {
-                    if Instant::now() < retry_until {
-                        let not_before = Some(Instant::now() + RETRY);
-                        queue.push_back(Batch { places: task.places, not_before });
-                    } else {
-                        self.lose(&task.places, &targets, &mut guests, &error.to_string());
-                    }
-                }
-                Found::Listed(..) => {}
+            let most = self.next_glance(patience, &queue);
+            if let Some((report, task)) = self.pool.wait(most, queue.is_empty()) {
+                let may_retry = Instant::now() < retry_until;
+                let again = self.receive(report, task, &mut targets, &mut guests, may_retry);
+                queue.extend(again);
             }
         }
+        // What has arrived counts, also when the end is ordered.
+        while let Some((report, task)) = self.pool.wait(Duration::ZERO, false) {
+            self.receive(report, task, &mut targets, &mut guests, false);
+        }
         self.close(targets, guests)
+    }
+
+    /// Takes a report; returns what is to be asked again.
+    fn receive(
+        &mut self,
+        report: Report,
+        task: Task,
+        targets: &mut [Target],
+        guests: &mut [Progress],
+        may_retry: bool,
+    ) -> Vec<Batch> {
+        let mut again = Vec::new();
+        match report.found {
+            _ if report.collection != self.collection => {}
+            Found::Read(outcomes) => {
+                for (place, outcome) in outcomes {
+                    if let (Some(guest), Some(target)) =
+                        (guests.get_mut(place), targets.get_mut(place))
+                    {
+                        again.extend(self.take(guest, target, outcome, may_retry));
+                    }
+                }
+            }
+            // The connection broke: a libvirtd that restarts is back soon.
+            Found::Lost(_) if may_retry => {
+                let not_before = Some(Instant::now() + RETRY);
+                again.push(Batch { places: task.places, not_before });
+            }
+            Found::Lost(error) => self.lose(&task.places, targets, guests, &error.to_string()),
+            Found::Listed(..) => {}
+        }
+        again
     }
 
     /// The guests, in calls of a few; those that may not answer alone, and last.
@@ -154,9 +168,14 @@ impl Round<'_> {
             let asked: Vec<Target> =
                 batch.places.iter().filter_map(|&place| targets.get(place).cloned()).collect();
             let careful = self.must_be_careful(&asked);
-            let job = Job::Read(asked, Question { careful, ..self.question });
+            let spares = self.spares.split_off(self.spares.len().saturating_sub(asked.len()));
+            let question = Question { careful, ..self.question };
+            let job = Job::Read { targets: asked, question, spares };
             let given = self.pool.give(self.collection, batch.places, job, self.plan.workers);
-            if let Err((places, _)) = given {
+            if let Err((places, job)) = given {
+                if let Job::Read { spares, .. } = job {
+                    self.spares.extend(spares);
+                }
                 queue.push_front(Batch { places, not_before: batch.not_before });
                 return;
             }
@@ -207,7 +226,7 @@ impl Round<'_> {
                     target.inventory.clone_from(&reading.inventory);
                     target.fresh = true;
                 }
-                guest.reading = Some(*reading);
+                guest.reading = Some(reading);
                 let is_expected = match skipped {
                     Some(Skipped::Busy) => guest.is_stuck || self.standings.is_silent(&target.uuid),
                     Some(Skipped::Quiet) => {

@@ -2,6 +2,7 @@
 //! fails. Tells when that begins and when it ends.
 
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -76,12 +77,14 @@ impl Standings {
     }
 
     /// It answered wholly.
-    pub(super) fn answers(&mut self, target: &Target, collection: u64) {
+    fn answers(&mut self, target: &Target, collection: u64) {
         let guest = self.guests.entry(target.uuid).or_default();
-        guest.is_silent = false;
         guest.answered_in = collection;
-        let key = condition(&self.uri, &target.uuid);
-        self.log.ends(&key, format_args!("guest \"{}\" answers again", target.name));
+        guest.quiet_id = None;
+        if mem::take(&mut guest.is_silent) {
+            let key = condition(&self.uri, &target.uuid);
+            self.log.ends(&key, format_args!("guest \"{}\" answers again", target.name));
+        }
     }
 
     /// It did not answer, or only in part.
@@ -123,7 +126,6 @@ impl Standings {
         match reading.skipped {
             None => {
                 self.answers(target, collection);
-                self.guests.entry(target.uuid).or_default().quiet_id = None;
                 self.failures(target, &reading.failures);
             }
             Some(Skipped::Quiet) => {

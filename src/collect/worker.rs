@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::mailbox::Mailbox;
 use super::read;
-use super::reading::{Outcome, Question, Target};
+use super::reading::{Outcome, Question, Reading, Target};
 use super::session::{Listed, Session};
 use crate::libvirt::{self, Groups, Offer};
 use crate::log::Log;
+use crate::sample::Domain;
 
 /// What a worker is asked to do.
 pub(super) enum Job {
@@ -27,7 +29,12 @@ pub(super) enum Job {
         ask_host: bool,
     },
     /// Read these guests.
-    Read(Vec<Target>, Question),
+    Read {
+        targets: Vec<Target>,
+        question: Question,
+        /// Samples that nobody needs any more, whose memory is used again.
+        spares: Vec<Domain>,
+    },
 }
 
 /// What a worker has found.
@@ -45,6 +52,18 @@ pub(super) struct Report {
     pub(super) worker: usize,
     pub(super) collection: u64,
     pub(super) found: Found,
+}
+
+impl Report {
+    /// Whether something is to be done at once: a guest to be asked again, a list to be handed out.
+    pub(super) fn is_urgent(&self) -> bool {
+        let is_whole =
+            |outcome: &Outcome| matches!(outcome, Outcome::Read(Reading { skipped: None, .. }));
+        match &self.found {
+            Found::Read(outcomes) => !outcomes.iter().all(|(_, outcome)| is_whole(outcome)),
+            Found::Listed(..) | Found::Lost(_) => true,
+        }
+    }
 }
 
 /// What a worker is at.
@@ -72,15 +91,14 @@ pub(super) struct Pool {
     workers: Vec<Worker>,
     next_number: usize,
     most_stuck: usize,
-    sender: Sender<Report>,
-    reports: Receiver<Report>,
+    reports: Arc<Mailbox>,
 }
 
 impl Pool {
     /// No thread is started while `most_stuck` calls are stuck.
     pub(super) fn new(uri: Arc<str>, log: Arc<Log>, most_stuck: usize) -> Self {
-        let (sender, reports) = mpsc::channel();
-        Self { uri, log, workers: Vec::new(), next_number: 0, most_stuck, sender, reports }
+        let reports = Arc::default();
+        Self { uri, log, workers: Vec::new(), next_number: 0, most_stuck, reports }
     }
 
     /// Gives the job to a worker that is free, or to a new one while fewer than `most` are at work.
@@ -121,14 +139,12 @@ impl Pool {
         let (jobs, inbox) = mpsc::channel();
         let is_connected = Arc::new(AtomicBool::new(false));
         let (uri, log) = (Arc::clone(&self.uri), Arc::clone(&self.log));
-        let (connected, reports) = (Arc::clone(&is_connected), self.sender.clone());
+        let (connected, reports) = (Arc::clone(&is_connected), Arc::clone(&self.reports));
         let body = move || {
             let mut work = Work { uri, log, is_connected: connected, session: None };
             while let Ok((collection, job)) = inbox.recv() {
                 let found = work.perform(job);
-                if reports.send(Report { worker: number, collection, found }).is_err() {
-                    break;
-                }
+                reports.put(Report { worker: number, collection, found });
             }
         };
         let name = format!("libvirt-{number}");
@@ -145,9 +161,10 @@ impl Pool {
         Some(self.workers.len() - 1)
     }
 
-    /// Waits for a report, at most so long. Its worker is free again then.
-    pub(super) fn wait(&mut self, most: Duration) -> Option<(Report, Task)> {
-        let report = self.reports.recv_timeout(most).ok()?;
+    /// Waits for a report, at most so long. Its worker is free again then. Where nobody waits for a
+    /// worker (`all`), those who are at work may all report first.
+    pub(super) fn wait(&mut self, most: Duration, all: bool) -> Option<(Report, Task)> {
+        let report = self.reports.take(if all { self.busy() } else { 1 }, most)?;
         let worker = self.workers.iter_mut().find(|worker| worker.number == report.worker)?;
         let task = worker.task.take()?;
         Some((report, task))
@@ -228,8 +245,8 @@ impl Work {
                 let host = if ask_host { session.host_name().ok() } else { None };
                 Found::Listed(session.list(inactive)?, offer, host)
             }
-            Job::Read(targets, question) => {
-                Found::Read(read::read(&mut session, &targets, &question, &self.log)?)
+            Job::Read { targets, question, mut spares } => {
+                Found::Read(read::read(&mut session, &targets, &question, &mut spares, &self.log)?)
             }
         };
         self.session = Some(session);
