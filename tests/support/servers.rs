@@ -2,7 +2,7 @@
 
 use super::lab::Lab;
 use super::program::{PROGRAM, without_settings};
-use super::wait_until;
+use super::{skip, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
@@ -22,6 +22,15 @@ pub fn find_program(variable: &str, name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
+/// The path of a program that a test cannot do without; none, said aloud, where there is none.
+pub fn require_program(test: &str, variable: &str, name: &str) -> Option<PathBuf> {
+    let found = find_program(variable, name);
+    if found.is_none() {
+        skip(test, &format!("no {name}: ${variable} is not set, and PATH has none"));
+    }
+    found
+}
+
 /// A program that is ended, by its process id, when this is dropped.
 pub struct Server {
     child: Child,
@@ -39,6 +48,10 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         Server { child, log }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn log(&self) -> String {
@@ -203,7 +216,8 @@ fn strings(list: &serde_json::Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
 }
 
-fn encode(text: &str) -> String {
+/// Text as a part of a query in an address.
+pub fn encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => {
@@ -214,7 +228,8 @@ fn encode(text: &str) -> String {
         .collect()
 }
 
-fn http_get(port: u16, path: &str) -> String {
+/// One request to a server on loopback; the answer's body.
+pub fn http_get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     // HTTP/1.0: the body comes in one piece and ends with the connection.
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
@@ -222,4 +237,17 @@ fn http_get(port: u16, path: &str) -> String {
     stream.read_to_string(&mut answer).unwrap();
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     body.to_owned()
+}
+
+/// One request to a server on loopback; the answer's body, after a status of 2xx.
+pub fn http_post(port: u16, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let length = body.len();
+    let kind = "application/x-www-form-urlencoded";
+    let head = format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\nContent-Type: {kind}");
+    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 2"), "{path}: {answer}");
+    answer
 }
