@@ -86,6 +86,15 @@ impl Server {
         self.log()
     }
 
+    /// Asks it to end with SIGTERM, and expects it to end well in this time.
+    pub fn end_well(mut self, limit: Duration) -> String {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        let status = wait_until("it ends", limit, || self.child.try_wait().unwrap());
+        assert!(status.success(), "{status}\n{}", self.log());
+        self.log()
+    }
+
     fn terminate(&mut self) {
         // Once it has been waited for, its number may be another process's.
         if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
@@ -117,23 +126,35 @@ pub fn telegraf(program: &Path, lab: &Lab, output: &str) -> Server {
     let configuration = scratch.join("telegraf.conf");
     let agent = "[agent]\ninterval = \"1s\"\nflush_interval = \"1s\"\nomit_hostname = true\n";
     std::fs::write(&configuration, format!("{agent}{output}")).unwrap();
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf.d/telegraf-virt.conf");
-    // The shipped file names the program without a folder, and no hypervisor.
+    let mut command = Command::new(program);
+    for_telegraf(&mut command, lab);
+    command.arg("--config").arg(configuration).arg("--config").arg(shipped("telegraf-virt.conf"));
+    Server::start(&mut command, scratch.join("telegraf.log"))
+}
+
+/// A file of telegraf.d.
+pub fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf.d").join(name)
+}
+
+/// Gives a command that is, or starts, Telegraf what the shipped files leave open: they name the
+/// program without a folder, no hypervisor, and no cache.
+pub fn for_telegraf(command: &mut Command, lab: &Lab) {
     let ours = Path::new(PROGRAM).parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path =
-        std::env::join_paths([ours].into_iter().chain(std::env::split_paths(&path))).unwrap();
-    let mut command = Command::new(program);
-    without_settings(&mut command, scratch);
+    let path = std::env::join_paths([ours].into_iter().chain(std::env::split_paths(&path)));
+    without_settings(command, lab.scratch());
     command
-        .env("PATH", path)
+        .env("PATH", path.unwrap())
         .env("LIBVIRT_DEFAULT_URI", lab.uri())
-        .env("CACHE_DIRECTORY", scratch.join("cache"))
-        .arg("--config")
-        .arg(configuration)
-        .arg("--config")
-        .arg(shipped);
-    Server::start(&mut command, scratch.join("telegraf.log"))
+        .env("CACHE_DIRECTORY", lab.scratch().join("cache"));
+}
+
+/// What Telegraf's log calls an error. Left out is what a race of its own brings: it closes the pipes of
+/// a process that has ended, also while it is about to read that they have.
+pub fn errors(log: &str) -> Vec<&str> {
+    let is_race = |line: &&str| line.contains("file already closed");
+    log.lines().filter(|line| line.contains(" E! ")).filter(|line| !is_race(line)).collect()
 }
 
 /// InfluxDB 1.x.
