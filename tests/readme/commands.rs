@@ -42,7 +42,7 @@ fn prints_80_lines(_: &Scratch, finished: &Finished) {
 }
 
 /// Every command of the README, in its order.
-const COMMANDS: [(&str, Told); 22] = [
+const COMMANDS: [(&str, Told); 23] = [
     (
         "tests/quickstart",
         Elsewhere("the_first_command_prints_the_80_lines_of_ten_guests, below, runs it"),
@@ -70,6 +70,10 @@ const COMMANDS: [(&str, Told); 22] = [
     (
         "sudo systemctl restart telegraf",
         Elsewhere("no systemd here; live_telegraf.rs starts a Telegraf with that file"),
+    ),
+    (
+        "sudo -u telegraf telegraf --test --config /etc/telegraf/telegraf.d/telegraf-virt.conf",
+        Elsewhere("live_execd.rs runs a Telegraf so, with the file that the one before copies"),
     ),
     (
         "echo | telegraf-virt execd",
