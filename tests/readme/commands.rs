@@ -41,8 +41,10 @@ fn prints_80_lines(_: &Scratch, finished: &Finished) {
     assert_ten_guests(&lines::read(&finished.stdout), 10);
 }
 
+const PACKAGE: &str = "live_package.rs makes the package, and installs it into a bare Debian";
+
 /// Every command of the README, in its order.
-const COMMANDS: [(&str, Told); 23] = [
+const COMMANDS: [(&str, Told); 27] = [
     (
         "tests/quickstart",
         Elsewhere("the_first_command_prints_the_80_lines_of_ten_guests, below, runs it"),
@@ -159,6 +161,10 @@ const COMMANDS: [(&str, Told); 23] = [
             assert_ten_guests(&lines, 10);
         }),
     ),
+    ("packaging/build", Elsewhere(PACKAGE)),
+    ("sudo apt install ./target/debian/telegraf-virt_*.deb", Elsewhere(PACKAGE)),
+    ("sudo apt remove telegraf-virt", Elsewhere(PACKAGE)),
+    ("sudo apt purge telegraf-virt", Elsewhere(PACKAGE)),
     ("cargo build --release", Elsewhere("tests/quickstart does")),
     ("cargo test", Elsewhere("it runs this test")),
 ];
