@@ -24,7 +24,7 @@ pub trait Contender {
 /// No collection takes longer: the program's own deadline is 4 s.
 const LIMIT_MS: u16 = 20_000;
 /// What a process still does when its last byte is out belongs to its collection.
-const REST: Duration = Duration::from_millis(20);
+pub const REST: Duration = Duration::from_millis(20);
 
 pub fn pid(child: &Child) -> i32 {
     i32::try_from(child.id()).unwrap()

@@ -13,6 +13,8 @@ pub struct Figure {
     pub of: String,
 }
 
+pub const HEAD: [&str; 5] = ["figure", "goal", "result", "of", ""];
+
 impl Figure {
     /// A ratio of two medians, in milliseconds.
     pub fn ratio(what: &str, goal: impl Into<Option<f64>>, ours_ms: f64, theirs_ms: f64) -> Figure {
@@ -43,10 +45,10 @@ impl Figure {
         }
     }
 
-    pub fn cells(&self) -> [String; 5] {
+    pub fn cells(&self) -> Vec<String> {
         let goal = self.goal.map_or_else(|| "-".to_owned(), |goal| format!("at most {goal}"));
         let value = format!("{:.2}{}", self.value, self.unit);
-        [self.what.clone(), goal, value, self.of.clone(), self.verdict().to_owned()]
+        vec![self.what.clone(), goal, value, self.of.clone(), self.verdict().to_owned()]
     }
 
     pub fn to_json(&self) -> Value {

@@ -2,21 +2,27 @@
 //! tools, all on one libvirtd, in turn. benches/run builds what this needs and starts it.
 //!
 //! ```text
+//! beside.rs      the table of other tools
 //! contenders.rs  those who are compared, and what a collection of theirs cost
 //! clocks.rs      CPU time and memory of processes
 //! rounds.rs      contenders taken in turn; medians
 //! figures.rs     the tables
 //! machine.rs     what the record says of the machine
+//! peers.rs       the other tools, and how each is started and read
+//! start.rs       what a start is made of
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 // Sizes and times here are far below 2^53.
 #![allow(clippy::cast_precision_loss)]
 
+mod beside;
 mod clocks;
 mod contenders;
 mod figures;
 mod machine;
+mod peers;
 mod rounds;
+mod start;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -111,23 +117,24 @@ impl Host {
         Some(host)
     }
 
-    /// Waits until the guests' firmware has given up looking for something to boot.
+    /// Waits until the guests' firmware has given up looking for something to boot: from then on they use
+    /// the same little CPU time each second.
     fn settle(&self) {
-        let start = Instant::now();
-        loop {
+        let busy = || {
             let before = self.server.used().qemu_ns;
-            std::thread::sleep(Duration::from_secs(1));
-            let busy = (self.server.used().qemu_ns - before) as f64 / 1e9;
-            if busy < 0.3 || start.elapsed() > Duration::from_secs(90) {
-                eprintln!(
-                    "{} guests; at rest their QEMUs use {:.0} % of one CPU, {:.0} s after the start",
-                    self.guests,
-                    busy * 100.0,
-                    start.elapsed().as_secs_f64()
-                );
-                return;
-            }
+            std::thread::sleep(Duration::from_secs(2));
+            (self.server.used().qemu_ns - before) as f64 / 2e9
+        };
+        let start = Instant::now();
+        let (mut before, mut now) = (busy(), busy());
+        while now < before * 0.9 && start.elapsed() < Duration::from_secs(60) {
+            (before, now) = (now, busy());
         }
+        eprintln!(
+            "{} guests; at rest their QEMUs use {:.0} % of one CPU",
+            self.guests,
+            now * 100.0
+        );
     }
 
     /// The program on this hypervisor, with a cache of this name.
@@ -202,21 +209,6 @@ fn ours_and_floors(host: &Host, connections: usize, contenders: &mut Contenders)
     // The cache of `once` is one that a run before has filled.
     add(contenders, "execd's first, fresh cache", first("once", false));
     add(contenders, "execd's first, cold cache", first("first", true));
-}
-
-/// What a start is made of: processes that do less and less of it.
-fn starts(host: &Host, connections: usize, contenders: &mut Contenders) {
-    let connections = connections.min(host.guests).to_string();
-    add(contenders, "true", host.once(&Command::new("true")));
-    let mut version = Command::new(PROGRAM);
-    version.arg("--version");
-    add(contenders, "--version", host.once(&version));
-    add(contenders, "floor, no call", host.once(&host.floor("floor", &[])));
-    add(contenders, "pfloor, no call", host.once(&host.floor("pfloor", &[&connections])));
-    let nobody =
-        host.configured("nobody.toml", "[domains]\ninclude = [\"no guest has this name\"]\n");
-    let nobody = nobody.each_ref().map(String::as_str);
-    add(contenders, "once, no guest asked", host.once(&host.program("once", "nobody", &nobody)));
 }
 
 fn goals(rounds: &Rounds, connections: usize) -> Vec<Figure> {
@@ -300,6 +292,10 @@ fn medians(rounds: &Rounds, names: &[String]) -> Vec<Vec<String>> {
 const MEDIANS: [&str; 6] =
     ["medians", "wall ms", "CPU ms", "libvirtd's CPU ms", "QEMUs' CPU ms", "peak MiB"];
 
+fn cells<T>(rows: &[T], cells: impl Fn(&T) -> Vec<String>) -> Vec<Vec<String>> {
+    rows.iter().map(cells).collect()
+}
+
 fn names(contenders: &Contenders) -> Vec<String> {
     contenders.iter().map(|(name, _)| name.clone()).collect()
 }
@@ -317,11 +313,17 @@ fn main() {
 
     let mut contenders = Contenders::new();
     ours_and_floors(&host, connections, &mut contenders);
-    starts(&host, connections, &mut contenders);
-    let all = names(&contenders);
+    let ours = names(&contenders);
+    start::add(&host, connections, &mut contenders);
+    let with_peers = !options.no_peers && !options.quick;
+    if with_peers {
+        contenders.extend(beside::asked(&host));
+    }
     let mut rounds = Rounds::default();
     rounds.run(&mut contenders, count, &host.server);
     drop(contenders);
+    let parts = start::parts(&host, &rounds, connections);
+    let tools = if with_peers { beside::rows(&host, &rounds) } else { Vec::new() };
 
     // A host with a few guests, which only a lab can be asked to be.
     let small = host.lab.as_ref().and_then(|_| Host::raise(few, options.paused, &options.floors));
@@ -345,12 +347,19 @@ fn main() {
         if cfg!(debug_assertions) { "; NOT OPTIMIZED: the figures mean nothing" } else { "" };
     println!("{} {state}guests, {count} rounds{optimized}", host.guests);
     println!("{}\n", serde_json::to_string(&machine).unwrap());
-    let rows: Vec<Vec<String>> = figures.iter().map(|figure| figure.cells().to_vec()).collect();
-    println!("{}", table(&["figure", "goal", "result", "of", ""], &rows));
-    println!("{}", table(&MEDIANS, &medians(&rounds, &all)));
+    println!("{}", table(&figures::HEAD, &cells(&figures, Figure::cells)));
+    println!("{}", table(&MEDIANS, &medians(&rounds, &ours)));
     if let Some(small) = &small {
         println!("a small host: {} {state}guests\n", small.guests);
-        println!("{}", table(&MEDIANS, &medians(&small_rounds, &all)));
+        println!("{}", table(&MEDIANS, &medians(&small_rounds, &ours)));
+    }
+
+    println!("a start\n\n{}", table(&start::HEAD, &cells(&parts, start::Part::cells)));
+    if with_peers {
+        println!(
+            "beside other tools\n\n{}",
+            table(&beside::HEAD, &cells(&tools, beside::Row::cells))
+        );
     }
 
     let record = json!({
@@ -360,6 +369,8 @@ fn main() {
         "rounds": count,
         "default_workers": connections,
         "figures": figures.iter().map(Figure::to_json).collect::<Value>(),
+        "start": parts.iter().map(start::Part::to_json).collect::<Value>(),
+        "tools": tools.iter().map(|row| row.to_json(&machine)).collect::<Value>(),
         "taken": rounds.to_json(),
         "small_host": small.map(|small| json!({ "guests": small.guests, "taken": small_rounds.to_json() })),
     });

@@ -1,0 +1,252 @@
+//! The table of tools: what a collection costs in each, and what still comes while one guest hangs.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::Host;
+use super::contenders::Contender;
+use super::figures::short;
+use super::peers::{self, Peer};
+use super::rounds::Rounds;
+
+/// For a stream to have its first collections behind it.
+const WARM_UP: Duration = Duration::from_secs(4);
+/// For which a stream is measured, at one collection a second.
+const WINDOW: Duration = Duration::from_secs(8);
+/// A guest hangs for so long.
+const HANG: Duration = Duration::from_secs(10);
+/// What came so soon after a guest began to hang may be from before.
+const BEFORE: Duration = Duration::from_secs(2);
+
+/// One tool's row.
+pub struct Row {
+    peer: Peer,
+    wall_ms: Option<f64>,
+    cpu_ms: f64,
+    peak_mib: f64,
+    hung: Option<Hung>,
+}
+
+/// What came of the healthy guests while one hung.
+struct Hung {
+    healthy: usize,
+    /// Those of which anything new came.
+    came: usize,
+    /// Lines that came in that time, whatever they tell.
+    lines: usize,
+    /// How old the newest figures of the guest that fared worst were at the end; none where it had none.
+    oldest: Option<Duration>,
+}
+
+impl Row {
+    pub fn cells(&self) -> Vec<String> {
+        let hung = self.hung.as_ref();
+        vec![
+            self.peer.name().to_owned(),
+            self.wall_ms.map_or_else(|| "-".to_owned(), short),
+            short(self.cpu_ms),
+            format!("{:.1}", self.peak_mib),
+            hung.map_or_else(
+                || "-".to_owned(),
+                |hung| format!("{} of {}", hung.came, hung.healthy),
+            ),
+            match hung.map(|hung| hung.oldest) {
+                None => "-".to_owned(),
+                Some(None) => "over 10".to_owned(),
+                Some(Some(age)) => format!("{:.1}", age.as_secs_f64()),
+            },
+        ]
+    }
+
+    pub fn to_json(&self, machine: &Value) -> Value {
+        let hung = self.hung.as_ref().map(|hung| {
+            json!({
+                "healthy_guests": hung.healthy,
+                "came_within_10_s": hung.came,
+                "lines_of_any_kind": hung.lines,
+                "oldest_age_s": hung.oldest.map(|age| age.as_secs_f64()),
+            })
+        });
+        json!({
+            "tool": self.peer.name(),
+            "version": self.peer.version(machine),
+            "wall_ms": self.wall_ms,
+            "cpu_ms": self.cpu_ms,
+            "peak_mib": self.peak_mib,
+            "one_guest_hung": hung,
+        })
+    }
+}
+
+pub const HEAD: [&str; 6] = [
+    "tool",
+    "wall, ms",
+    "CPU, ms",
+    "peak memory, MiB",
+    "one guest hung: guests with figures within 10 s",
+    "oldest figures then, s",
+];
+
+/// The tools that are asked in the rounds, as they make a collection when they are asked.
+pub fn asked(host: &Host) -> Vec<(String, Box<dyn Contender>)> {
+    let mut contenders: Vec<(String, Box<dyn Contender>)> = Vec::new();
+    for (peer, options) in [(Peer::Virsh, &[][..]), (Peer::VirshNowait, &["--nowait"])] {
+        let once = host.once(&peers::virsh(host, options));
+        contenders.push((peer.name().to_owned(), Box::new(once)));
+    }
+    if Peer::Exporter.is_here() {
+        contenders.push((Peer::Exporter.name().to_owned(), Box::new(peers::Scraped::start(host))));
+    }
+    contenders
+}
+
+/// All rows; a tool that is not here has none.
+pub fn rows(host: &Host, rounds: &Rounds) -> Vec<Row> {
+    let mut idle: BTreeMap<&str, f64> = BTreeMap::new();
+    let mut rows = Vec::new();
+    for peer in peers::ALL {
+        if !peer.is_here() {
+            eprintln!("SKIP {}: not found", peer.name());
+            continue;
+        }
+        let asked = match peer {
+            Peer::Execd => "execd",
+            _ => peer.name(),
+        };
+        let mut row = if rounds.has(asked) {
+            Row {
+                peer,
+                wall_ms: Some(rounds.wall_ms(asked)),
+                cpu_ms: rounds.cpu_ms(asked),
+                peak_mib: rounds.peak_mib(asked),
+                hung: None,
+            }
+        } else {
+            let kind = if peer == Peer::Collectd { "collectd" } else { "telegraf" };
+            let at_rest = *idle.entry(kind).or_insert_with(|| at_rest(host, peer));
+            streamed(host, peer, at_rest)
+        };
+        row.hung = host.lab.as_ref().map(|_| with_one_hung(host, peer));
+        rows.push(row);
+    }
+    rows
+}
+
+/// The CPU time that one uses for each second in which it reads no guest.
+fn at_rest(host: &Host, peer: Peer) -> f64 {
+    let stream = peers::idle(host, peer).unwrap();
+    sleep(WARM_UP);
+    let cpu_ns = stream.cpu_ns();
+    sleep(WINDOW);
+    (stream.cpu_ns() - cpu_ns) as f64 / 1e6 / WINDOW.as_secs_f64()
+}
+
+/// One that collects on its own, over some seconds.
+fn streamed(host: &Host, peer: Peer, at_rest_ms: f64) -> Row {
+    let stream = peers::stream(host, peer);
+    sleep(WARM_UP);
+    let seen = stream.lines.lock().unwrap().len();
+    let (start, cpu_ns) = (Instant::now(), stream.cpu_ns());
+    sleep(WINDOW);
+    let cpu_ms =
+        (stream.cpu_ns() - cpu_ns) as f64 / 1e6 - at_rest_ms * start.elapsed().as_secs_f64();
+    let peak_mib = stream.peak_kib() as f64 / 1024.0;
+    let lines = stream.lines.lock().unwrap().split_off(seen);
+    let mut domain = String::new();
+    let guests: BTreeMap<String, ()> =
+        lines.iter().filter_map(|(_, line)| Some((peer.guest(line, &mut domain)?, ()))).collect();
+    assert!(guests.len() == host.guests, "{}: {} guests", peer.name(), guests.len());
+    let collections = lines.iter().filter(|(_, line)| peer.is_once_a_guest(line)).count() as f64
+        / host.guests as f64;
+    let mut walls = walls_ms(peer, &lines);
+    walls.sort_unstable_by(f64::total_cmp);
+    Row {
+        peer,
+        wall_ms: walls.get(walls.len() / 2).copied(),
+        cpu_ms: cpu_ms / collections,
+        peak_mib,
+        hung: None,
+    }
+}
+
+/// How long collections took, as far as what is printed tells.
+fn walls_ms(peer: Peer, lines: &[(Instant, String)]) -> Vec<f64> {
+    match peer {
+        Peer::TelegrafLibvirt => lines
+            .iter()
+            .filter(|(_, line)| line.starts_with("internal_gather,input=libvirt"))
+            .filter_map(|(_, line)| {
+                let (_, rest) = line.split_once("gather_time_ns=")?;
+                rest.split('i').next()?.parse::<f64>().ok()
+            })
+            .map(|wall_ns| wall_ns / 1e6)
+            .collect(),
+        Peer::Collectd => collectd_walls_ms(lines),
+        _ => Vec::new(),
+    }
+}
+
+/// collectd's values have the moment at which each was read, to the millisecond; it reads the CPU and the
+/// memory of all guests, then their disks, then their NICs.
+fn collectd_walls_ms(lines: &[(Instant, String)]) -> Vec<f64> {
+    let mut values: Vec<(f64, bool)> = lines
+        .iter()
+        .filter_map(|(_, line)| {
+            let stamp = line.rsplit(' ').next()?.split(':').next()?.parse::<f64>().ok()?;
+            Some((stamp, line.contains("/virt_cpu_total ") || line.contains("/memory-")))
+        })
+        .collect();
+    values.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let starts: Vec<usize> =
+        (1..values.len()).filter(|at| values[*at].1 && !values[at - 1].1).collect();
+    starts.windows(2).map(|pair| (values[pair[1] - 1].0 - values[pair[0]].0) * 1e3).collect()
+}
+
+/// What a tool still tells of the healthy guests while the QEMU of another does not answer.
+fn with_one_hung(host: &Host, peer: Peer) -> Hung {
+    let lab = host.lab.as_ref().unwrap();
+    let names: Vec<String> = lab
+        .virsh(&["list", "--name"])
+        .lines()
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let (hung, healthy) = names.split_first().unwrap();
+    let qemu = lab.inside(&["cat", &format!("/run/libvirt/qemu/{hung}.pid")]);
+
+    let stream = peers::stream(host, peer);
+    sleep(WARM_UP);
+    lab.inside(&["kill", "-STOP", qemu.trim()]);
+    let stopped = Instant::now();
+    sleep(HANG);
+    let end = Instant::now();
+    let lines = std::mem::take(&mut *stream.lines.lock().unwrap());
+    drop(stream);
+    lab.inside(&["kill", "-CONT", qemu.trim()]);
+    // Calls that were stuck come back, and the next tool finds the guests as they were.
+    lab.virsh(&["domstats", "--block"]);
+
+    let mut domain = String::new();
+    let is_new = |moment: &Instant| *moment > stopped + BEFORE && *moment <= end;
+    let mut newest: BTreeMap<String, Instant> = BTreeMap::new();
+    for (moment, line) in &lines {
+        if let Some(guest) = peer.guest(line, &mut domain)
+            && is_new(moment)
+        {
+            newest.insert(guest, *moment);
+        }
+    }
+    let came: Vec<Option<&Instant>> = healthy.iter().map(|name| newest.get(name)).collect();
+    Hung {
+        healthy: healthy.len(),
+        came: came.iter().flatten().count(),
+        lines: lines.iter().filter(|(moment, _)| is_new(moment)).count(),
+        oldest: came
+            .into_iter()
+            .map(|moment| moment.map(|moment| end - *moment))
+            .collect::<Option<Vec<_>>>()
+            .and_then(|ages| ages.into_iter().max()),
+    }
+}
