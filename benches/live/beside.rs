@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::Host;
-use super::contenders::Contender;
+use super::contenders::{Contender, Floor};
 use super::figures::short;
+use super::host::Host;
 use super::peers::{self, Peer};
 use super::rounds::Rounds;
 
@@ -15,6 +15,8 @@ use super::rounds::Rounds;
 const WARM_UP: Duration = Duration::from_secs(4);
 /// For which a stream is measured, at one collection a second.
 const WINDOW: Duration = Duration::from_secs(8);
+/// Bare calls before and after it, since a machine is not equally fast at all times.
+const BARE: usize = 4;
 /// A guest hangs for so long.
 const HANG: Duration = Duration::from_secs(10);
 /// What came so soon after a guest began to hang may be from before.
@@ -24,6 +26,10 @@ const BEFORE: Duration = Duration::from_secs(2);
 pub struct Row {
     peer: Peer,
     wall_ms: Option<f64>,
+    /// What the one-call floor took at the same time.
+    bare_ms: f64,
+    /// Of one that collects on its own, each collection's.
+    walls_ms: Vec<f64>,
     cpu_ms: f64,
     peak_mib: f64,
     hung: Option<Hung>,
@@ -46,6 +52,7 @@ impl Row {
         vec![
             self.peer.name().to_owned(),
             self.wall_ms.map_or_else(|| "-".to_owned(), short),
+            self.wall_ms.map_or_else(|| "-".to_owned(), |wall_ms| short(wall_ms / self.bare_ms)),
             short(self.cpu_ms),
             format!("{:.1}", self.peak_mib),
             hung.map_or_else(
@@ -73,6 +80,8 @@ impl Row {
             "tool": self.peer.name(),
             "version": self.peer.version(machine),
             "wall_ms": self.wall_ms,
+            "bare_call_ms": self.bare_ms,
+            "walls_ms": self.walls_ms,
             "cpu_ms": self.cpu_ms,
             "peak_mib": self.peak_mib,
             "one_guest_hung": hung,
@@ -80,9 +89,10 @@ impl Row {
     }
 }
 
-pub const HEAD: [&str; 6] = [
+pub const HEAD: [&str; 7] = [
     "tool",
     "wall, ms",
+    "wall, in bare calls",
     "CPU, ms",
     "peak memory, MiB",
     "one guest hung: guests with figures within 10 s",
@@ -115,12 +125,14 @@ pub fn rows(host: &Host, rounds: &Rounds) -> Vec<Row> {
             Peer::Execd => "execd",
             _ => peer.name(),
         };
-        let mut row = if rounds.has(asked) {
+        let row = if rounds.has(asked) {
             Row {
                 peer,
                 wall_ms: Some(rounds.wall_ms(asked)),
                 cpu_ms: rounds.cpu_ms(asked),
                 peak_mib: rounds.peak_mib(asked),
+                bare_ms: rounds.wall_ms("floor"),
+                walls_ms: Vec::new(),
                 hung: None,
             }
         } else {
@@ -128,8 +140,13 @@ pub fn rows(host: &Host, rounds: &Rounds) -> Vec<Row> {
             let at_rest = *idle.entry(kind).or_insert_with(|| at_rest(host, peer));
             streamed(host, peer, at_rest)
         };
-        row.hung = host.lab.as_ref().map(|_| with_one_hung(host, peer));
         rows.push(row);
+    }
+    // Only then, so that nothing of it is in anybody's figures.
+    if host.lab.is_some() {
+        for row in &mut rows {
+            row.hung = Some(with_one_hung(host, row.peer));
+        }
     }
     rows
 }
@@ -145,6 +162,8 @@ fn at_rest(host: &Host, peer: Peer) -> f64 {
 
 /// One that collects on its own, over some seconds.
 fn streamed(host: &Host, peer: Peer, at_rest_ms: f64) -> Row {
+    let mut floor = Floor::start(&mut host.floor("floor", &[]));
+    let mut bare: Vec<u64> = (0..BARE).map(|_| floor.collect().wall_ns).collect();
     let stream = peers::stream(host, peer);
     sleep(WARM_UP);
     let seen = stream.lines.lock().unwrap().len();
@@ -154,17 +173,23 @@ fn streamed(host: &Host, peer: Peer, at_rest_ms: f64) -> Row {
         (stream.cpu_ns() - cpu_ns) as f64 / 1e6 - at_rest_ms * start.elapsed().as_secs_f64();
     let peak_mib = stream.peak_kib() as f64 / 1024.0;
     let lines = stream.lines.lock().unwrap().split_off(seen);
+    drop(stream);
+    bare.extend((0..BARE).map(|_| floor.collect().wall_ns));
+    bare.sort_unstable();
     let mut domain = String::new();
     let guests: BTreeMap<String, ()> =
         lines.iter().filter_map(|(_, line)| Some((peer.guest(line, &mut domain)?, ()))).collect();
     assert!(guests.len() == host.guests, "{}: {} guests", peer.name(), guests.len());
     let collections = lines.iter().filter(|(_, line)| peer.is_once_a_guest(line)).count() as f64
         / host.guests as f64;
-    let mut walls = walls_ms(peer, &lines);
-    walls.sort_unstable_by(f64::total_cmp);
+    let walls_ms = walls_ms(peer, &lines);
+    let mut sorted = walls_ms.clone();
+    sorted.sort_unstable_by(f64::total_cmp);
     Row {
         peer,
-        wall_ms: walls.get(walls.len() / 2).copied(),
+        wall_ms: sorted.get(sorted.len() / 2).copied(),
+        bare_ms: (bare[BARE - 1] + bare[BARE]) as f64 / 2e6,
+        walls_ms,
         cpu_ms: cpu_ms / collections,
         peak_mib,
         hung: None,

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-use super::Host;
 use super::clocks;
 use super::contenders::{Contender, Cost, REST, pid};
+use super::host::Host;
 use super::support::process::run;
 use super::support::program::{PROGRAM, without_settings};
 
@@ -74,10 +74,11 @@ impl Peer {
             Peer::Execd => env!("CARGO_PKG_VERSION").to_owned(),
             Peer::Virsh | Peer::VirshNowait => machine["libvirt"].as_str().unwrap().to_owned(),
             Peer::UnderTelegraf | Peer::TelegrafLibvirt => {
-                let path = program_of("TELEGRAF").display().to_string();
-                let version =
-                    path.split_once("telegraf-v").and_then(|(_, rest)| rest.split_once('-'));
-                version.map_or("unknown", |(version, _)| version).to_owned()
+                let program = program_of("TELEGRAF");
+                let folder = program.parent().and_then(Path::file_name).unwrap_or_default();
+                // telegraf-v1.39.3-…
+                let version = folder.to_str().and_then(|name| name.split('-').nth(1));
+                version.unwrap_or("unknown").trim_start_matches('v').to_owned()
             }
             Peer::Exporter => {
                 let program = program_of("EXPORTER");

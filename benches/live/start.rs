@@ -4,11 +4,12 @@
 use serde_json::{Value, json};
 use std::process::Command;
 
+use super::Contenders;
 use super::figures::short;
+use super::host::Host;
 use super::rounds::Rounds;
 use super::support::process::run;
 use super::support::program::PROGRAM;
-use super::{Contenders, Host};
 
 /// A part of a start, with its medians.
 pub struct Part {
