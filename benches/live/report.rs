@@ -85,7 +85,7 @@ impl Report {
             let date = self.machine["date"].as_str().unwrap().replace(':', "");
             let commit = self.machine["commit"].as_str().unwrap_or("unknown");
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/records");
-            folder.join(format!("{date}-{}.json", &commit[..commit.len().min(7)]))
+            folder.join(format!("{date}-{}-live.json", &commit[..commit.len().min(7)]))
         });
         std::fs::write(&file, self.to_json().to_string() + "\n").unwrap();
         println!("the record: {}", file.display());

@@ -42,7 +42,7 @@ fn prints_80_lines(_: &Scratch, finished: &Finished) {
 }
 
 /// Every command of the README, in its order.
-const COMMANDS: [(&str, Told); 16] = [
+const COMMANDS: [(&str, Told); 17] = [
     (
         "tests/quickstart",
         Elsewhere("the_first_command_prints_the_80_lines_of_ten_guests, below, runs it"),
@@ -115,6 +115,7 @@ const COMMANDS: [(&str, Told); 16] = [
             assert_ten_guests(&lines, 10);
         }),
     ),
+    ("benches/run", Elsewhere("it takes minutes; tests/benchmarks.rs runs its quick form")),
     ("cargo build --release", Elsewhere("tests/quickstart does")),
     ("cargo test", Elsewhere("it runs this test")),
 ];
