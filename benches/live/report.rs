@@ -39,14 +39,18 @@ impl Report {
         Some(table(&beside::HEAD, &cells(tools, beside::Row::cells)))
     }
 
+    fn of_state(&self) -> String {
+        if self.state.is_empty() { String::new() } else { format!(", {}", self.state) }
+    }
+
     pub fn print(&self) {
         let warning =
             if cfg!(debug_assertions) { "; NOT OPTIMIZED: the figures mean nothing" } else { "" };
-        println!("{} {} guests, {} rounds{warning}", self.guests, self.state, self.count);
+        println!("{} guests{}, {} rounds{warning}", self.guests, self.of_state(), self.count);
         println!("{}\n\n{}", self.machine, self.figures_table());
         println!("{}", table(&MEDIANS, &medians(&self.rounds, &self.ours)));
         if let Some((guests, rounds)) = &self.small {
-            println!("a small host: {guests} {} guests\n", self.state);
+            println!("a small host: {guests} guests\n");
             println!("{}", table(&MEDIANS, &medians(rounds, &self.ours)));
         }
         println!("a start\n\n{}", table(&start::HEAD, &cells(&self.start, start::Part::cells)));
