@@ -31,7 +31,8 @@ pub enum Exit {
 
 /// The most time that is left after the order to end.
 const GRACE_MAX: Duration = Duration::from_secs(4);
-/// Samples are written after a collection when they were last written so long ago.
+/// Samples are written after execd's first collection, so that even a kill soon after leaves rates to
+/// its next start, and after a later one when they were last written so long ago.
 const SAMPLES_EVERY: Duration = Duration::from_secs(60);
 /// Without a trigger for so long execd says that it waits in vain.
 const IDLE: Duration = Duration::from_secs(60);
@@ -161,7 +162,6 @@ impl Agent {
     /// A collection at each trigger, until the end.
     fn execd(mut self, triggers: &Triggers, interval: Option<Duration>) -> Exit {
         self.log.info("ready: triggers count from here on");
-        self.samples_written = Some(Instant::now());
         let exit = loop {
             match triggers.next(interval, IDLE) {
                 Next::Collect => {

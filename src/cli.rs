@@ -1,8 +1,9 @@
 //! The command line: what may be written there, what is wrong with it in one line, and the help.
 //!
 //! A command is a word among the options, not a clap subcommand: so an option means the same before
-//! and after it, and none is lost when it stands on both sides. Nothing here reads a file or runs
-//! anything.
+//! and after it, and none is lost when it stands on both sides. The man page and the shells'
+//! completions are made from this definition (packaging/pages.rs); the texts called `long_help` are
+//! for that page alone. Nothing here reads a file or runs anything.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueHint};
 
 use crate::config::names::{self, quoted};
 use crate::config::{self, ConfigError, Settings, duration};
@@ -31,7 +32,8 @@ pub enum Command {
 }
 
 impl Command {
-    const ALL: [Self; 4] = [Self::Once, Self::Execd, Self::Check, Self::Config];
+    /// All of them, in the order in which they are told of.
+    pub const ALL: [Self; 4] = [Self::Once, Self::Execd, Self::Check, Self::Config];
 
     /// The word for it on the command line.
     pub fn name(self) -> &'static str {
@@ -42,12 +44,34 @@ impl Command {
             Self::Config => "config",
         }
     }
+
+    /// What it is for, in a few words.
+    pub fn purpose(self) -> &'static str {
+        match self {
+            Self::Once => "one collection to standard output, then exit; the default",
+            Self::Execd => "stay: one collection at each newline on standard input",
+            Self::Check => "what is wrong with all that a collection needs, and how to mend it",
+            Self::Config => "print the sample configuration: every setting, its default, its use",
+        }
+    }
+
+    /// Whether this option is told of with the command: it does something there, and stands not with
+    /// the program's own alone.
+    pub fn offers(self, option: &str) -> bool {
+        match self {
+            Self::Execd => option != "version",
+            Self::Once | Self::Check => !matches!(option, "interval" | "version"),
+            Self::Config => option == "help",
+        }
+    }
 }
 
 /// The command line, read.
 #[derive(Debug, Parser)]
 #[command(
     name = "telegraf-virt",
+    about = "Prints every libvirt guest's statistics as InfluxDB line protocol",
+    long_about = DESCRIPTION,
     disable_help_flag = true,
     disable_version_flag = true,
     term_width = 80,
@@ -63,43 +87,72 @@ pub struct Cli {
     pub command: Command,
 
     /// TOML, default /etc/telegraf-virt/config.toml
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath,
+        long_help = "The configuration, a TOML file, instead of the one that $TELEGRAF_VIRT_CONFIG \
+            names and of /etc/telegraf-virt/config.toml. Where there is none of these, the defaults \
+            count.")]
     pub config: Option<PathBuf>,
 
     /// hypervisor, may be repeated, default qemu:///system
     #[arg(short, long = "uri", value_name = "URI", action = ArgAction::Append,
-        value_parser = text_as(uri))]
+        value_parser = text_as(uri), value_hint = ValueHint::Other,
+        long_help = "A hypervisor to read, as libvirt's URI, instead of those in the \
+            configuration. May be repeated. Given nowhere, it is $LIBVIRT_DEFAULT_URI, else \
+            qemu:///system.")]
     pub uris: Vec<String>,
 
     /// where to keep what is known of the guests
-    #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
+    #[arg(long, value_name = "DIR", conflicts_with = "no_cache", value_hint = ValueHint::DirPath,
+        long_help = "The folder in which device lists and last samples are kept from one run to \
+            the next, instead of the first of those under FILES that can be used.")]
     pub cache_dir: Option<PathBuf>,
 
     /// keep nothing on disk
-    #[arg(long)]
+    #[arg(
+        long,
+        long_help = "Keep nothing on disk: every guest's XML is read at each start, and \
+        once prints no vm_features."
+    )]
     pub no_cache: bool,
 
     /// print by then what has arrived, default 4s
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true,
-        value_parser = text_as(|text| duration::parse(text, config::DEADLINE)))]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_hint = ValueHint::Other,
+        value_parser = text_as(|text| duration::parse(text, config::DEADLINE)),
+        long_help = "A collection is printed when this time has passed, with what has arrived: \
+            100ms to 10m, 4s unless set. Keep it below Telegraf's interval, and below the timeout \
+            of inputs.exec.")]
     pub deadline: Option<Duration>,
 
     /// execd: collect on its own, too
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true,
-        value_parser = text_as(|text| duration::parse(text, config::INTERVAL)))]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_hint = ValueHint::Other,
+        value_parser = text_as(|text| duration::parse(text, config::INTERVAL)),
+        long_help = "Of execd only: collect also on its own, on whole multiples of this time, such \
+            as :00, :10, :20 with 10s.")]
     pub interval: Option<Duration>,
 
     /// error, warn, info, debug, default warn (execd: info)
-    #[arg(long = "log-level", value_name = "LEVEL", value_parser = text_as(level))]
+    #[arg(long = "log-level", value_name = "LEVEL", value_parser = text_as(level),
+        long_help = "The least grave messages to print on standard error: error, warn, info or \
+            debug. The default is warn; of execd, info.")]
     log_level_named: Option<Level>,
 
     /// help; after a command, with examples
-    #[arg(short, long)]
+    #[arg(
+        short,
+        long,
+        long_help = "Print the help, and exit. After a command: that command's, \
+        with examples."
+    )]
     help: bool,
 
     /// the version
-    #[arg(short = 'V', long)]
+    #[arg(short = 'V', long, long_help = "Print the version, and exit.")]
     version: bool,
+}
+
+/// The definition of the command line, for a man page and for completions.
+pub fn definition() -> clap::Command {
+    Cli::command().version(env!("CARGO_PKG_VERSION"))
 }
 
 /// Why there is nothing to run.
@@ -216,14 +269,17 @@ fn command(text: &str) -> Result<Command, String> {
     })
 }
 
+/// The words for `--log-level`.
+pub const LEVELS: [(&str, Level); 4] = [
+    ("error", Level::Error),
+    ("warn", Level::Warn),
+    ("info", Level::Info),
+    ("debug", Level::Debug),
+];
+
 fn level(text: &str) -> Result<Level, String> {
-    match text {
-        "error" => Ok(Level::Error),
-        "warn" => Ok(Level::Warn),
-        "info" => Ok(Level::Info),
-        "debug" => Ok(Level::Debug),
-        _ => Err("must be error, warn, info or debug".to_owned()),
-    }
+    let found = LEVELS.into_iter().find(|(name, _)| *name == text);
+    found.map(|(_, level)| level).ok_or_else(|| "must be error, warn, info or debug".to_owned())
 }
 
 /// What clap found wrong, in one line that says what to write instead.
@@ -293,29 +349,34 @@ fn help(command: Option<Command>) -> String {
         Some(Command::Check) => CHECK_HELP,
         Some(Command::Config) => CONFIG_HELP,
     };
-    let hidden = |option: &str| match command {
-        None => false,
-        Some(Command::Execd) => option == "version",
-        Some(Command::Once | Command::Check) => matches!(option, "interval" | "version"),
-        Some(Command::Config) => option != "help",
-    };
+    let hidden = |option: &str| command.is_some_and(|command| !command.offers(option));
     let shown = Cli::command().mut_args(|arg| {
         let hide = arg.get_long().is_none_or(hidden);
         arg.hide(hide)
     });
+    let commands: String = Command::ALL
+        .iter()
+        .map(|command| format!("  {:6}  {}\n", command.name(), command.purpose()))
+        .collect();
+    let template = template.replace("{commands}", commands.trim_end());
     shown.help_template(template).render_help().to_string()
 }
 
+const DESCRIPTION: &str = "\
+telegraf-virt reads the statistics of every guest on a libvirt host, over libvirt's read-only \
+connection, and prints them as lines of InfluxDB line protocol. Telegraf starts it by inputs.execd or \
+inputs.exec; cron, a timer of systemd or a pipe will do as well.
+
+A guest that hangs costs no other guest its lines. Each collection is printed by a deadline, in whole \
+lines only. What a guest did not answer is left out.";
+
 const HELP: &str = "\
-Prints every libvirt guest's statistics as InfluxDB line protocol.
+{about}.
 
 Usage: telegraf-virt [OPTIONS] [COMMAND]
 
 Commands:
-  once    one collection to standard output, then exit; the default
-  execd   stay: one collection at each newline on standard input
-  check   what is wrong with all that a collection needs, and how to mend it
-  config  print the sample configuration: every setting, its default, its use
+{commands}
 
 Options, before or after the command; times as in 500ms, 4s, 5m:
 {options}

@@ -8,48 +8,6 @@ use crate::features::{Rates, angle_deg};
 use crate::line_protocol::{Fields, Lines, Tags};
 use crate::sample::{Answer, Disk, Domain, Memory, Nic};
 
-/// A field of a device's line, its sum's field in vm_totals, and where the value comes from.
-struct Counter<T> {
-    field: &'static str,
-    total: &'static str,
-    value: fn(&T) -> Option<u64>,
-}
-
-const NIC: [Counter<Nic>; 8] = [
-    Counter { field: "rxbytes", total: "net_rxbytes", value: |nic| nic.rx_bytes },
-    Counter { field: "rxpackets", total: "net_rxpackets", value: |nic| nic.rx_packets },
-    Counter { field: "rxerrors", total: "net_rxerrors", value: |nic| nic.rx_errors },
-    Counter { field: "rxdrops", total: "net_rxdrops", value: |nic| nic.rx_drops },
-    Counter { field: "txbytes", total: "net_txbytes", value: |nic| nic.tx_bytes },
-    Counter { field: "txpackets", total: "net_txpackets", value: |nic| nic.tx_packets },
-    Counter { field: "txerrors", total: "net_txerrors", value: |nic| nic.tx_errors },
-    Counter { field: "txdrops", total: "net_txdrops", value: |nic| nic.tx_drops },
-];
-
-const DISK: [Counter<Disk>; 5] = [
-    Counter { field: "rd_req", total: "disk_rd_req", value: |disk| disk.rd_reqs },
-    Counter { field: "rd_bytes", total: "disk_rd_bytes", value: |disk| disk.rd_bytes },
-    Counter { field: "wr_reqs", total: "disk_wr_reqs", value: |disk| disk.wr_reqs },
-    Counter { field: "wr_bytes", total: "disk_wr_bytes", value: |disk| disk.wr_bytes },
-    Counter { field: "errors", total: "disk_errors", value: |disk| disk.errors },
-];
-
-/// A memory field, and where it comes from.
-type MemoryField = (&'static str, fn(&Memory) -> Option<u64>);
-
-/// Memory fields of vm_totals, KiB but for the faults, which are counts.
-const MEMORY: [MemoryField; 9] = [
-    ("memactual", |memory| memory.current_kib),
-    ("memrss", |memory| memory.rss_kib),
-    ("memavailable", |memory| memory.available_kib),
-    ("memusable", |memory| memory.usable_kib),
-    ("memswap_in", |memory| memory.swap_in_kib),
-    ("memswap_out", |memory| memory.swap_out_kib),
-    ("memmajor_fault", |memory| memory.major_faults),
-    ("memminor_fault", |memory| memory.minor_faults),
-    ("memdisk_cache", |memory| memory.disk_caches_kib),
-];
-
 /// A rate of vm_features, the field of its angle, and where it comes from.
 type Rate = (&'static str, &'static str, fn(&Rates) -> Option<f64>);
 
@@ -152,15 +110,9 @@ impl Page<'_> {
         }
         self.write_devices(lines, device);
         self.line(lines, "vm_totals", |fields| {
-            for counter in &NIC {
-                rule.sum(fields, counter, &sample.nics);
-            }
-            for counter in &DISK {
-                rule.sum(fields, counter, &sample.disks);
-            }
-            for (field, value) in MEMORY {
-                rule.field(fields, field, value(&sample.memory));
-            }
+            write_nic_sums(fields, rule, &sample.nics);
+            write_disk_sums(fields, rule, &sample.disks);
+            write_memory(fields, rule, &sample.memory);
             rule.field(fields, "timeusr", sample.cpu.user_ns);
             rule.field(fields, "timesys", sample.cpu.system_ns);
             rule.field(fields, "cpus", sample.vcpu_count);
@@ -178,23 +130,19 @@ impl Page<'_> {
             if let Some(known) = inventory.and_then(|it| it.nic(&nic.name)) {
                 add_tags(tags, wanted, |tag| nic_tag(known, tag));
             }
-            self.write_device(lines, tags, nic, &NIC);
+            self.device(lines, tags, |fields| write_nic(fields, self.rule, nic));
         }
         for disk in &self.guest.sample.disks {
             start_device(tags, "disk", &disk.name);
             if let Some(known) = inventory.and_then(|it| it.disk(&disk.name)) {
                 add_tags(tags, wanted, |tag| disk_tag(known, tag));
             }
-            self.write_device(lines, tags, disk, &DISK);
+            self.device(lines, tags, |fields| write_disk(fields, self.rule, disk));
         }
     }
 
-    fn write_device<T>(&self, lines: &mut Lines, tags: &Tags, device: &T, table: &[Counter<T>]) {
-        lines.line("vm_devices", &[self.tags, tags, self.user], |fields| {
-            for counter in table {
-                self.rule.field(fields, counter.field, (counter.value)(device));
-            }
-        });
+    fn device(&self, lines: &mut Lines, tags: &Tags, fill: impl FnOnce(&mut Fields<'_>)) {
+        lines.line("vm_devices", &[self.tags, tags, self.user], fill);
     }
 
     /// A guest that does not run has no more than this, whatever stands for missing values.
@@ -223,6 +171,59 @@ impl Page<'_> {
     fn line(&self, lines: &mut Lines, measurement: &str, fill: impl FnOnce(&mut Fields<'_>)) {
         lines.line(measurement, &[self.tags, self.user], fill);
     }
+}
+
+/// The fields of a NIC's line. They are written one by one, as all of a guest's are, so that the length of
+/// each key is known when this is compiled.
+fn write_nic(fields: &mut Fields<'_>, rule: Rule, nic: &Nic) {
+    rule.field(fields, "rxbytes", nic.rx_bytes);
+    rule.field(fields, "rxpackets", nic.rx_packets);
+    rule.field(fields, "rxerrors", nic.rx_errors);
+    rule.field(fields, "rxdrops", nic.rx_drops);
+    rule.field(fields, "txbytes", nic.tx_bytes);
+    rule.field(fields, "txpackets", nic.tx_packets);
+    rule.field(fields, "txerrors", nic.tx_errors);
+    rule.field(fields, "txdrops", nic.tx_drops);
+}
+
+fn write_disk(fields: &mut Fields<'_>, rule: Rule, disk: &Disk) {
+    rule.field(fields, "rd_req", disk.rd_reqs);
+    rule.field(fields, "rd_bytes", disk.rd_bytes);
+    rule.field(fields, "wr_reqs", disk.wr_reqs);
+    rule.field(fields, "wr_bytes", disk.wr_bytes);
+    rule.field(fields, "errors", disk.errors);
+}
+
+fn write_nic_sums(fields: &mut Fields<'_>, rule: Rule, nics: &[Nic]) {
+    rule.sum(fields, "net_rxbytes", nics, |nic| nic.rx_bytes);
+    rule.sum(fields, "net_rxpackets", nics, |nic| nic.rx_packets);
+    rule.sum(fields, "net_rxerrors", nics, |nic| nic.rx_errors);
+    rule.sum(fields, "net_rxdrops", nics, |nic| nic.rx_drops);
+    rule.sum(fields, "net_txbytes", nics, |nic| nic.tx_bytes);
+    rule.sum(fields, "net_txpackets", nics, |nic| nic.tx_packets);
+    rule.sum(fields, "net_txerrors", nics, |nic| nic.tx_errors);
+    rule.sum(fields, "net_txdrops", nics, |nic| nic.tx_drops);
+}
+
+fn write_disk_sums(fields: &mut Fields<'_>, rule: Rule, disks: &[Disk]) {
+    rule.sum(fields, "disk_rd_req", disks, |disk| disk.rd_reqs);
+    rule.sum(fields, "disk_rd_bytes", disks, |disk| disk.rd_bytes);
+    rule.sum(fields, "disk_wr_reqs", disks, |disk| disk.wr_reqs);
+    rule.sum(fields, "disk_wr_bytes", disks, |disk| disk.wr_bytes);
+    rule.sum(fields, "disk_errors", disks, |disk| disk.errors);
+}
+
+/// Memory fields of vm_totals, KiB but for the faults, which are counts.
+fn write_memory(fields: &mut Fields<'_>, rule: Rule, memory: &Memory) {
+    rule.field(fields, "memactual", memory.current_kib);
+    rule.field(fields, "memrss", memory.rss_kib);
+    rule.field(fields, "memavailable", memory.available_kib);
+    rule.field(fields, "memusable", memory.usable_kib);
+    rule.field(fields, "memswap_in", memory.swap_in_kib);
+    rule.field(fields, "memswap_out", memory.swap_out_kib);
+    rule.field(fields, "memmajor_fault", memory.major_faults);
+    rule.field(fields, "memminor_fault", memory.minor_faults);
+    rule.field(fields, "memdisk_cache", memory.disk_caches_kib);
 }
 
 fn start_device(tags: &mut Tags, devtype: &str, device: &str) {
@@ -281,6 +282,7 @@ impl Rule {
         self.is_whole && self.missing == Missing::Zero
     }
 
+    #[inline(always)]
     fn field(self, fields: &mut Fields<'_>, name: &str, value: Option<u64>) {
         match value {
             Some(value) => fields.unsigned(name, value),
@@ -295,20 +297,27 @@ impl Rule {
 
     /// The sum over the devices: where zeros stand for missing values, over what could be read; else
     /// only if every device has the value.
-    fn sum<T>(self, fields: &mut Fields<'_>, counter: &Counter<T>, devices: &[T]) {
+    #[inline(always)]
+    fn sum<T>(
+        self,
+        fields: &mut Fields<'_>,
+        name: &str,
+        devices: &[T],
+        value: impl Fn(&T) -> Option<u64>,
+    ) {
         if devices.is_empty() && !self.is_whole {
             // Perhaps there are some, and they could not be read.
             return;
         }
         let mut sum: u64 = 0;
         for device in devices {
-            match (counter.value)(device) {
+            match value(device) {
                 Some(value) => sum = sum.saturating_add(value),
                 None if self.stands_zero() => {}
                 None => return,
             }
         }
-        fields.unsigned(counter.total, sum);
+        fields.unsigned(name, sum);
     }
 }
 

@@ -187,7 +187,10 @@ fn signed(value: Value<'_>) -> Option<i64> {
 /// Takes a device's name over; what is no UTF-8 in it is replaced.
 fn set_name(target: &mut SmolStr, value: Value<'_>) {
     if let Value::Text(text) = value {
-        *target = SmolStr::new(String::from_utf8_lossy(text));
+        *target = match str::from_utf8(text) {
+            Ok(text) => text.into(),
+            Err(_) => String::from_utf8_lossy(text).into(),
+        };
     }
 }
 

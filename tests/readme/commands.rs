@@ -42,7 +42,7 @@ fn prints_80_lines(_: &Scratch, finished: &Finished) {
 }
 
 /// Every command of the README, in its order.
-const COMMANDS: [(&str, Told); 17] = [
+const COMMANDS: [(&str, Told); 24] = [
     (
         "tests/quickstart",
         Elsewhere("the_first_command_prints_the_80_lines_of_ten_guests, below, runs it"),
@@ -72,6 +72,10 @@ const COMMANDS: [(&str, Told); 17] = [
         Elsewhere("no systemd here; live_telegraf.rs starts a Telegraf with that file"),
     ),
     (
+        "sudo -u telegraf telegraf --test --config /etc/telegraf/telegraf.d/telegraf-virt.conf",
+        Elsewhere("live_execd.rs runs a Telegraf so, with the file that the one before copies"),
+    ),
+    (
         "echo | telegraf-virt execd",
         Run(|scratch, finished| {
             prints_80_lines(scratch, finished);
@@ -88,6 +92,36 @@ const COMMANDS: [(&str, Told); 17] = [
         }),
     ),
     (
+        "sudo cp packaging/systemd/telegraf-virt.service packaging/systemd/telegraf-virt.timer \
+         /etc/systemd/system/",
+        Run(|scratch, finished| {
+            prints_nothing(scratch, finished);
+            for name in ["telegraf-virt.service", "telegraf-virt.timer"] {
+                assert!(scratch.path("root/etc/systemd/system").join(name).is_file());
+            }
+        }),
+    ),
+    (
+        "sudo systemctl enable --now telegraf-virt.timer",
+        Elsewhere("no systemd here; live_file.rs runs what the timer starts"),
+    ),
+    (
+        "sudo cp packaging/logrotate/telegraf-virt /etc/logrotate.d/",
+        Run(|scratch, finished| {
+            prints_nothing(scratch, finished);
+            assert!(scratch.path("root/etc/logrotate.d/telegraf-virt").is_file());
+        }),
+    ),
+    (
+        "sudo cp telegraf.d/telegraf-virt-file.conf.example \
+         /etc/telegraf/telegraf.d/telegraf-virt.conf",
+        Run(|scratch, finished| {
+            prints_nothing(scratch, finished);
+            let copied = scratch.path("root/etc/telegraf/telegraf.d/telegraf-virt.conf");
+            assert!(fs::read_to_string(copied).unwrap().contains("[[inputs.tail]]"));
+        }),
+    ),
+    (
         "telegraf-virt once | influx write --bucket vms --precision ns",
         Run(|scratch, finished| {
             prints_nothing(scratch, finished);
@@ -98,6 +132,16 @@ const COMMANDS: [(&str, Told); 17] = [
             // 2020 in nanoseconds: no coarser unit gives so large a number.
             assert!(lines.iter().all(|line| line.timestamp > 1_577_836_800_000_000_000));
         }),
+    ),
+    (
+        "curl -sS --fail-with-body --data-urlencode 'q=CREATE DATABASE vms' \
+         http://127.0.0.1:8086/query",
+        Elsewhere("live_write.rs runs it with a server"),
+    ),
+    (
+        "telegraf-virt once | curl -sS --fail-with-body --data-binary @- \
+         'http://127.0.0.1:8086/write?db=vms&precision=ns'",
+        Elsewhere("live_write.rs runs it with a server"),
     ),
     (
         "sudo virsh dommemstat web-01 --period 10 --live --config",
@@ -148,15 +192,27 @@ fn every_command_of_the_readme_does_what_it_says_or_tells_here_why_it_is_not_run
 
     // A clone that was built, and the folders that Debian and Telegraf's package make.
     let scratch = Scratch::new();
-    for folder in
-        ["target/release", "root/usr/local/bin", "root/etc/telegraf/telegraf.d", "telegraf.d"]
-    {
+    for folder in [
+        "target/release",
+        "root/usr/local/bin",
+        "root/etc/telegraf/telegraf.d",
+        "root/etc/systemd/system",
+        "root/etc/logrotate.d",
+    ] {
         fs::create_dir_all(scratch.path(folder)).unwrap();
     }
     fs::copy(PROGRAM, scratch.path("target/release/telegraf-virt")).unwrap();
-    for name in ["telegraf-virt.conf", "telegraf-virt-exec.conf.example"] {
-        let name = format!("telegraf.d/{name}");
-        fs::copy(repository().join(&name), scratch.path(&name)).unwrap();
+    for name in [
+        "telegraf.d/telegraf-virt.conf",
+        "telegraf.d/telegraf-virt-exec.conf.example",
+        "telegraf.d/telegraf-virt-file.conf.example",
+        "packaging/systemd/telegraf-virt.service",
+        "packaging/systemd/telegraf-virt.timer",
+        "packaging/logrotate/telegraf-virt",
+    ] {
+        let copy = scratch.path(name);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(repository().join(name), copy).unwrap();
     }
     scratch.stand_in("sudo", "if [ \"$1\" = -u ]; then shift 2; fi\nexec \"$@\"");
     let folder = scratch.folder.path().display().to_string();
@@ -194,7 +250,8 @@ fn the_crontab_line_appends_whole_collections_even_when_two_runs_overlap() {
         scope.spawn(once);
         scope.spawn(once);
     });
-    let lines = lines::read(&fs::read_to_string(scratch.path("root/var/log/guests.line")).unwrap());
+    let lines =
+        lines::read(&fs::read_to_string(scratch.path("root/var/log/telegraf-virt.line")).unwrap());
     assert_eq!(lines.len(), 70 + 80 + 80);
     // No line of one collection stands among those of another.
     let mut moments: Vec<i64> = lines.iter().map(|line| line.timestamp).collect();

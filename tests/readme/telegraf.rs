@@ -3,15 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::support::lines;
 use super::support::process::run;
 use super::support::program::PROGRAM;
-use super::support::servers::{Influxdb, Server, find_program};
+use super::support::servers::{Influxdb, Server, find_program, http_post};
 use super::support::{say, skip};
 use super::{Scratch, assert_ten_guests, block_with, blocks, read, repository};
 
@@ -50,6 +48,21 @@ fn the_example_for_exec_says_what_the_readme_shows_and_names_the_older_form() {
 }
 
 #[test]
+fn the_example_for_a_file_says_what_the_readme_shows_and_names_the_older_form() {
+    let expected = toml_of(
+        "[[inputs.tail]]
+         files = ['/var/log/telegraf-virt.line']
+         data_format = 'influx'
+         initial_read_offset = 'saved-or-beginning'
+         path_tag = ''",
+    );
+    let file = read("telegraf.d/telegraf-virt-file.conf.example");
+    assert_eq!(toml_of(&file), expected);
+    assert_eq!(toml_of(&block_with("toml", "[[inputs.tail]]")), expected);
+    assert!(file.contains("from_beginning = true"));
+}
+
+#[test]
 fn settings_that_the_file_for_execd_only_names_are_valid_once_they_are_set() {
     let file = read("telegraf.d/telegraf-virt.conf");
     let uncommented: String = file
@@ -67,11 +80,15 @@ fn settings_that_the_file_for_execd_only_names_are_valid_once_they_are_set() {
 }
 
 #[test]
-fn telegraf_d_holds_nothing_but_the_two_files() {
+fn telegraf_d_holds_nothing_but_the_three_files() {
     let entries = fs::read_dir(repository().join("telegraf.d")).unwrap();
     let names: BTreeSet<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    let expected = ["telegraf-virt-exec.conf.example", "telegraf-virt.conf"];
+    let expected = [
+        "telegraf-virt-exec.conf.example",
+        "telegraf-virt-file.conf.example",
+        "telegraf-virt.conf",
+    ];
     assert_eq!(names, expected.map(str::to_owned).into());
 }
 
@@ -111,19 +128,6 @@ fn both_files_for_telegraf_bring_whole_collections_into_a_real_telegraf() {
     }
 }
 
-/// One request to a server on loopback; the answer's body, after a status of 2xx.
-fn post(port: u16, path: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let length = body.len();
-    let kind = "application/x-www-form-urlencoded";
-    let head = format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\nContent-Type: {kind}");
-    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.0 2"), "{path}: {answer}");
-    answer
-}
-
 #[test]
 fn every_query_of_the_readme_returns_rows_from_a_real_influxdb() {
     let test = "readme, InfluxDB";
@@ -132,7 +136,7 @@ fn every_query_of_the_readme_returns_rows_from_a_real_influxdb() {
     };
     let scratch = Scratch::new();
     let influxdb = Influxdb::start(&influxd, &scratch.path("influxdb"));
-    post(influxdb.port, "/query", "q=CREATE DATABASE vms");
+    http_post(influxdb.port, "/query", "q=CREATE DATABASE vms");
     // Three collections of the last minutes: a rate needs two, in minutes of their own.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     for minutes in [3, 2, 1] {
@@ -143,7 +147,7 @@ fn every_query_of_the_readme_returns_rows_from_a_real_influxdb() {
             .lines()
             .map(|line| format!("{} {moment}\n", line.rsplit_once(' ').unwrap().0))
             .collect();
-        post(influxdb.port, "/write?db=vms", &body);
+        http_post(influxdb.port, "/write?db=vms", &body);
     }
     let queries = blocks("sql");
     assert_eq!(queries.len(), 7);

@@ -115,6 +115,31 @@ impl Lab {
         Stats::read(&self.virsh(&arguments))
     }
 
+    /// Signals the QEMU process of a guest.
+    pub fn signal_qemu(&self, signal: &str, guest: &str) {
+        let name = self.virsh(&["domname", guest]);
+        self.signal(signal, &format!("/run/libvirt/qemu/{}.pid", name.trim()));
+    }
+
+    pub fn signal_libvirtd(&self, signal: &str) {
+        self.signal(signal, "/run/libvirt/libvirtd.pid");
+    }
+
+    /// Signals the process whose number this file of the lab holds.
+    fn signal(&self, signal: &str, file: &str) {
+        let pid = self.inside(&["cat", file]);
+        self.inside(&["kill", signal, pid.trim()]);
+    }
+
+    /// Starts libvirtd again, once the one before has ended; one that does not end is killed.
+    pub fn start_libvirtd(&self) {
+        let script =
+            "for try in $(seq 100); do pgrep -x libvirtd >/dev/null || break; sleep 0.05; done
+            pkill -KILL -x libvirtd || true
+            exec libvirtd -d -p /run/libvirt/libvirtd.pid";
+        self.inside(&["bash", "-c", script]);
+    }
+
     /// The targets of a guest's cdrom and floppy drives.
     pub fn drives(&self, guest: &str) -> Vec<String> {
         // Columns: type, device, target, source.

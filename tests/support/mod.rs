@@ -9,11 +9,14 @@
 pub mod expect;
 pub mod lab;
 pub mod lines;
+pub mod logrotate;
 pub mod names;
 pub mod process;
 pub mod program;
 pub mod servers;
 pub mod stage;
+pub mod traced;
+pub mod victoria_metrics;
 pub mod watched;
 
 use std::io::Write;

@@ -2,7 +2,7 @@
 
 use super::lab::Lab;
 use super::program::{PROGRAM, without_settings};
-use super::wait_until;
+use super::{skip, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
@@ -22,6 +22,15 @@ pub fn find_program(variable: &str, name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
+/// The path of a program that a test cannot do without; none, said aloud, where there is none.
+pub fn require_program(test: &str, variable: &str, name: &str) -> Option<PathBuf> {
+    let found = find_program(variable, name);
+    if found.is_none() {
+        skip(test, &format!("no {name}: ${variable} is not set, and PATH has none"));
+    }
+    found
+}
+
 /// A program that is ended, by its process id, when this is dropped.
 pub struct Server {
     child: Child,
@@ -39,6 +48,10 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         Server { child, log }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn log(&self) -> String {
@@ -73,6 +86,15 @@ impl Server {
         self.log()
     }
 
+    /// Asks it to end with SIGTERM, and expects it to end well in this time.
+    pub fn end_well(mut self, limit: Duration) -> String {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        let status = wait_until("it ends", limit, || self.child.try_wait().unwrap());
+        assert!(status.success(), "{status}\n{}", self.log());
+        self.log()
+    }
+
     fn terminate(&mut self) {
         // Once it has been waited for, its number may be another process's.
         if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
@@ -104,23 +126,35 @@ pub fn telegraf(program: &Path, lab: &Lab, output: &str) -> Server {
     let configuration = scratch.join("telegraf.conf");
     let agent = "[agent]\ninterval = \"1s\"\nflush_interval = \"1s\"\nomit_hostname = true\n";
     std::fs::write(&configuration, format!("{agent}{output}")).unwrap();
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf.d/telegraf-virt.conf");
-    // The shipped file names the program without a folder, and no hypervisor.
+    let mut command = Command::new(program);
+    for_telegraf(&mut command, lab);
+    command.arg("--config").arg(configuration).arg("--config").arg(shipped("telegraf-virt.conf"));
+    Server::start(&mut command, scratch.join("telegraf.log"))
+}
+
+/// A file of telegraf.d.
+pub fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf.d").join(name)
+}
+
+/// Gives a command that is, or starts, Telegraf what the shipped files leave open: they name the
+/// program without a folder, no hypervisor, and no cache.
+pub fn for_telegraf(command: &mut Command, lab: &Lab) {
     let ours = Path::new(PROGRAM).parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path =
-        std::env::join_paths([ours].into_iter().chain(std::env::split_paths(&path))).unwrap();
-    let mut command = Command::new(program);
-    without_settings(&mut command, scratch);
+    let path = std::env::join_paths([ours].into_iter().chain(std::env::split_paths(&path)));
+    without_settings(command, lab.scratch());
     command
-        .env("PATH", path)
+        .env("PATH", path.unwrap())
         .env("LIBVIRT_DEFAULT_URI", lab.uri())
-        .env("CACHE_DIRECTORY", scratch.join("cache"))
-        .arg("--config")
-        .arg(configuration)
-        .arg("--config")
-        .arg(shipped);
-    Server::start(&mut command, scratch.join("telegraf.log"))
+        .env("CACHE_DIRECTORY", lab.scratch().join("cache"));
+}
+
+/// What Telegraf's log calls an error. Left out is what a race of its own brings: it closes the pipes of
+/// a process that has ended, also while it is about to read that they have.
+pub fn errors(log: &str) -> Vec<&str> {
+    let is_race = |line: &&str| line.contains("file already closed");
+    log.lines().filter(|line| line.contains(" E! ")).filter(|line| !is_race(line)).collect()
 }
 
 /// InfluxDB 1.x.
@@ -203,7 +237,8 @@ fn strings(list: &serde_json::Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
 }
 
-fn encode(text: &str) -> String {
+/// Text as a part of a query in an address.
+pub fn encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => {
@@ -214,7 +249,8 @@ fn encode(text: &str) -> String {
         .collect()
 }
 
-fn http_get(port: u16, path: &str) -> String {
+/// One request to a server on loopback; the answer's body.
+pub fn http_get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     // HTTP/1.0: the body comes in one piece and ends with the connection.
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
@@ -222,4 +258,17 @@ fn http_get(port: u16, path: &str) -> String {
     stream.read_to_string(&mut answer).unwrap();
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     body.to_owned()
+}
+
+/// One request to a server on loopback; the answer's body, after a status of 2xx.
+pub fn http_post(port: u16, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let length = body.len();
+    let kind = "application/x-www-form-urlencoded";
+    let head = format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\nContent-Type: {kind}");
+    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 2"), "{path}: {answer}");
+    answer
 }

@@ -65,13 +65,8 @@ impl Stage {
 
     /// Signals the QEMU processes of these guests.
     pub fn signal(&self, signal: &str, guests: &[String]) {
-        let names: Vec<String> = guests
-            .iter()
-            .map(|uuid| self.lab.virsh(&["domname", uuid]).trim().to_owned())
-            .collect();
-        for name in names {
-            let pid = self.lab.inside(&["cat", &format!("/run/libvirt/qemu/{name}.pid")]);
-            self.lab.inside(&["kill", signal, pid.trim()]);
+        for uuid in guests {
+            self.lab.signal_qemu(signal, uuid);
         }
     }
 
@@ -80,17 +75,11 @@ impl Stage {
     }
 
     pub fn libvirtd(&self, signal: &str) {
-        let pid = self.lab.inside(&["cat", "/run/libvirt/libvirtd.pid"]);
-        self.lab.inside(&["kill", signal, pid.trim()]);
+        self.lab.signal_libvirtd(signal);
     }
 
-    /// Starts libvirtd again, once the one before has ended; one that does not end is killed.
     pub fn start_libvirtd(&self) {
-        let script =
-            "for try in $(seq 100); do pgrep -x libvirtd >/dev/null || break; sleep 0.05; done
-            pkill -KILL -x libvirtd || true
-            exec libvirtd -d -p /run/libvirt/libvirtd.pid";
-        self.lab.inside(&["bash", "-c", script]);
+        self.lab.start_libvirtd();
     }
 
     /// Calls that occupy one of libvirtd's workers now.
