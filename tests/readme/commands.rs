@@ -44,7 +44,7 @@ fn prints_80_lines(_: &Scratch, finished: &Finished) {
 const PACKAGE: &str = "live_package.rs makes the package, and installs it into a bare Debian";
 
 /// Every command of the README, in its order.
-const COMMANDS: [(&str, Told); 27] = [
+const COMMANDS: [(&str, Told); 28] = [
     (
         "tests/quickstart",
         Elsewhere("the_first_command_prints_the_80_lines_of_ten_guests, below, runs it"),
@@ -165,6 +165,7 @@ const COMMANDS: [(&str, Told); 27] = [
     ("sudo apt install ./target/debian/telegraf-virt_*.deb", Elsewhere(PACKAGE)),
     ("sudo apt remove telegraf-virt", Elsewhere(PACKAGE)),
     ("sudo apt purge telegraf-virt", Elsewhere(PACKAGE)),
+    ("benches/run", Elsewhere("it takes minutes; tests/benchmarks.rs runs its quick form")),
     ("cargo build --release", Elsewhere("tests/quickstart does")),
     ("cargo test", Elsewhere("it runs this test")),
 ];

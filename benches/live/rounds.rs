@@ -1,0 +1,108 @@
+//! Contenders taken in turn: each round asks every one of them once, so that whatever the machine does
+//! meanwhile meets all alike. Figures are medians over the rounds, and ratios of medians.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::clocks::Server;
+use super::contenders::{Contender, Cost};
+
+/// Between two contenders, for whatever the one before set going.
+const PAUSE: Duration = Duration::from_millis(30);
+
+/// A collection, with what it cost the hypervisor.
+#[derive(Clone, Copy)]
+pub struct Taken {
+    pub cost: Cost,
+    pub libvirtd_ns: u64,
+    pub qemu_ns: u64,
+}
+
+/// All that was taken, by contender.
+#[derive(Default)]
+pub struct Rounds(BTreeMap<String, Vec<Taken>>);
+
+impl Rounds {
+    /// Runs so many rounds, each beginning with another contender.
+    pub fn run(
+        &mut self,
+        contenders: &mut [(String, Box<dyn Contender>)],
+        rounds: usize,
+        server: &Server,
+    ) {
+        for round in 0..rounds {
+            let count = contenders.len();
+            for number in 0..count {
+                let (name, contender) = &mut contenders[(number + round) % count];
+                sleep(PAUSE);
+                let before = server.used();
+                let cost = contender.collect();
+                let after = server.used();
+                self.0.entry(name.clone()).or_default().push(Taken {
+                    cost,
+                    libvirtd_ns: after.libvirtd_ns - before.libvirtd_ns,
+                    qemu_ns: after.qemu_ns - before.qemu_ns,
+                });
+            }
+        }
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    fn median(&self, name: &str, figure: impl Fn(&Taken) -> u64) -> f64 {
+        let taken = self.0.get(name).unwrap_or_else(|| panic!("no contender {name}"));
+        let mut figures: Vec<u64> = taken.iter().map(figure).collect();
+        figures.sort_unstable();
+        let middle = figures.len() / 2;
+        if figures.len() % 2 == 1 {
+            figures[middle] as f64
+        } else {
+            (figures[middle - 1] + figures[middle]) as f64 / 2.0
+        }
+    }
+
+    pub fn wall_ms(&self, name: &str) -> f64 {
+        self.median(name, |taken| taken.cost.wall_ns) / 1e6
+    }
+
+    pub fn cpu_ms(&self, name: &str) -> f64 {
+        self.median(name, |taken| taken.cost.cpu_ns) / 1e6
+    }
+
+    pub fn libvirtd_ms(&self, name: &str) -> f64 {
+        self.median(name, |taken| taken.libvirtd_ns) / 1e6
+    }
+
+    pub fn qemu_ms(&self, name: &str) -> f64 {
+        self.median(name, |taken| taken.qemu_ns) / 1e6
+    }
+
+    /// The highest, not the median: a peak lasts as long as its process.
+    pub fn peak_mib(&self, name: &str) -> f64 {
+        let peak_kib = self.0[name].iter().map(|taken| taken.cost.peak_kib).max().unwrap();
+        peak_kib as f64 / 1024.0
+    }
+
+    /// Every single figure, in the order taken.
+    pub fn to_json(&self) -> Value {
+        self.0
+            .iter()
+            .map(|(name, taken)| {
+                let list = |figure: fn(&Taken) -> u64| taken.iter().map(figure).collect::<Vec<_>>();
+                let figures = json!({
+                    "wall_ns": list(|it| it.cost.wall_ns),
+                    "cpu_ns": list(|it| it.cost.cpu_ns),
+                    "peak_kib": list(|it| it.cost.peak_kib),
+                    "libvirtd_cpu_ns": list(|it| it.libvirtd_ns),
+                    "qemu_cpu_ns": list(|it| it.qemu_ns),
+                });
+                (name.clone(), figures)
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}

@@ -1,0 +1,89 @@
+/*
+ * The parallel floor: the list of guests, made once, split over several connections kept open, and each
+ * part asked for by a thread of its own with one bulk call. Nothing is done with the answers but counting.
+ *
+ *   pfloor URI GROUPS CONNECTIONS
+ *
+ * Each byte on standard input is one repetition. It prints a line: guests, parameters, wall time of the
+ * repetition and CPU time of this process during it, both in nanoseconds.
+ */
+#include <libvirt/libvirt.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "clocks.h"
+
+/* One connection's share of the guests. */
+struct part {
+    pthread_t thread;
+    virDomainPtr *guests; /* ends with NULL */
+    unsigned int groups;
+    int answered;
+    long parameters;
+};
+
+static void *ask(void *argument)
+{
+    struct part *part = argument;
+    virDomainStatsRecordPtr *records;
+
+    part->parameters = 0;
+    part->answered = virDomainListGetStats(part->guests, part->groups, &records, 0);
+    if (part->answered < 0)
+        return NULL;
+    for (int i = 0; i < part->answered; i++)
+        part->parameters += records[i]->nparams;
+    virDomainStatsRecordListFree(records);
+    return NULL;
+}
+
+/* Opens a connection, lists its guests, and keeps the number-th of so many equal parts of them. */
+static int prepare(struct part *part, const char *uri, int number, int connections)
+{
+    virDomainPtr *all;
+    virConnectPtr connection = virConnectOpenReadOnly(uri);
+    if (!connection)
+        return -1;
+    int guests = virConnectListAllDomains(connection, &all, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+    if (guests < 0)
+        return -1;
+    int from = guests * number / connections, to = guests * (number + 1) / connections;
+    part->guests = all + from;
+    part->guests[to - from] = NULL; /* the list has room for its own NULL, and what follows is not ours */
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    int connections = argc == 4 ? atoi(argv[3]) : 0;
+    if (connections < 1) {
+        fprintf(stderr, "usage: pfloor URI GROUPS CONNECTIONS\n");
+        return 2;
+    }
+    struct part *parts = calloc(connections, sizeof *parts);
+    for (int i = 0; i < connections; i++) {
+        parts[i].groups = strtoul(argv[2], NULL, 0);
+        if (prepare(&parts[i], argv[1], i, connections) < 0)
+            return 1;
+    }
+
+    while (getchar() != EOF) {
+        int guests = 0;
+        long parameters = 0;
+        long long wall = wall_ns(), cpu = cpu_ns();
+        for (int i = 0; i < connections; i++)
+            if (pthread_create(&parts[i].thread, NULL, ask, &parts[i]) != 0)
+                return 1;
+        for (int i = 0; i < connections; i++) {
+            pthread_join(parts[i].thread, NULL);
+            if (parts[i].answered < 0)
+                return 1;
+            guests += parts[i].answered;
+            parameters += parts[i].parameters;
+        }
+        printf("%d %ld %lld %lld\n", guests, parameters, wall_ns() - wall, cpu_ns() - cpu);
+        fflush(stdout);
+    }
+    return 0;
+}
