@@ -207,3 +207,33 @@ fn check_tells_of_a_cache_file_that_cannot_be_used_and_ends_at_a_signal() {
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     assert_eq!(end(&mut child, Duration::from_secs(3)), Some(1));
 }
+
+#[test]
+fn check_looks_at_how_telegraf_starts_the_program() {
+    let scratch = TempDir::new().unwrap();
+    let check = |path: &Path| {
+        let mut command = program(scratch.path());
+        command.args(["check", "--no-cache", "--uri", "test:///default"]);
+        run(command.env("TELEGRAF_CONFIG_PATH", path))
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shipped = check(&root.join("telegraf.d")).success().stdout;
+    let good = "telegraf-virt.conf: inputs.execd asks by signal = \"STDIN\"\n";
+    assert!(shipped.contains(good) && !shipped.contains("note"), "{shipped}");
+    let exec = check(&root.join("telegraf.d/telegraf-virt-exec.conf.example")).success().stdout;
+    assert!(exec.contains(": inputs.exec starts the program\n"), "{exec}");
+
+    let file = scratch.path().join("telegraf.conf");
+    let text = fs::read_to_string(root.join("telegraf.d/telegraf-virt.conf")).unwrap();
+    fs::write(&file, text.replace("\"STDIN\"", "\"SIGHUP\"")).unwrap();
+    let advised = check(&file).success().stdout;
+    let note = format!("note  {}: inputs.execd has signal = \"SIGHUP\"", file.display());
+    assert!(advised.contains(&note), "{advised}");
+    assert!(advised.contains("\n      to mend it: write there: signal = \"STDIN\"\n"), "{advised}");
+    fs::write(&file, text.replace("\n  signal =", "\n  # signal =")).unwrap();
+    let silent = check(&file).success().stdout;
+    assert!(
+        silent.contains("has no signal, so Telegraf never asks for a collection\n"),
+        "{silent}"
+    );
+}

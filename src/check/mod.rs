@@ -1,8 +1,10 @@
 //! What `check` looks at: all that a collection needs, one file an area, each finding with its
-//! remedy. It reads only what a collection reads, and changes nothing but the cache's folder.
+//! remedy. It reads only what a collection reads, and Telegraf's configuration, and changes nothing but
+//! the cache's folder.
 
 mod cache;
 mod hypervisor;
+mod telegraf;
 
 use std::fmt::Write;
 
@@ -25,6 +27,8 @@ pub struct Finding {
 pub enum Verdict {
     /// As it should.
     Good,
+    /// Nothing is lost, but there is a better way.
+    Advice,
     /// A hypervisor, a guest or the cache is lost.
     Lost,
 }
@@ -32,6 +36,10 @@ pub enum Verdict {
 impl Finding {
     fn good(text: String) -> Self {
         Self { verdict: Verdict::Good, text, remedy: None }
+    }
+
+    fn advice(text: String, remedy: String) -> Self {
+        Self { verdict: Verdict::Advice, text, remedy: Some(remedy) }
     }
 
     fn lost(text: String, remedy: String) -> Self {
@@ -47,6 +55,7 @@ pub fn findings(settings: &Settings, ending: &Ending) -> Vec<Finding> {
             findings.extend(hypervisor::findings(uri, settings, ending));
         }
     }
+    findings.extend(telegraf::findings(settings));
     findings
 }
 
@@ -61,6 +70,7 @@ pub fn report(findings: &[Finding]) -> String {
     for finding in findings {
         let mark = match finding.verdict {
             Verdict::Good => "ok  ",
+            Verdict::Advice => "note",
             Verdict::Lost => "LOST",
         };
         let _ = writeln!(report, "{mark}  {}", printable(&finding.text));
@@ -90,9 +100,11 @@ mod tests {
     fn a_report_says_what_is_lost_and_what_mends_it() {
         let findings = [
             Finding::good("a".to_owned()),
+            Finding::advice("d".to_owned(), "do e".to_owned()),
             Finding::lost("b\x1b[2J".to_owned(), "do c".to_owned()),
         ];
-        let expected = "ok    a\nLOST  b [2J\n      to mend it: do c\n\n1 thing is lost\n";
+        let expected = "ok    a\nnote  d\n      to mend it: do e\nLOST  b [2J\n      to mend it: \
+                        do c\n\n1 thing is lost\n";
         assert_eq!(report(&findings), expected);
     }
 }

@@ -29,6 +29,7 @@ pub fn without_settings(command: &mut Command, scratch: &Path) {
         command.env_remove(variable);
     }
     command.env("XDG_CACHE_HOME", scratch.join("xdg-cache"));
+    command.env("TELEGRAF_CONFIG_PATH", "/dev/null");
 }
 
 /// One `once` on the lab, its debug messages included, that must succeed.

@@ -1,0 +1,235 @@
+//! How Telegraf starts this program, where its configuration can be found and read: what there would
+//! lose points, and what is not wise. It is all advice, since a collection itself lacks nothing;
+//! Telegraf's own mistakes are Telegraf's to tell.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use super::Finding;
+use crate::config::{Settings, duration};
+
+/// Where Debian's package and Telegraf's own look for it.
+const PLACES: [&str; 2] = ["/etc/telegraf/telegraf.conf", "/etc/telegraf/telegraf.d"];
+/// Longer files, more files in a folder and deeper folders are passed over.
+const FILE_MAX: u64 = 1 << 20;
+const FILES_MAX: usize = 1000;
+const DEPTH_MAX: usize = 8;
+const STDIN: &str = "write there: signal = \"STDIN\"";
+
+/// What Telegraf's configuration says of this program: that which `$TELEGRAF_CONFIG_PATH` names, as
+/// Telegraf has it, else that below /etc/telegraf.
+pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
+    let places = match env::var_os("TELEGRAF_CONFIG_PATH") {
+        Some(path) if !path.is_empty() => vec![PathBuf::from(path)],
+        _ => PLACES.map(PathBuf::from).to_vec(),
+    };
+    findings_in(&places, settings)
+}
+
+fn findings_in(places: &[PathBuf], settings: &Settings) -> Vec<Finding> {
+    let mut files = Vec::new();
+    places.iter().for_each(|place| find_files(place, 0, &mut files));
+    let mut findings = Vec::new();
+    let (mut execd, mut exec) = (0, 0);
+    for file in &files {
+        let Some(table) = read(file) else { continue };
+        for plugin in plugins(&table, "execd").filter(|plugin| starts_us(plugin.get("command"))) {
+            execd += 1;
+            findings.extend(execd_finding(file, plugin));
+        }
+        for plugin in plugins(&table, "exec").filter(|plugin| starts_us(plugin.get("commands"))) {
+            exec += 1;
+            findings.extend(exec_findings(file, plugin, settings));
+        }
+    }
+    if execd > 0 && exec > 0 {
+        let text = "Telegraf starts telegraf-virt by inputs.execd and by inputs.exec, so that every \
+                    point may come twice";
+        let remedy = "leave one of the two out, best inputs.exec";
+        findings.push(Finding::advice(text.to_owned(), remedy.to_owned()));
+    }
+    findings
+}
+
+/// The files that Telegraf loads: one that is named, and those ending in .conf below a folder.
+fn find_files(place: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+    let Ok(seen) = fs::metadata(place) else { return };
+    if seen.is_file() && (depth == 0 || place.extension() == Some(OsStr::new("conf"))) {
+        files.push(place.to_owned());
+    }
+    if !seen.is_dir() || depth == DEPTH_MAX {
+        return;
+    }
+    let mut entries: Vec<PathBuf> = fs::read_dir(place)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .take(FILES_MAX)
+        .collect();
+    entries.sort_unstable();
+    for entry in entries {
+        if files.len() < FILES_MAX {
+            find_files(&entry, depth + 1, files);
+        }
+    }
+}
+
+fn read(file: &Path) -> Option<Table> {
+    let mut text = String::new();
+    File::open(file).ok()?.take(FILE_MAX + 1).read_to_string(&mut text).ok()?;
+    if text.len() as u64 > FILE_MAX { None } else { text.parse().ok() }
+}
+
+/// The `[[inputs.KIND]]` of a file.
+fn plugins<'a>(table: &'a Table, kind: &str) -> impl Iterator<Item = &'a Table> {
+    let inputs = table.get("inputs").and_then(|inputs| inputs.get(kind));
+    inputs.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table)
+}
+
+/// Whether any word of a command, or of one of several, is this program.
+fn starts_us(command: Option<&Value>) -> bool {
+    match command {
+        Some(Value::String(words)) => words
+            .split_whitespace()
+            .any(|word| Path::new(word).file_name() == Some(OsStr::new(env!("CARGO_PKG_NAME")))),
+        Some(Value::Array(words)) => words.iter().any(|word| starts_us(Some(word))),
+        _ => false,
+    }
+}
+
+fn execd_finding(file: &Path, plugin: &Table) -> Option<Finding> {
+    let file = file.display();
+    if let Some(format) = plugin.get("data_format").filter(|format| !is_influx(format)) {
+        return Some(wrong_format(&format!("{file}: inputs.execd has data_format = {format}")));
+    }
+    let has_interval = plugin.get("command").and_then(Value::as_array).is_some_and(|words| {
+        words.iter().filter_map(Value::as_str).any(|word| word.starts_with("--interval"))
+    });
+    Some(match plugin.get("signal").map(|signal| signal.as_str().unwrap_or_default()) {
+        Some("STDIN") => Finding::good(format!("{file}: inputs.execd asks by signal = \"STDIN\"")),
+        Some(signal @ ("SIGHUP" | "SIGUSR1" | "SIGUSR2")) => Finding::advice(
+            format!(
+                "{file}: inputs.execd has signal = \"{signal}\": Telegraf may send the first one \
+                 before the program can catch it, and that kills it"
+            ),
+            STDIN.to_owned(),
+        ),
+        None | Some("none") if has_interval => {
+            Finding::good(format!("{file}: inputs.execd leaves the interval to the program"))
+        }
+        None | Some("none") => Finding::advice(
+            format!("{file}: inputs.execd has no signal, so Telegraf never asks for a collection"),
+            STDIN.to_owned(),
+        ),
+        // Telegraf refuses it, and says so.
+        Some(_) => return None,
+    })
+}
+
+fn exec_findings(file: &Path, plugin: &Table, settings: &Settings) -> Vec<Finding> {
+    let file = file.display();
+    if !plugin.get("data_format").is_some_and(is_influx) {
+        let text = format!("{file}: inputs.exec has no data_format = \"influx\"");
+        return vec![wrong_format(&text)];
+    }
+    let mut findings = vec![Finding::good(format!("{file}: inputs.exec starts the program"))];
+    let timeout = plugin.get("timeout").and_then(Value::as_str).unwrap_or("5s");
+    if duration::parse(timeout, Duration::ZERO..=Duration::MAX)
+        .is_ok_and(|timeout| timeout <= settings.deadline)
+    {
+        let deadline = duration::shown(settings.deadline);
+        findings.push(Finding::advice(
+            format!(
+                "{file}: inputs.exec ends the program after timeout = \"{timeout}\", while its \
+                 deadline is {deadline}: a collection with a guest that hangs is cut short"
+            ),
+            format!("a longer timeout there, or a shorter deadline than {timeout} here"),
+        ));
+    }
+    findings
+}
+
+fn is_influx(format: &Value) -> bool {
+    format.as_str() == Some("influx")
+}
+
+fn wrong_format(text: &str) -> Finding {
+    let text = format!("{text}: Telegraf does not understand what the program prints");
+    Finding::advice(text, "write there: data_format = \"influx\"".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Verdict::{self, Advice, Good};
+
+    fn found(configuration: &str) -> Vec<(Verdict, String)> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.conf"), configuration).unwrap();
+        fs::write(folder.path().join("a.conf.example"), "[[inputs.execd]]\ncommand = 7").unwrap();
+        let settings = Settings { deadline: Duration::from_secs(4), ..Settings::default() };
+        let prefix = format!("{}/a.conf: ", folder.path().display());
+        let findings = findings_in(&[folder.path().to_owned()], &settings);
+        findings.into_iter().map(|it| (it.verdict, it.text.replace(&prefix, ""))).collect()
+    }
+
+    fn execd(lines: &str) -> Vec<(Verdict, String)> {
+        found(&format!("[[inputs.execd]]\ncommand = [\"/opt/telegraf-virt\", \"execd\"]\n{lines}"))
+    }
+
+    fn exec(lines: &str) -> Vec<(Verdict, String)> {
+        found(&format!("[[inputs.exec]]\ncommands = [[\"telegraf-virt\", \"once\"]]\n{lines}"))
+    }
+
+    #[test]
+    fn a_signal_and_none_are_advised_against() {
+        for signal in ["SIGHUP", "SIGUSR1", "SIGUSR2"] {
+            let text = format!(
+                "inputs.execd has signal = \"{signal}\": Telegraf may send the first one before \
+                 the program can catch it, and that kills it"
+            );
+            assert_eq!(execd(&format!("signal = \"{signal}\"")), [(Advice, text)]);
+        }
+        let never = "inputs.execd has no signal, so Telegraf never asks for a collection";
+        assert_eq!(execd(""), [(Advice, never.to_owned())]);
+        assert_eq!(execd("signal = \"none\""), [(Advice, never.to_owned())]);
+        let own = "command = [\"telegraf-virt\", \"execd\", \"--interval\", \"10s\"]";
+        let good = "inputs.execd leaves the interval to the program";
+        assert_eq!(found(&format!("[[inputs.execd]]\n{own}")), [(Good, good.to_owned())]);
+    }
+
+    #[test]
+    fn a_format_that_is_not_influx_is_advised_against() {
+        let end = ": Telegraf does not understand what the program prints";
+        let json = format!("inputs.execd has data_format = \"json\"{end}");
+        assert_eq!(execd("signal = \"STDIN\"\ndata_format = \"json\""), [(Advice, json)]);
+        let missing = format!("inputs.exec has no data_format = \"influx\"{end}");
+        assert_eq!(exec("timeout = \"5s\""), [(Advice, missing)]);
+    }
+
+    #[test]
+    fn a_timeout_within_the_deadline_is_advised_against() {
+        let good = (Good, "inputs.exec starts the program".to_owned());
+        assert_eq!(exec("data_format = \"influx\""), std::slice::from_ref(&good));
+        let advice = "inputs.exec ends the program after timeout = \"3s\", while its deadline is \
+                      4s: a collection with a guest that hangs is cut short";
+        let found = exec("data_format = \"influx\"\ntimeout = \"3s\"");
+        assert_eq!(found, [good, (Advice, advice.to_owned())]);
+    }
+
+    #[test]
+    fn both_ways_at_once_are_advised_against_and_others_programs_are_nobodys_business() {
+        let text = "[[inputs.execd]]\ncommand = [\"telegraf-virt\", \"execd\"]\nsignal = \"STDIN\"\n\
+                    [[inputs.exec]]\ncommands = [\"telegraf-virt once\"]\ndata_format = \"influx\"\n";
+        let verdicts: Vec<Verdict> = found(text).into_iter().map(|(verdict, _)| verdict).collect();
+        assert_eq!(verdicts, [Good, Good, Advice]);
+        assert_eq!(found("[[inputs.execd]]\ncommand = [\"other\"]\n[[inputs.exec]]"), []);
+        assert_eq!(found("[agent]\ninterval = ${INTERVAL}\n"), []);
+    }
+}
