@@ -18,7 +18,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use telegraf_virt::cli::{self, Exit};
-use telegraf_virt::config;
+use telegraf_virt::{check, config};
 
 const NAME: &str = "telegraf-virt";
 const README: &str = include_str!("../README.md");
@@ -192,6 +192,12 @@ fn environment(roff: &mut Roff) {
         "The hypervisor to read, where neither --uri nor the configuration names one.",
     );
     entry(roff, "CACHE_DIRECTORY, XDG_CACHE_HOME, HOME", "Where the cache may lie: see FILES.");
+    entry(roff, "XDG_RUNTIME_DIR", "Where libvirt finds the guests of qemu:///session.");
+    entry(
+        roff,
+        check::TELEGRAF_FILE_VARIABLE,
+        "Telegraf's configuration, a file or a folder, for check; else what lies below /etc/telegraf.",
+    );
 }
 
 fn exit_status(roff: &mut Roff) -> Result<(), Box<dyn Error>> {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use telegraf_virt::cli::{self, Command};
-use telegraf_virt::config;
+use telegraf_virt::{check, config};
 
 /// The contract's options.
 const OPTIONS: [(&str, Option<char>); 9] = [
@@ -97,8 +97,14 @@ fn the_man_page_tells_of_files_variables_and_exit_codes_as_the_readme_does() {
     assert!(found.is_sorted(), "{found:?} in {files}");
 
     let environment = section(&page, "ENVIRONMENT");
-    let variables =
-        [config::FILE_VARIABLE, config::URI_VARIABLE, "CACHE_DIRECTORY", "XDG_CACHE_HOME"];
+    let variables = [
+        config::FILE_VARIABLE,
+        config::URI_VARIABLE,
+        "CACHE_DIRECTORY",
+        "XDG_CACHE_HOME",
+        "XDG_RUNTIME_DIR",
+        check::TELEGRAF_FILE_VARIABLE,
+    ];
     for variable in variables {
         assert!(environment.contains(variable), "{variable}: {environment}");
     }

@@ -8,6 +8,8 @@ mod telegraf;
 
 use std::fmt::Write;
 
+pub use telegraf::FILE_VARIABLE as TELEGRAF_FILE_VARIABLE;
+
 use crate::config::Settings;
 use crate::deadline::Ending;
 

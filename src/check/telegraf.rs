@@ -14,6 +14,8 @@ use toml::{Table, Value};
 use super::Finding;
 use crate::config::{Settings, duration};
 
+/// Telegraf's own variable for its configuration.
+pub const FILE_VARIABLE: &str = "TELEGRAF_CONFIG_PATH";
 /// Where Debian's package and Telegraf's own look for it.
 const PLACES: [&str; 2] = ["/etc/telegraf/telegraf.conf", "/etc/telegraf/telegraf.d"];
 /// Longer files, more files in a folder and deeper folders are passed over.
@@ -22,10 +24,10 @@ const FILES_MAX: usize = 1000;
 const DEPTH_MAX: usize = 8;
 const STDIN: &str = "write there: signal = \"STDIN\"";
 
-/// What Telegraf's configuration says of this program: that which `$TELEGRAF_CONFIG_PATH` names, as
+/// What Telegraf's configuration says of this program: that which [`FILE_VARIABLE`] names, as
 /// Telegraf has it, else that below /etc/telegraf.
 pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
-    let places = match env::var_os("TELEGRAF_CONFIG_PATH") {
+    let places = match env::var_os(FILE_VARIABLE) {
         Some(path) if !path.is_empty() => vec![PathBuf::from(path)],
         _ => PLACES.map(PathBuf::from).to_vec(),
     };
