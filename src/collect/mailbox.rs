@@ -2,10 +2,41 @@
 //! wait for each other: to sleep and wake costs as much as to make the lines of ten guests.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::worker::Report;
+use super::reading::{Outcome, Reading};
+use super::session::Listed;
+use crate::libvirt::{self, Offer};
+
+/// What a worker has found.
+pub(super) enum Found {
+    /// The guests, and what was asked beside.
+    Listed(Arc<[Listed]>, Option<Offer>, Option<String>),
+    /// What became of each guest, by its place.
+    Read(Vec<(usize, Outcome)>),
+    /// There is no connection, or it broke: nothing is known.
+    Lost(libvirt::Error),
+}
+
+/// An answer, and whose and to what it is.
+pub(super) struct Report {
+    pub(super) worker: usize,
+    pub(super) collection: u64,
+    pub(super) found: Found,
+}
+
+impl Report {
+    /// Whether something is to be done at once: a guest to be asked again, a list to be handed out.
+    pub(super) fn is_urgent(&self) -> bool {
+        let is_whole =
+            |outcome: &Outcome| matches!(outcome, Outcome::Read(Reading { skipped: None, .. }));
+        match &self.found {
+            Found::Read(outcomes) => !outcomes.iter().all(|(_, outcome)| is_whole(outcome)),
+            Found::Listed(..) | Found::Lost(_) => true,
+        }
+    }
+}
 
 /// Where workers leave their reports.
 #[derive(Default)]
@@ -67,11 +98,8 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::thread;
 
-    use super::super::reading::Outcome;
-    use super::super::worker::Found;
     use super::*;
 
     const LONG: Duration = Duration::from_secs(60);

@@ -42,9 +42,10 @@ use crate::devices::Inventory;
 use crate::libvirt::{Group, Groups, Offer};
 use crate::log::{Level, Log};
 use crate::sample::Domain;
+use mailbox::Found;
 use round::Round;
 use standing::Standings;
-use worker::{Found, Job, Pool};
+use worker::{Job, Pool};
 
 /// A call that took this long is taken for stuck, and others do its work meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);

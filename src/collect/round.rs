@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::mailbox::{Found, Report};
 use super::reading::{Outcome, Question, Reading, Skipped, Target};
 use super::standing::Standings;
-use super::worker::{Found, Job, Pool, Report, Task};
+use super::worker::{Job, Pool, Task};
 use super::{Collected, GLANCE, PATIENCE, Plan, RETRY};
 use crate::deadline::Deadline;
 use crate::sample::Domain;

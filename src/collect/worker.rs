@@ -7,11 +7,11 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Found, Mailbox, Report};
 use super::read;
-use super::reading::{Outcome, Question, Reading, Target};
-use super::session::{Listed, Session};
-use crate::libvirt::{self, Groups, Offer};
+use super::reading::{Question, Target};
+use super::session::Session;
+use crate::libvirt::{self, Groups};
 use crate::log::Log;
 use crate::sample::Domain;
 
@@ -35,35 +35,6 @@ pub(super) enum Job {
         /// Samples that nobody needs any more, whose memory is used again.
         spares: Vec<Domain>,
     },
-}
-
-/// What a worker has found.
-pub(super) enum Found {
-    /// The guests, and what was asked beside.
-    Listed(Arc<[Listed]>, Option<Offer>, Option<String>),
-    /// What became of each guest, by its place.
-    Read(Vec<(usize, Outcome)>),
-    /// There is no connection, or it broke: nothing is known.
-    Lost(libvirt::Error),
-}
-
-/// An answer, and whose and to what it is.
-pub(super) struct Report {
-    pub(super) worker: usize,
-    pub(super) collection: u64,
-    pub(super) found: Found,
-}
-
-impl Report {
-    /// Whether something is to be done at once: a guest to be asked again, a list to be handed out.
-    pub(super) fn is_urgent(&self) -> bool {
-        let is_whole =
-            |outcome: &Outcome| matches!(outcome, Outcome::Read(Reading { skipped: None, .. }));
-        match &self.found {
-            Found::Read(outcomes) => !outcomes.iter().all(|(_, outcome)| is_whole(outcome)),
-            Found::Listed(..) | Found::Lost(_) => true,
-        }
-    }
 }
 
 /// What a worker is at.
