@@ -175,6 +175,7 @@ impl Hypervisor {
         self.collection += 1;
         // What an earlier collection did not wait for is not waited for now.
         self.pool.tasks_mut().for_each(|task| task.is_overdue = true);
+        let listed_at = Instant::now();
         let listed = self.list(deadline)?;
         self.standings.keep(listed.iter().map(|guest| guest.uuid));
         let Some(offer) = self.offer else { return Ok(Collected::default()) };
@@ -194,7 +195,13 @@ impl Hypervisor {
         let targets: Vec<Target> = targets.collect();
         let round = Round {
             plan: self.plan,
-            question: Question { wanted: wanted(), offer, listed: listed.len(), careful: false },
+            question: Question {
+                wanted: wanted(),
+                offer,
+                listed: listed.len(),
+                listed_at,
+                careful: false,
+            },
             collection: self.collection,
             pool: &mut self.pool,
             standings: &mut self.standings,

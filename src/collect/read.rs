@@ -1,6 +1,8 @@
 //! Reading some guests over one connection: the bulk call, and where it fails for one guest, that
 //! guest alone, and group by group. Runs on a worker's thread, and may block there for ever.
 
+use std::time::Duration;
+
 use super::reading::{Answered, Outcome, Question, Reading, Skipped, Target};
 use super::session::Session;
 use super::{fallback, settle};
@@ -12,6 +14,8 @@ use crate::sample::{Answer, Domain, boottime_ns};
 const STUCK_MS: u64 = 1000;
 /// Times to ask a guest again that was skipped although nobody is in its monitor (any more).
 const AGAIN: usize = 3;
+/// No QEMU ends and is started again by libvirt sooner.
+const SOONEST_RESTART: Duration = Duration::from_millis(250);
 
 /// Reads these guests, each on its own account: an error of one costs no other.
 ///
@@ -76,6 +80,7 @@ impl<'a> Reader<'a> {
         let nowait = self.question.offer.nowait;
         let records = self.session.connection.statistics(handles, groups, nowait)?;
         let answered_at_ns = boottime_ns();
+        let since_list = self.question.listed_at.elapsed();
         for answer in answers.iter_mut() {
             answer.sample.answered_at_ns = answered_at_ns;
         }
@@ -83,7 +88,7 @@ impl<'a> Reader<'a> {
             let Some(answer) = answer_of(&record, answers) else { continue };
             answer.present = true;
             answer.unknown += answer.sample.fill(record.parameters());
-            if !is_of_same_boot(&answer.sample, answer.target) {
+            if !is_of_same_boot(&answer.sample, answer.target, since_list) {
                 answer.sample.id = record.id();
             }
         }
@@ -213,11 +218,18 @@ fn answer_of<'a, 'b>(
     answers.get_mut(place?)
 }
 
-/// Whether the guest cannot have stopped or started since it was listed: it has used no less CPU time
-/// than at its last sample. Else its id is asked for, which costs more than all else done with it.
-fn is_of_same_boot(sample: &Domain, target: &Target) -> bool {
+/// Whether the guest cannot have stopped or started since it was listed: that is not long ago, and it
+/// has used no less CPU time than at its last sample. Else its id is asked for, which costs more than
+/// all else done with it.
+///
+/// Less CPU time alone does not tell: a guest that restarts while others are waited for may soon have
+/// used more than it had at its last sample, and of a guest that is off libvirt tells libvirtd's own.
+fn is_of_same_boot(sample: &Domain, target: &Target, since_list: Duration) -> bool {
     let (now, before) = (sample.cpu.time_ns, target.cpu_before_ns);
-    sample.is_active() && before.is_some_and(|before| now.is_some_and(|now| now >= before))
+    let is_running = target.id >= 0 && sample.is_active();
+    is_running
+        && since_list < SOONEST_RESTART
+        && before.is_some_and(|before| now.is_some_and(|now| now >= before))
 }
 
 /// Whether a call of somebody's is stuck in the guest, so that ours would be answered at once.
@@ -236,4 +248,50 @@ fn lacks_monitor(sample: &Domain, question: &Question) -> bool {
         asked.has(Group::Balloon) && sample.memory.rss_kib.is_none()
     };
     sample.id >= 0 && is_silent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Cpu;
+
+    const AT_ONCE: Duration = Duration::from_millis(5);
+
+    fn sample(state: i64, cpu_ns: u64) -> Domain {
+        let cpu = Cpu { time_ns: Some(cpu_ns), ..Cpu::default() };
+        Domain { id: 3, state: Some(state), cpu, ..Domain::default() }
+    }
+
+    fn target(id: i32, cpu_before_ns: Option<u64>) -> Target {
+        Target {
+            place: 0,
+            uuid: uuid::Uuid::nil(),
+            id,
+            name: "a".into(),
+            cpu_before_ns,
+            inventory: None,
+            fresh: false,
+        }
+    }
+
+    #[test]
+    fn a_guest_that_goes_on_is_not_asked_for_its_id() {
+        assert!(is_of_same_boot(&sample(1, 70), &target(3, Some(70)), AT_ONCE));
+        assert!(is_of_same_boot(&sample(3, 90), &target(3, Some(70)), AT_ONCE));
+    }
+
+    #[test]
+    fn a_guest_that_may_have_restarted_is_asked_for_its_id() {
+        let may_be_another = |sample, target, since| !is_of_same_boot(&sample, &target, since);
+        assert!(may_be_another(sample(1, 69), target(3, Some(70)), AT_ONCE));
+        assert!(may_be_another(sample(1, 70), target(3, None), AT_ONCE));
+        assert!(may_be_another(sample(5, 90), target(3, Some(70)), AT_ONCE));
+        // Restarted while it was waited for, it has soon used more CPU time than before.
+        assert!(may_be_another(sample(1, 90), target(3, Some(70)), SOONEST_RESTART));
+    }
+
+    #[test]
+    fn a_guest_that_was_off_and_has_started_is_asked_for_its_id() {
+        assert!(!is_of_same_boot(&sample(1, 90), &target(-1, Some(70)), AT_ONCE));
+    }
 }

@@ -1,6 +1,7 @@
 //! What a worker is asked of guests, and what comes of it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use uuid::Uuid;
 
@@ -36,6 +37,8 @@ pub struct Question {
     pub offer: Offer,
     /// Guests that are listed: a worker that holds many more handles lets them go.
     pub listed: usize,
+    /// When the guests were listed, or a little before: since then some may have restarted.
+    pub listed_at: Instant,
     /// Ask a guest's monitor only where somebody's call is stuck in it already, so that ours is
     /// answered at once: for guests not known to answer, when enough calls of ours are stuck.
     pub careful: bool,
