@@ -207,6 +207,11 @@ fn a_changed_configuration_stays_until_purge_and_all_that_runs_left_goes_with_it
          install -d -m 700 /var/cache/private
          install -d /etc/systemd/system/timers.target.wants",
     );
+    // Somebody's own, named like the collections and what logrotate makes of them.
+    debian.shell(
+        "install -d /var/log/telegraf-virt.line.d /var/log/telegraf-virt.line.1.d
+         touch /var/log/telegraf-virt.line.kept /var/log/telegraf-virt.line.d/kept",
+    );
     let before = debian.contents();
     debian.shell(INSTALL);
     let cache = debian.shell("stat -c '%U %G %a' /var/cache/telegraf-virt");
@@ -259,6 +264,7 @@ fn a_changed_configuration_stays_until_purge_and_all_that_runs_left_goes_with_it
          touch /var/cache/private/telegraf-virt-timer/devices.jsonl
          telegraf-virt once -u test:///default --no-cache >>/var/log/telegraf-virt.line
          touch /var/log/telegraf-virt.line.1 /var/log/telegraf-virt.line.2.gz
+         touch /var/log/telegraf-virt.line-20261124
          install -d -o telegraf -g telegraf -m 700 /var/lib/telegraf/telegraf-virt",
     );
 
