@@ -71,14 +71,17 @@ pub(super) struct Entry<'a> {
 }
 
 /// What the form knows of a guest's line.
-pub(super) struct Known {
-    pub(super) name: String,
+#[derive(Deserialize)]
+pub(super) struct Known<'a> {
+    #[serde(borrow)]
+    pub(super) name: Cow<'a, str>,
     pub(super) uuid: Uuid,
+    #[serde(alias = "read_at", alias = "answered_at_ns")]
     pub(super) at: u64,
 }
 
-/// Reads a guest's line of this number, all of it: what a load calls damaged, no save keeps.
-pub(super) type ReadLine = fn(&[u8], usize) -> Result<Known, Flaw>;
+/// Whether a guest's line of this number is right, all of it: what a load calls damaged, no save keeps.
+pub(super) type CheckLine = fn(&[u8], usize) -> Result<(), Flaw>;
 
 /// What a file can be, other than whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,7 +177,7 @@ pub(super) fn update(
     header: &Header<'_>,
     ours: Vec<Entry<'_>>,
     times: &RangeInclusive<u64>,
-    read: ReadLine,
+    check: CheckLine,
 ) -> Result<Saved, FileError> {
     let lock = directory.lock(&format!("{name}.lock"))?;
     let standing = match directory.read(name) {
@@ -183,23 +186,32 @@ pub(super) fn update(
         // Ours, but nothing that could be kept.
         Err(_) => Vec::new(),
     };
-    let theirs = entries(&standing, header, read).unwrap_or_default();
+    let theirs = entries(&standing, header, &ours, check).unwrap_or_default();
     let (bytes, saved) = sealed(header, merged(ours, theirs, times));
     directory.replace(name, &bytes, &lock)?;
     Ok(saved)
 }
 
+/// The lines of a file, but for those of which we have newer ones: these need not even be read whole.
 fn entries<'a>(
     bytes: &'a [u8],
     wanted: &Header<'_>,
-    read: ReadLine,
+    ours: &[Entry<'_>],
+    check: CheckLine,
 ) -> Result<Vec<Entry<'a>>, Flaw> {
-    let lines = guest_lines(bytes, wanted)?;
-    let entry = |(index, line): (usize, &'a [u8])| {
-        let Known { name, uuid, at } = read(line, index + 2)?;
-        Ok(Entry { name: name.into(), uuid, at, first_hand: false, line: line.into() })
-    };
-    lines.into_iter().enumerate().map(entry).collect()
+    let ours: HashMap<Uuid, u64> =
+        ours.iter().filter(|entry| entry.first_hand).map(|entry| (entry.uuid, entry.at)).collect();
+    let mut entries = Vec::new();
+    for (index, line) in guest_lines(bytes, wanted)?.into_iter().enumerate() {
+        let number = index + 2;
+        let Known { name, uuid, at } = read_line(line, number)?;
+        if ours.get(&uuid).is_some_and(|ours| *ours >= at) {
+            continue;
+        }
+        check(line, number)?;
+        entries.push(Entry { name, uuid, at, first_hand: false, line: line.into() });
+    }
+    Ok(entries)
 }
 
 fn merged<'a>(
