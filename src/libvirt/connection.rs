@@ -135,7 +135,8 @@ fn suit_the_allocator() {
     {
         const KEPT_BYTES: i32 = 4 << 20;
         const GROWTH_BYTES: i32 = 512 << 10;
-        // SAFETY: these settings may be made at any time, by any thread; what is refused stays as it is.
+        // SAFETY: numbers that glibc keeps, set once, under the lock of `Once`; an allocation by another
+        // thread at that moment sees the old one or the new one.
         unsafe {
             libc::mallopt(libc::M_MXFAST, 0);
             libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
