@@ -427,7 +427,8 @@ Options:
 
 const CHECK_HELP: &str = "\
 Looks at all that a collection needs (configuration, hypervisor, guests, cache)
-and says what is wrong, what is lost by it, and the command that mends it.
+and at how Telegraf starts it, and says what is wrong, what is lost by it, and
+the command that mends it.
 Exit code 0: a collection delivers all that the guests offer; 1: it does not.
 
 Usage: telegraf-virt [OPTIONS] check

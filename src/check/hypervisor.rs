@@ -40,9 +40,11 @@ pub(super) fn findings(uri: &str, settings: &Settings, ending: &Ending) -> Vec<F
         duration::shown(settings.deadline),
     ))];
     findings.extend(log.take().into_iter().map(|(_, message)| {
-        let remedy = "look at the guest with `virsh domstate --reason` and `virsh domcontrol`, and \
-                      at the storage below its disks";
-        Finding::lost(message, format!("{remedy}; on this hypervisor with `virsh -r -c '{uri}'`"))
+        let remedy = format!(
+            "look at the guest with `virsh -r -c '{uri}' domstate --reason GUEST` and `virsh -r -c \
+             '{uri}' domcontrol GUEST`, and at the storage below its disks"
+        );
+        Finding::lost(message, remedy)
     }));
     findings
 }
@@ -57,6 +59,10 @@ fn remedy(uri: &str, error: &str) -> String {
     } else if has("Permission denied") || has("authentication") {
         "let this user at the read-only socket, which is open to all by default: \
          unix_sock_ro_perms and auth_unix_ro in /etc/libvirt/libvirtd.conf"
+            .to_owned()
+    } else if has("Failed to find user record") {
+        "let libvirtd find this user's name: install libnss-systemd where the user is one that systemd \
+         makes up (DynamicUser=), or run this as a user of /etc/passwd"
             .to_owned()
     } else if has("no connection driver available") || has("unable to parse URI") {
         "write the URI as libvirt does: qemu:///system for this machine's QEMU guests, \

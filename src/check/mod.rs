@@ -80,11 +80,16 @@ pub fn report(findings: &[Finding]) -> String {
             let _ = writeln!(report, "      to mend it: {}", printable(remedy));
         }
     }
-    let lost = findings.iter().filter(|finding| finding.verdict == Verdict::Lost).count();
-    let _ = match lost {
-        0 => writeln!(report, "\na collection delivers everything that the guests offer"),
-        1 => writeln!(report, "\n1 thing is lost"),
-        _ => writeln!(report, "\n{lost} things are lost"),
+    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let _ = match (count(Verdict::Lost), count(Verdict::Advice)) {
+        (0, 0) => writeln!(report, "\na collection delivers everything that the guests offer"),
+        (0, _) => writeln!(
+            report,
+            "\na collection delivers everything that the guests offer; whether it arrives, the \
+             notes above say"
+        ),
+        (1, _) => writeln!(report, "\n1 thing is lost"),
+        (lost, _) => writeln!(report, "\n{lost} things are lost"),
     };
     report
 }

@@ -27,11 +27,14 @@ const STDIN: &str = "write there: signal = \"STDIN\"";
 /// What Telegraf's configuration says of this program: that which [`FILE_VARIABLE`] names, as
 /// Telegraf has it, else that below /etc/telegraf.
 pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
-    let places = match env::var_os(FILE_VARIABLE) {
-        Some(path) if !path.is_empty() => vec![PathBuf::from(path)],
-        _ => PLACES.map(PathBuf::from).to_vec(),
-    };
-    findings_in(&places, settings)
+    match env::var_os(FILE_VARIABLE).map(PathBuf::from) {
+        Some(path) if !path.as_os_str().is_empty() => {
+            let reason = fs::metadata(&path).err();
+            let missing = reason.map(|reason| not_looked_at(&path, &reason.to_string()));
+            missing.into_iter().chain(findings_in(&[path], settings)).collect()
+        }
+        _ => findings_in(&PLACES.map(PathBuf::from), settings),
+    }
 }
 
 fn findings_in(places: &[PathBuf], settings: &Settings) -> Vec<Finding> {
@@ -40,14 +43,23 @@ fn findings_in(places: &[PathBuf], settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (mut execd, mut exec) = (0, 0);
     for file in &files {
-        let Some(table) = read(file) else { continue };
-        for plugin in plugins(&table, "execd").filter(|plugin| starts_us(plugin.get("command"))) {
+        let table = match read(file) {
+            Ok(Some(table)) => table,
+            Ok(None) => continue,
+            Err(reason) => {
+                findings.push(not_looked_at(file, &reason));
+                continue;
+            }
+        };
+        for plugin in plugins(&table, "execd") {
+            let Some(words) = ours(plugin.get("command")) else { continue };
             execd += 1;
-            findings.extend(execd_finding(file, plugin));
+            findings.extend(execd_finding(file, plugin, &words));
         }
-        for plugin in plugins(&table, "exec").filter(|plugin| starts_us(plugin.get("commands"))) {
+        for plugin in plugins(&table, "exec") {
+            let Some(words) = ours(plugin.get("commands")) else { continue };
             exec += 1;
-            findings.extend(exec_findings(file, plugin, settings));
+            findings.extend(exec_findings(file, plugin, &words, settings));
         }
     }
     if execd > 0 && exec > 0 {
@@ -82,10 +94,29 @@ fn find_files(place: &Path, depth: usize, files: &mut Vec<PathBuf>) {
     }
 }
 
-fn read(file: &Path) -> Option<Table> {
-    let mut text = String::new();
-    File::open(file).ok()?.take(FILE_MAX + 1).read_to_string(&mut text).ok()?;
-    if text.len() as u64 > FILE_MAX { None } else { text.parse().ok() }
+/// A file that may start this program, or why that cannot be told; `None` where it does not name it.
+fn read(file: &Path) -> Result<Option<Table>, String> {
+    let mut bytes = Vec::new();
+    let opened =
+        File::open(file).and_then(|opened| opened.take(FILE_MAX + 1).read_to_end(&mut bytes));
+    opened.map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&bytes);
+    if !text.contains(env!("CARGO_PKG_NAME")) {
+        return Ok(None);
+    }
+    if bytes.len() as u64 > FILE_MAX {
+        return Err("it is too long".to_owned());
+    }
+    // Telegraf puts variables in before it reads the file; what they are is not known here.
+    text.parse().map(Some).map_err(|error: toml::de::Error| error.message().to_owned())
+}
+
+fn not_looked_at(file: &Path, reason: &str) -> Finding {
+    Finding::advice(
+        format!("{}: cannot be looked at: {reason}", file.display()),
+        "run this as the user of Telegraf; what Telegraf makes of the file, `telegraf --test` says"
+            .to_owned(),
+    )
 }
 
 /// The `[[inputs.KIND]]` of a file.
@@ -94,25 +125,51 @@ fn plugins<'a>(table: &'a Table, kind: &str) -> impl Iterator<Item = &'a Table> 
     inputs.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table)
 }
 
-/// Whether any word of a command, or of one of several, is this program.
-fn starts_us(command: Option<&Value>) -> bool {
-    match command {
-        Some(Value::String(words)) => words
-            .split_whitespace()
-            .any(|word| Path::new(word).file_name() == Some(OsStr::new(env!("CARGO_PKG_NAME")))),
-        Some(Value::Array(words)) => words.iter().any(|word| starts_us(Some(word))),
-        _ => false,
+/// A command's words, or those of several, as they are written, where one of them is this program.
+fn ours(command: Option<&Value>) -> Option<Vec<&str>> {
+    let mut words = Vec::new();
+    match command? {
+        Value::String(text) => words.push(text.as_str()),
+        Value::Array(parts) => {
+            for part in parts {
+                match part {
+                    Value::String(text) => words.push(text.as_str()),
+                    Value::Array(inner) => words.extend(inner.iter().filter_map(Value::as_str)),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
     }
+    words.iter().any(|text| text.split_whitespace().any(is_us)).then_some(words)
 }
 
-fn execd_finding(file: &Path, plugin: &Table) -> Option<Finding> {
+fn is_us(word: &str) -> bool {
+    Path::new(word).file_name() == Some(OsStr::new(env!("CARGO_PKG_NAME")))
+}
+
+/// The program's own path, where it is written whole and nothing is there.
+fn missing_program<'a>(words: &[&'a str]) -> Option<&'a str> {
+    let mut programs = words.iter().flat_map(|text| text.split_whitespace());
+    programs.find(|word| is_us(word) && word.starts_with('/') && !Path::new(word).exists())
+}
+
+fn execd_finding(file: &Path, plugin: &Table, words: &[&str]) -> Option<Finding> {
     let file = file.display();
+    if let Some(program) = missing_program(words) {
+        return Some(no_program(&format!("{file}: inputs.execd starts {program}")));
+    }
+    // Telegraf takes each word as it is written, and the first one for a program.
+    if !plugin.get("command").is_some_and(Value::is_array) || !words.contains(&"execd") {
+        return Some(Finding::advice(
+            format!("{file}: inputs.execd does not start `telegraf-virt execd`"),
+            "write there: command = [\"telegraf-virt\", \"execd\"]".to_owned(),
+        ));
+    }
     if let Some(format) = plugin.get("data_format").filter(|format| !is_influx(format)) {
         return Some(wrong_format(&format!("{file}: inputs.execd has data_format = {format}")));
     }
-    let has_interval = plugin.get("command").and_then(Value::as_array).is_some_and(|words| {
-        words.iter().filter_map(Value::as_str).any(|word| word.starts_with("--interval"))
-    });
+    let has_interval = words.iter().any(|word| word.starts_with("--interval"));
     Some(match plugin.get("signal").map(|signal| signal.as_str().unwrap_or_default()) {
         Some("STDIN") => Finding::good(format!("{file}: inputs.execd asks by signal = \"STDIN\"")),
         Some(signal @ ("SIGHUP" | "SIGUSR1" | "SIGUSR2")) => Finding::advice(
@@ -134,8 +191,19 @@ fn execd_finding(file: &Path, plugin: &Table) -> Option<Finding> {
     })
 }
 
-fn exec_findings(file: &Path, plugin: &Table, settings: &Settings) -> Vec<Finding> {
+fn exec_findings(file: &Path, plugin: &Table, words: &[&str], settings: &Settings) -> Vec<Finding> {
     let file = file.display();
+    if let Some(program) = missing_program(words) {
+        return vec![no_program(&format!("{file}: inputs.exec starts {program}"))];
+    }
+    if words.iter().any(|text| text.split_whitespace().any(|word| word == "execd")) {
+        return vec![Finding::advice(
+            format!(
+                "{file}: inputs.exec starts `telegraf-virt execd`, which waits for inputs.execd"
+            ),
+            "write there: commands = [[\"telegraf-virt\", \"once\"]]".to_owned(),
+        )];
+    }
     if !plugin.get("data_format").is_some_and(is_influx) {
         let text = format!("{file}: inputs.exec has no data_format = \"influx\"");
         return vec![wrong_format(&text)];
@@ -155,6 +223,13 @@ fn exec_findings(file: &Path, plugin: &Table, settings: &Settings) -> Vec<Findin
         ));
     }
     findings
+}
+
+fn no_program(text: &str) -> Finding {
+    Finding::advice(
+        format!("{text}, which is not there: Telegraf does not start"),
+        "write the path that `command -v telegraf-virt` prints".to_owned(),
+    )
 }
 
 fn is_influx(format: &Value) -> bool {
@@ -182,7 +257,7 @@ mod tests {
     }
 
     fn execd(lines: &str) -> Vec<(Verdict, String)> {
-        found(&format!("[[inputs.execd]]\ncommand = [\"/opt/telegraf-virt\", \"execd\"]\n{lines}"))
+        found(&format!("[[inputs.execd]]\ncommand = [\"telegraf-virt\", \"execd\"]\n{lines}"))
     }
 
     fn exec(lines: &str) -> Vec<(Verdict, String)> {
@@ -233,5 +308,38 @@ mod tests {
         assert_eq!(verdicts, [Good, Good, Advice]);
         assert_eq!(found("[[inputs.execd]]\ncommand = [\"other\"]\n[[inputs.exec]]"), []);
         assert_eq!(found("[agent]\ninterval = ${INTERVAL}\n"), []);
+    }
+
+    #[test]
+    fn a_command_that_telegraf_cannot_start_or_that_does_not_stay_is_advised_against() {
+        let not_execd = [(Advice, "inputs.execd does not start `telegraf-virt execd`".to_owned())];
+        for command in [
+            "\"telegraf-virt execd\"",
+            "[\"telegraf-virt execd\"]",
+            "[\"telegraf-virt\"]",
+            "[\"telegraf-virt\", \"once\"]",
+        ] {
+            let text = format!("[[inputs.execd]]\ncommand = {command}\nsignal = \"STDIN\"");
+            assert_eq!(found(&text), not_execd, "{command}");
+        }
+        let stays = "inputs.exec starts `telegraf-virt execd`, which waits for inputs.execd";
+        for commands in ["[[\"telegraf-virt\", \"execd\"]]", "[\"telegraf-virt execd\"]"] {
+            let text = format!("[[inputs.exec]]\ncommands = {commands}\ndata_format = \"influx\"");
+            assert_eq!(found(&text), [(Advice, stays.to_owned())], "{commands}");
+        }
+        let text = "[[inputs.execd]]\ncommand = [\"/none/telegraf-virt\", \"execd\"]";
+        let missing = "inputs.execd starts /none/telegraf-virt, which is not there: Telegraf does \
+                       not start";
+        assert_eq!(found(text), [(Advice, missing.to_owned())]);
+    }
+
+    #[test]
+    fn a_file_that_names_the_program_and_cannot_be_read_is_told_and_others_are_not() {
+        let found = found("[[inputs.execd]]\ncommand = [\"telegraf-virt\", ${WORD}]\n");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].1.starts_with("cannot be looked at: "), "{found:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let absent = folder.path().join("absent");
+        assert_eq!(findings_in(&[absent], &Settings::default()), []);
     }
 }

@@ -70,12 +70,12 @@ const COMMANDS: [(&str, Told); 28] = [
     ),
     ("sudo -u telegraf telegraf-virt check", Run(check_finds_all_well)),
     (
-        "sudo systemctl restart telegraf",
-        Elsewhere("no systemd here; live_telegraf.rs starts a Telegraf with that file"),
-    ),
-    (
         "sudo -u telegraf telegraf --test --config /etc/telegraf/telegraf.d/telegraf-virt.conf",
         Elsewhere("live_execd.rs runs a Telegraf so, with the file that the one before copies"),
+    ),
+    (
+        "sudo systemctl restart telegraf",
+        Elsewhere("no systemd here; live_telegraf.rs starts a Telegraf with that file"),
     ),
     (
         "echo | telegraf-virt execd",
