@@ -77,7 +77,7 @@ fn find_files(place: &Path, depth: usize, files: &mut Vec<PathBuf>) {
     if seen.is_file() && (depth == 0 || place.extension() == Some(OsStr::new("conf"))) {
         files.push(place.to_owned());
     }
-    if !seen.is_dir() || depth == DEPTH_MAX {
+    if !seen.is_dir() || depth == DEPTH_MAX || (depth > 0 && is_passed_over(place)) {
         return;
     }
     let mut entries: Vec<PathBuf> = fs::read_dir(place)
@@ -92,6 +92,14 @@ fn find_files(place: &Path, depth: usize, files: &mut Vec<PathBuf>) {
             find_files(&entry, depth + 1, files);
         }
     }
+}
+
+/// Whether Telegraf does not go into this folder: not through a link, of which a few that lead back
+/// would never end, nor where Kubernetes keeps what its links lead to.
+fn is_passed_over(folder: &Path) -> bool {
+    let is_hidden =
+        folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
+    is_hidden || folder.is_symlink()
 }
 
 /// A file that may start this program, or why that cannot be told; `None` where it does not name it.
@@ -243,6 +251,8 @@ fn wrong_format(text: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
     use crate::check::Verdict::{self, Advice, Good};
 
@@ -341,5 +351,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let absent = folder.path().join("absent");
         assert_eq!(findings_in(&[absent], &Settings::default()), []);
+    }
+
+    #[test]
+    fn folders_that_telegraf_does_not_go_into_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["inner", "..2026"] {
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join("a.conf"), "").unwrap();
+        }
+        symlink("..2026", path("..data")).unwrap();
+        symlink("..data/a.conf", path("linked.conf")).unwrap();
+        // Each leads back to all of them: at 8 folders deep some hundred million times.
+        for link in 0..10 {
+            symlink(".", path(&format!("link-{link}"))).unwrap();
+        }
+        let mut files = Vec::new();
+        find_files(folder.path(), 0, &mut files);
+        assert_eq!(files, [path("inner/a.conf"), path("linked.conf")]);
     }
 }
