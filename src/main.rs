@@ -5,68 +5,55 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use telegraf_virt::agent::{self, Exit};
-use telegraf_virt::check;
 use telegraf_virt::cli::{self, Command};
-use telegraf_virt::config::SAMPLE;
-use telegraf_virt::libvirt::end_process;
 use telegraf_virt::log::{Level, Log};
 use telegraf_virt::trigger::{Signals, Triggers};
+use telegraf_virt::{check, config, libvirt};
+
+/// What stands in the way, and the exit code that it has.
+type Refusal = (String, u8);
 
 fn main() {
     // Before all else: until its handler stands, a trigger that comes early ends the program.
-    let code = match Signals::catch() {
-        Ok(signals) => run(signals),
-        Err(error) => refuse(&format!("cannot catch signals: {error}"), 1),
-    };
-    end_process(code);
+    let signals = Signals::catch().map_err(|error| (format!("cannot catch signals: {error}"), 1));
+    let code = signals.and_then(run).unwrap_or_else(|(message, code)| {
+        Log::immediate(Level::Error).error(message);
+        code
+    });
+    libvirt::end_process(code);
 }
 
-fn run(signals: Signals) -> u8 {
+fn run(signals: Signals) -> Result<u8, Refusal> {
     let cli = match cli::parse(env::args_os()) {
+        Ok(cli) if cli.command == Command::Config => return print(config::SAMPLE, 0),
         Ok(cli) => cli,
         Err(cli::Exit::Text(text)) => return print(&text, 0),
-        Err(cli::Exit::Refused(message)) => return refuse(&message, 2),
+        Err(cli::Exit::Refused(message)) => return Err((message, 2)),
     };
-    if cli.command == Command::Config {
-        return print(SAMPLE, 0);
-    }
-    let (settings, file) = match cli.settings(&|name| env::var_os(name)) {
-        Ok(settings) => settings,
-        Err(error) => return refuse(&error.to_string(), 2),
-    };
-    let log = match cli.command {
-        Command::Once => Log::kept(cli.log_level()),
-        _ => Log::immediate(cli.log_level()),
-    };
-    if let Some(file) = &file {
-        log.debug(format_args!("configuration from {}", file.display()));
-    }
-    let log = Arc::new(log);
+    let settings = cli.settings(&|name| env::var_os(name));
+    let (settings, file) = settings.map_err(|error| (error.to_string(), 2))?;
+    let log = if cli.command == Command::Once { Log::kept } else { Log::immediate };
+    let log = Arc::new(log(cli.log_level()));
+    file.iter().for_each(|it| log.debug(format_args!("configuration from {}", it.display())));
     let exit = match cli.command {
         Command::Check => {
-            let findings = match Triggers::listen(signals, false) {
-                Ok(triggers) => check::findings(&settings, &triggers.ending),
-                Err(error) => return refuse(&format!("cannot start a thread: {error}"), 1),
-            };
+            let triggers = Triggers::listen(signals, false)
+                .map_err(|error| (format!("cannot start a thread: {error}"), 1))?;
+            let findings = check::findings(&settings, &triggers.ending);
             return print(&check::report(&findings), u8::from(check::is_lost(&findings)));
         }
         Command::Execd => agent::execd(settings, cli.interval, signals, &log),
         _ => agent::once(settings, signals, &log),
     };
     log.flush();
-    u8::from(exit == Exit::Failed)
+    Ok(u8::from(exit == Exit::Failed))
 }
 
-fn print(text: &str, code: u8) -> u8 {
+fn print(text: &str, code: u8) -> Result<u8, Refusal> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            refuse(&format!("cannot write to standard output: {error}"), 1)
+            Err((format!("cannot write to standard output: {error}"), 1))
         }
-        _ => code,
+        _ => Ok(code),
     }
-}
-
-fn refuse(message: &str, code: u8) -> u8 {
-    Log::immediate(Level::Error).error(message);
-    code
 }
