@@ -13,6 +13,8 @@ mod builder;
 mod cache;
 #[path = "replay/host.rs"]
 mod host;
+#[path = "machine.rs"]
+mod machine;
 #[path = "replay/record.rs"]
 mod record;
 

@@ -42,6 +42,13 @@ impl Host {
         }
     }
 
+    /// What `virsh version` says behind these words.
+    pub fn version(&self, words: &str) -> String {
+        let versions = run(Command::new("virsh").args(["-r", "-c", &self.uri, "version"])).stdout;
+        let line = versions.lines().find_map(|line| line.strip_prefix(words));
+        line.unwrap_or("unknown").trim().to_owned()
+    }
+
     /// A fleet on a libvirtd of its own; none, said aloud, where there can be none.
     pub fn raise(guests: u32, paused: bool, floors: &Path) -> Option<Host> {
         let lab = Lab::require("benches/run")?;

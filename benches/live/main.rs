@@ -9,7 +9,7 @@
 //! rounds.rs      contenders taken in turn; medians
 //! figures.rs     the tables
 //! host.rs        a hypervisor with guests
-//! machine.rs     what the record says of the machine
+//! ../machine.rs  what a record says of the machine
 //! peers.rs       the other tools, and how each is started and read
 //! start.rs       what a start is made of
 //! ```
@@ -22,6 +22,7 @@ mod clocks;
 mod contenders;
 mod figures;
 mod host;
+#[path = "../machine.rs"]
 mod machine;
 mod peers;
 mod report;
@@ -135,7 +136,9 @@ fn main() {
         None => Host::raise(guests, options.paused, &options.floors),
     };
     let Some(host) = host else { return };
-    let machine = machine::describe(&host.uri);
+    let mut machine = machine::describe();
+    machine["libvirt"] = host.version("Using library: libvirt").into();
+    machine["hypervisor"] = host.version("Running hypervisor:").into();
     let connections = default_of("workers");
 
     let mut contenders = Contenders::new();

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Map, Value, json};
+
+use super::machine;
 
 /// A column's name, its figure, and with how many decimals it is printed.
 pub type Figure = (&'static str, f64, usize);
@@ -43,10 +44,13 @@ impl Table {
 
 /// Writes the tables to benches/records/DATE-COMMIT-WHAT.json.
 pub fn keep(what: &str, tables: &[Table]) {
-    let date = said(Command::new("date").args(["-u", "+%F"]));
-    let commit = said(Command::new("git").args(["describe", "--always", "--dirty"]));
+    let machine = machine::describe();
+    let word = |key: &str, length| {
+        machine[key].as_str().and_then(|text| text.get(..length)).unwrap_or("unknown")
+    };
+    let (date, commit) = (word("date", 10), word("commit", 7));
     let rows: Vec<Value> = tables.iter().flat_map(rows).collect();
-    let record = json!({ "machine": machine(), "commit": commit, "date": date, "rows": rows });
+    let record = json!({ "machine": machine, "rows": rows });
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/records");
     fs::create_dir_all(&folder).expect("the folder of records");
     let path = folder.join(format!("{date}-{commit}-{what}.json"));
@@ -66,18 +70,4 @@ fn rows(table: &Table) -> Vec<Value> {
         Value::Object(columns)
     };
     table.rows.iter().map(row).collect()
-}
-
-fn machine() -> Value {
-    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let rustc = said(Command::new("rustc").arg("--version"));
-    json!({ "processor": model.map(|(_, name)| name), "cores": cores, "rustc": rustc })
-}
-
-fn said(command: &mut Command) -> String {
-    let output = command.output().expect("the command is there");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -23,16 +23,8 @@ fn cpu_model() -> String {
     line.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, model)| model).to_owned()
 }
 
-/// What `virsh version` says behind these words.
-fn version(text: &str, words: &str) -> String {
-    let line = text.lines().find_map(|line| line.strip_prefix(words));
-    line.unwrap_or("unknown").trim().to_owned()
-}
-
-pub fn describe(uri: &str) -> Value {
-    let virsh = Command::new("virsh").args(["-r", "-c", uri, "version"]).output();
-    let virsh = virsh.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let versions = virsh.unwrap_or_default();
+/// This machine, the commit and the compiler.
+pub fn describe() -> Value {
     let git = |arguments: &[&str]| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         Command::new("git")
@@ -54,8 +46,6 @@ pub fn describe(uri: &str) -> Value {
         "memory": file("/proc/meminfo").lines().next().and_then(|line| line.split_once(':'))
             .map_or_else(String::new, |(_, size)| size.trim().to_owned()),
         "kernel": file("/proc/sys/kernel/osrelease"),
-        "libvirt": version(&versions, "Using library: libvirt"),
-        "hypervisor": version(&versions, "Running hypervisor:"),
         "compiler": first_line(Command::new("rustc").arg("--version")),
     })
 }
