@@ -12,8 +12,8 @@ use std::process::Command;
 
 use serde_json::Value;
 use support::process::run;
-use support::servers::find_program;
-use support::{say, skip};
+use support::say;
+use support::servers::require_program;
 
 const GUESTS: usize = 100;
 const COLLECTIONS: usize = 20;
@@ -56,10 +56,7 @@ fn count(valgrind: &Path, benchmark: &Path, collections: usize) -> (u64, u64) {
 
 #[test]
 fn a_line_of_output_takes_no_more_instructions_than_are_kept_in_the_repository() {
-    let Some(valgrind) = find_program("VALGRIND", "valgrind") else {
-        skip("instructions", "the package valgrind is not installed");
-        return;
-    };
+    let Some(valgrind) = require_program("instructions", "VALGRIND", "valgrind") else { return };
     let benchmark = benchmark();
     // The difference of two runs leaves out the start and the first collections, which allocate.
     let (few, fewer_lines) = count(&valgrind, &benchmark, COLLECTIONS);

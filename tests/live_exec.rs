@@ -13,8 +13,8 @@ use std::time::Duration;
 use support::lab::Lab;
 use support::lines::{Line, of_guest, read};
 use support::process::{Finished, run};
-use support::servers::{find_program, for_telegraf, shipped};
-use support::{say, skip, wait_until};
+use support::servers::{for_telegraf, require_program, shipped};
+use support::{say, wait_until};
 
 /// Telegraf that runs the example once, and prints on standard output what has arrived.
 struct Telegraf {
@@ -24,10 +24,7 @@ struct Telegraf {
 
 impl Telegraf {
     fn require(test: &str) -> Option<Telegraf> {
-        let Some(program) = find_program("TELEGRAF", "telegraf") else {
-            skip(test, "no telegraf: $TELEGRAF is not set, and PATH has none");
-            return None;
-        };
+        let program = require_program(test, "TELEGRAF", "telegraf")?;
         let lab = Lab::require(test)?;
         let output = "[agent]\nomit_hostname = true\n[[outputs.file]]\nfiles = [\"stdout\"]\n";
         fs::write(lab.scratch().join("output.conf"), output).unwrap();

@@ -16,9 +16,9 @@ use nix::unistd::Pid;
 use support::lab::Lab;
 use support::lines::{Line, read};
 use support::process::run;
-use support::servers::{Server, errors, find_program, for_telegraf, shipped};
+use support::servers::{Server, errors, for_telegraf, require_program, shipped};
 use support::traced::{Moment, Started, Trace, traced};
-use support::{say, skip, wait_until};
+use support::{say, wait_until};
 
 /// However slow the machine is.
 const LONG: Duration = Duration::from_secs(90);
@@ -52,8 +52,8 @@ struct Scene {
 impl Scene {
     fn set(signal: &str) -> Option<Scene> {
         let test = format!("live_execd, {signal}");
-        let program = require("TELEGRAF", "telegraf", &test)?;
-        let strace = require("STRACE", "strace", &test)?;
+        let program = require_program(&test, "TELEGRAF", "telegraf")?;
+        let strace = require_program(&test, "STRACE", "strace")?;
         let lab = Lab::require(&test)?;
         lab.paused("one", 1, 2);
         lab.paused("two", 2, 1);
@@ -94,14 +94,6 @@ impl Scene {
     fn end(self) -> (Lab, String) {
         (self.lab, self.telegraf.end_well(LONG))
     }
-}
-
-fn require(variable: &str, name: &str, test: &str) -> Option<PathBuf> {
-    let found = find_program(variable, name);
-    if found.is_none() {
-        skip(test, &format!("no {name}"));
-    }
-    found
 }
 
 fn collections(text: &str) -> BTreeMap<Moment, Vec<Line>> {
@@ -315,7 +307,7 @@ fn without_a_signal_every_interval_is_a_collection_over_a_kill_a_reload_and_the_
 #[test]
 fn telegraf_shows_our_lines_with_test_and_with_once() {
     let test = "live_execd, --test and --once";
-    let Some(program) = require("TELEGRAF", "telegraf", test) else { return };
+    let Some(program) = require_program(test, "TELEGRAF", "telegraf") else { return };
     let Some(lab) = Lab::require(test) else { return };
     lab.paused("one", 1, 2);
     lab.paused("two", 2, 1);
@@ -366,7 +358,7 @@ fn telegraf_shows_our_lines_with_test_and_with_once() {
 #[test]
 fn each_level_of_ours_is_that_level_in_telegrafs_log() {
     let test = "live_execd, levels";
-    let Some(program) = require("TELEGRAF", "telegraf", test) else { return };
+    let Some(program) = require_program(test, "TELEGRAF", "telegraf") else { return };
     let Some(lab) = Lab::require(test) else { return };
     let guest = lab.paused("one", 1, 1);
     let output = lab.scratch().join("output.conf");

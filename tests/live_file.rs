@@ -356,21 +356,26 @@ fn while_runs_go_on(lab: &Lab, file: &Path, rotations: usize, rotate: impl Fn())
     count
 }
 
-#[test]
-fn logrotate_by_the_shipped_rule_costs_no_line_while_runs_go_on() {
-    let test = "live_file, logrotate";
-    let Some(logrotate) = require_program(test, "LOGROTATE", "logrotate") else { return };
-    let Some(lab) = Lab::require(test) else { return };
+/// What a file, and each file that it was rotated to by the shipped rule with `more` in it, holds after
+/// six rotations while runs went on, and how many runs there were.
+fn rotated_while_runs_go_on(test: &str, more: &str) -> Option<(BTreeMap<String, String>, usize)> {
+    let logrotate = require_program(test, "LOGROTATE", "logrotate")?;
+    let lab = Lab::require(test)?;
     lab.fleet(3, 2, 3);
     let folder = lab.scratch().join("var");
     fs::create_dir(&folder).unwrap();
     let file = folder.join("telegraf-virt.line");
     end(once(&lab, &file, &[]), "");
-    let logrotate = Logrotate::at_once(logrotate, lab.scratch(), &file, "");
+    let logrotate = Logrotate::at_once(logrotate, lab.scratch(), &file, more);
     let runs = while_runs_go_on(&lab, &file, 6, || logrotate.rotate());
     end(once(&lab, &file, &[]), "");
+    Some((rotated(&file), runs + 2))
+}
 
-    let texts = rotated(&file);
+#[test]
+fn logrotate_by_the_shipped_rule_costs_no_line_while_runs_go_on() {
+    let test = "live_file, logrotate";
+    let Some((texts, count)) = rotated_while_runs_go_on(test, "") else { return };
     let names: Vec<&str> = texts.keys().map(String::as_str).collect();
     let expected: Vec<String> = ["", ".1", ".2.gz", ".3.gz", ".4.gz", ".5.gz", ".6.gz"]
         .map(|end| format!("telegraf-virt.line{end}"))
@@ -379,7 +384,7 @@ fn logrotate_by_the_shipped_rule_costs_no_line_while_runs_go_on() {
     let mut counts: Vec<usize> =
         texts.values().flat_map(|text| collections(text)).map(|(_, lines)| lines.len()).collect();
     counts.sort_unstable();
-    let mut expected = vec![24; runs + 2];
+    let mut expected = vec![24; count];
     expected[0] = 21;
     // The first one may be the only one without rates.
     assert_eq!(counts, expected);
@@ -400,20 +405,9 @@ fn logrotate_waits_until_no_run_of_the_minute_is_on_its_way() {
 #[test]
 fn a_file_that_is_copied_and_cut_while_runs_go_on_holds_whole_lines() {
     let test = "live_file, copytruncate";
-    let Some(logrotate) = require_program(test, "LOGROTATE", "logrotate") else { return };
-    let Some(lab) = Lab::require(test) else { return };
-    lab.fleet(3, 2, 3);
-    let folder = lab.scratch().join("var");
-    fs::create_dir(&folder).unwrap();
-    let file = folder.join("telegraf-virt.line");
-    end(once(&lab, &file, &[]), "");
-    let logrotate = Logrotate::at_once(logrotate, lab.scratch(), &file, "    copytruncate\n");
-    let runs = while_runs_go_on(&lab, &file, 6, || logrotate.rotate());
-    end(once(&lab, &file, &[]), "");
-
+    let Some((texts, count)) = rotated_while_runs_go_on(test, "    copytruncate\n") else { return };
     // What comes between copy and cut is lost to the copy: that is why the rule is not so. What
     // stands in the file itself begins and ends with a whole collection all the same.
-    let texts = rotated(&file);
     let mut kept = 0;
     for (name, text) in &texts {
         let whole = if *name == "telegraf-virt.line" {
@@ -429,6 +423,6 @@ fn a_file_that_is_copied_and_cut_while_runs_go_on_holds_whole_lines() {
             assert!([21, 24].contains(&lines.len()), "{name}: {} lines", lines.len());
         }
     }
-    assert!(kept <= runs + 2, "{kept} of {}", runs + 2);
-    say(&format!("live_file: copytruncate kept {kept} of {} collections", runs + 2));
+    assert!(kept <= count, "{kept} of {count}");
+    say(&format!("live_file: copytruncate kept {kept} of {count} collections"));
 }

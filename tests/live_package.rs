@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use support::debian::Debian;
 use support::lines;
 use support::process::run;
-use support::servers::find_program;
+use support::servers::require_program;
 use support::skip;
 
 /// The package, built once; none, said aloud, where the tools for it are not to be had.
@@ -308,9 +308,7 @@ fn telegraf_may_be_installed_after_the_package() {
 #[test]
 fn lintian_finds_nothing_to_mend_in_the_package() {
     let test = "package, lintian";
-    let Some(lintian) = find_program("LINTIAN", "lintian") else {
-        return skip(test, "lintian is not installed");
-    };
+    let Some(lintian) = require_program(test, "LINTIAN", "lintian") else { return };
     let Some(package) = package(test) else { return };
     // One tag is for packages that go into Debian's own archive.
     let found = run(Command::new(lintian)

@@ -4,7 +4,6 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use support::expect::field_types;
@@ -13,17 +12,11 @@ use support::lines::{Line, Value, read};
 use support::names::ODD_NAMES;
 use support::process::run;
 use support::program::{PROGRAM, once, without_settings};
-use support::servers::{Influxdb, Server, errors, find_program, for_telegraf, shipped, telegraf};
+use support::say;
+use support::servers::{
+    Influxdb, Server, errors, for_telegraf, require_program, shipped, telegraf,
+};
 use support::stage::times;
-use support::{say, skip};
-
-fn require_program(test: &str, variable: &str, name: &str) -> Option<PathBuf> {
-    let found = find_program(variable, name);
-    if found.is_none() {
-        skip(test, &format!("no {name}: ${variable} is not set, and PATH has none"));
-    }
-    found
-}
 
 /// Ends Telegraf, and expects nothing that it calls an error.
 fn end_cleanly(telegraf: Server) {

@@ -9,15 +9,11 @@ use std::process::Command;
 use support::lab::Lab;
 use support::process::{Finished, run};
 use support::program::{PROGRAM, without_settings};
-use support::servers::find_program;
-use support::skip;
+use support::servers::require_program;
 
 /// Runs `once` under valgrind, with so much time that its slowness costs nothing.
 fn under_valgrind(test: &str, uri: &str) -> Option<Finished> {
-    let Some(valgrind) = find_program("VALGRIND", "valgrind") else {
-        skip(test, "the package valgrind is not installed");
-        return None;
-    };
+    let valgrind = require_program(test, "VALGRIND", "valgrind")?;
     let scratch = tempfile::tempdir().unwrap();
     let mut command = Command::new(valgrind);
     without_settings(&mut command, scratch.path());

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::support::lines;
 use super::support::process::run;
 use super::support::program::PROGRAM;
-use super::support::servers::{Influxdb, Server, find_program, http_post};
-use super::support::{say, skip};
+use super::support::say;
+use super::support::servers::{Influxdb, Server, http_post, require_program};
 use super::{Scratch, assert_ten_guests, block_with, blocks, read, repository};
 
 fn toml_of(text: &str) -> toml::Table {
@@ -97,9 +97,7 @@ fn telegraf_d_holds_nothing_but_the_three_files() {
 #[test]
 fn both_files_for_telegraf_bring_whole_collections_into_a_real_telegraf() {
     let test = "readme, Telegraf";
-    let Some(telegraf) = find_program("TELEGRAF", "telegraf") else {
-        return skip(test, "no telegraf: $TELEGRAF is not set, and PATH has none");
-    };
+    let Some(telegraf) = require_program(test, "TELEGRAF", "telegraf") else { return };
     for (name, rounds) in [("telegraf-virt.conf", false), ("telegraf-virt-exec.conf.example", true)]
     {
         let scratch = Scratch::new();
@@ -131,9 +129,7 @@ fn both_files_for_telegraf_bring_whole_collections_into_a_real_telegraf() {
 #[test]
 fn every_query_of_the_readme_returns_rows_from_a_real_influxdb() {
     let test = "readme, InfluxDB";
-    let Some(influxd) = find_program("INFLUXD", "influxd") else {
-        return skip(test, "no influxd: $INFLUXD is not set, and PATH has none");
-    };
+    let Some(influxd) = require_program(test, "INFLUXD", "influxd") else { return };
     let scratch = Scratch::new();
     let influxdb = Influxdb::start(&influxd, &scratch.path("influxdb"));
     http_post(influxdb.port, "/query", "q=CREATE DATABASE vms");
