@@ -135,21 +135,16 @@ fn plugins<'a>(table: &'a Table, kind: &str) -> impl Iterator<Item = &'a Table> 
 
 /// A command's words, or those of several, as they are written, where one of them is this program.
 fn ours(command: Option<&Value>) -> Option<Vec<&str>> {
-    let mut words = Vec::new();
-    match command? {
-        Value::String(text) => words.push(text.as_str()),
-        Value::Array(parts) => {
-            for part in parts {
-                match part {
-                    Value::String(text) => words.push(text.as_str()),
-                    Value::Array(inner) => words.extend(inner.iter().filter_map(Value::as_str)),
-                    _ => {}
-                }
-            }
-        }
-        _ => {}
-    }
+    let words = words(command?);
     words.iter().any(|text| text.split_whitespace().any(is_us)).then_some(words)
+}
+
+fn words(command: &Value) -> Vec<&str> {
+    match command {
+        Value::String(text) => vec![text.as_str()],
+        Value::Array(parts) => parts.iter().flat_map(words).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn is_us(word: &str) -> bool {

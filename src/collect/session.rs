@@ -98,13 +98,9 @@ impl Session {
 
     /// Whether the very guests run that are on the list: their ids cost a tenth of a list.
     fn has_same_ids(&self, list: &List) -> bool {
-        let ids = self.connection.running_ids(list.ids.len());
-        ids.is_ok_and(|ids| {
-            ids.is_some_and(|mut ids| {
-                ids.sort_unstable();
-                ids == list.ids
-            })
-        })
+        let Ok(Some(mut ids)) = self.connection.running_ids(list.ids.len()) else { return false };
+        ids.sort_unstable();
+        ids == list.ids
     }
 
     /// What the hypervisor has in bulk of what is wanted.
