@@ -71,7 +71,7 @@ pub struct Plan {
 
 /// The statistics that are printed.
 fn wanted() -> Groups {
-    Group::ALL.into_iter().collect()
+    Group::ALWAYS.into_iter().collect()
 }
 
 /// One hypervisor, with what is remembered of it.

@@ -85,7 +85,7 @@ pub struct CpuTimes {
 
 /// One statistic of virDomainMemoryStats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the names are libvirt's tags; KiB but for faults (counts) and LastUpdate (s)
+#[allow(missing_docs)] // the names are libvirt's tags; KiB but for counts (faults, Hugetlb) and LastUpdate (s)
 pub enum MemoryStatistic {
     SwapIn(u64),
     SwapOut(u64),
@@ -96,6 +96,9 @@ pub enum MemoryStatistic {
     Usable(u64),
     LastUpdate(u64),
     DiskCaches(u64),
+    Unused(u64),
+    HugetlbPgalloc(u64),
+    HugetlbPgfail(u64),
 }
 
 /// What virDomainInterfaceStats tells, in libvirt's order; -1 is not offered.
@@ -260,6 +263,13 @@ impl Guest {
                 sys::VIR_DOMAIN_MEMORY_STAT_USABLE => MemoryStatistic::Usable(raw.val),
                 sys::VIR_DOMAIN_MEMORY_STAT_LAST_UPDATE => MemoryStatistic::LastUpdate(raw.val),
                 sys::VIR_DOMAIN_MEMORY_STAT_DISK_CACHES => MemoryStatistic::DiskCaches(raw.val),
+                sys::VIR_DOMAIN_MEMORY_STAT_UNUSED => MemoryStatistic::Unused(raw.val),
+                sys::VIR_DOMAIN_MEMORY_STAT_HUGETLB_PGALLOC => {
+                    MemoryStatistic::HugetlbPgalloc(raw.val)
+                }
+                sys::VIR_DOMAIN_MEMORY_STAT_HUGETLB_PGFAIL => {
+                    MemoryStatistic::HugetlbPgfail(raw.val)
+                }
                 _ => return None,
             })
         };
@@ -347,11 +357,11 @@ impl Guest {
     }
 }
 
-fn text(target: &str) -> Result<CString, Error> {
+pub(super) fn text(target: &str) -> Result<CString, Error> {
     CString::new(target).map_err(|_| Error::invalid("the device's name holds a NUL byte"))
 }
 
 /// libvirt's calls return -1 on an error, else a count.
-fn check(returned: i32) -> Result<usize, Error> {
+pub(super) fn check(returned: i32) -> Result<usize, Error> {
     usize::try_from(returned).map_err(|_| Error::last())
 }

@@ -8,6 +8,7 @@
 //! statistics.rs  the bulk call: what a hypervisor offers, and its typed parameters
 //! connection.rs  a read-only connection: open, list the guests
 //! guest.rs       one guest's handle and the calls for one guest
+//! extra.rs       the calls for one guest whose answers only `extra` prints
 //! text.rs        strings that libvirt hands over
 //! error.rs       libvirt's errors, sorted by what they mean for us
 //! ```
@@ -15,12 +16,14 @@
 
 mod connection;
 mod error;
+mod extra;
 mod guest;
 mod statistics;
 mod text;
 
 pub use connection::Connection;
 pub use error::{Error, Kind};
+pub use extra::{JobStatistics, State, TypedParameters, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
 pub use statistics::{Group, Groups, Offer, Parameter, Parameters, Record, Records, Value};
 

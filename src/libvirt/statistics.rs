@@ -23,11 +23,35 @@ pub enum Group {
     Interface,
     /// block.*
     Block,
+    /// perf.*
+    Perf,
+    /// iothread.*
+    Iothread,
+    /// memory.*
+    Memory,
+    /// dirtyrate.*
+    DirtyRate,
+    /// vm.*
+    Vm,
 }
 
 impl Group {
     /// Every group that this program can ask for.
-    pub const ALL: [Self; 6] =
+    pub const ALL: [Self; 11] = [
+        Self::State,
+        Self::Cpu,
+        Self::Balloon,
+        Self::Vcpu,
+        Self::Interface,
+        Self::Block,
+        Self::Perf,
+        Self::Iothread,
+        Self::Memory,
+        Self::DirtyRate,
+        Self::Vm,
+    ];
+    /// Those of which every collection prints something.
+    pub const ALWAYS: [Self; 6] =
         [Self::State, Self::Cpu, Self::Balloon, Self::Vcpu, Self::Interface, Self::Block];
 
     /// libvirt's word for it.
@@ -39,6 +63,11 @@ impl Group {
             Self::Vcpu => "vcpu",
             Self::Interface => "interface",
             Self::Block => "block",
+            Self::Perf => "perf",
+            Self::Iothread => "iothread",
+            Self::Memory => "memory",
+            Self::DirtyRate => "dirtyrate",
+            Self::Vm => "vm",
         }
     }
 
@@ -50,6 +79,11 @@ impl Group {
             Self::Vcpu => sys::VIR_DOMAIN_STATS_VCPU,
             Self::Interface => sys::VIR_DOMAIN_STATS_INTERFACE,
             Self::Block => sys::VIR_DOMAIN_STATS_BLOCK,
+            Self::Perf => sys::VIR_DOMAIN_STATS_PERF,
+            Self::Iothread => sys::VIR_DOMAIN_STATS_IOTHREAD,
+            Self::Memory => sys::VIR_DOMAIN_STATS_MEMORY,
+            Self::DirtyRate => sys::VIR_DOMAIN_STATS_DIRTYRATE,
+            Self::Vm => sys::VIR_DOMAIN_STATS_VM,
         }
     }
 }
@@ -270,7 +304,7 @@ pub struct Parameter<'a> {
 
 impl<'a> Parameter<'a> {
     /// `None` for a name without an end, or a type that this libvirt's headers do not know.
-    fn read(raw: &'a sys::virTypedParameter) -> Option<Self> {
+    pub(super) fn read(raw: &'a sys::virTypedParameter) -> Option<Self> {
         let field: &[c_char] = &raw.field;
         // SAFETY: c_char and u8 have one size and alignment, and any bits are a u8.
         let bytes = unsafe { slice::from_raw_parts(field.as_ptr().cast::<u8>(), field.len()) };

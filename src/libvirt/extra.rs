@@ -1,0 +1,195 @@
+//! The calls for one guest whose answers are printed only when `extra` asks for them.
+
+use std::mem::MaybeUninit;
+use std::{ptr, slice};
+
+use virt::sys;
+
+use super::guest::{check, text};
+use super::statistics::Parameter;
+use super::{Error, Guest};
+
+/// A state and why it is so, from virDomainGetState; both are numbers of libvirt's enums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// virDomainState
+    pub state: i64,
+    /// The reason, of the enum that belongs to the state.
+    pub reason: i64,
+}
+
+/// One virtual CPU, from virDomainGetVcpus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VcpuInfo {
+    /// Its number.
+    pub number: u32,
+    /// virVcpuState
+    pub state: i64,
+    /// CPU time, ns.
+    pub time_ns: u64,
+}
+
+/// What a job of the guest has done, from virDomainGetJobStats.
+pub struct JobStatistics {
+    /// virDomainJobType; 0 where no job runs.
+    pub kind: i64,
+    /// The typed parameters, such as `time_elapsed`.
+    pub parameters: TypedParameters,
+}
+
+/// Typed parameters that libvirt has allocated: the one owner of the C array.
+pub struct TypedParameters {
+    array: sys::virTypedParameterPtr,
+    count: i32,
+}
+
+impl TypedParameters {
+    /// The parameters, in libvirt's order.
+    pub fn iter(&self) -> impl Iterator<Item = Parameter<'_>> {
+        let count = usize::try_from(self.count).unwrap_or(0);
+        let array = if count == 0 || self.array.is_null() {
+            &[][..]
+        } else {
+            // SAFETY: libvirt gave `count` parameters, which live until they are freed in `drop`.
+            unsafe { slice::from_raw_parts(self.array, count) }
+        };
+        array.iter().filter_map(Parameter::read)
+    }
+}
+
+impl Drop for TypedParameters {
+    fn drop(&mut self) {
+        // SAFETY: the array came from libvirt with that many parameters, and is freed once, here;
+        // null and 0 are allowed.
+        unsafe { sys::virTypedParamsFree(self.array, self.count) };
+    }
+}
+
+impl Guest {
+    /// Its state and the reason; libvirtd answers it without asking the monitor.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainGetState>
+    pub fn state(&self) -> Result<State, Error> {
+        let (mut state, mut reason) = (0, 0);
+        // SAFETY: the handle lives, and libvirt writes the two numbers.
+        unsafe { check(sys::virDomainGetState(self.as_ptr(), &mut state, &mut reason, 0))? };
+        Ok(State { state: state.into(), reason: reason.into() })
+    }
+
+    /// Its virtual CPUs, `most` of them; only of a guest that runs.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainGetVcpus>
+    pub fn vcpus(&self, most: u16) -> Result<Vec<VcpuInfo>, Error> {
+        let empty = sys::virVcpuInfo { number: 0, state: 0, cpuTime: 0, cpu: 0 };
+        let mut raw = vec![empty; most.into()];
+        // SAFETY: room for `most` of them, and the number is told; no maps of CPUs are asked for.
+        let filled = unsafe {
+            let most = i32::from(most);
+            check(sys::virDomainGetVcpus(
+                self.as_ptr(),
+                raw.as_mut_ptr(),
+                most,
+                ptr::null_mut(),
+                0,
+            ))?
+        };
+        let vcpu = |raw: &sys::virVcpuInfo| VcpuInfo {
+            number: raw.number,
+            state: raw.state.into(),
+            time_ns: raw.cpuTime,
+        };
+        Ok(raw.iter().take(filled).map(vcpu).collect())
+    }
+
+    /// The statistics of the disk with this target that [`Guest::block_counters`] lacks, such as
+    /// `rd_total_times`, handed to `take` one by one.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainBlockStatsFlags>
+    pub fn block_statistics(
+        &self,
+        target: &str,
+        mut take: impl FnMut(Parameter<'_>),
+    ) -> Result<(), Error> {
+        const MOST: usize = 32;
+        let target = text(target)?;
+        let mut raw = [const { MaybeUninit::<sys::virTypedParameter>::zeroed() }; MOST];
+        let mut count = MOST as i32;
+        // SAFETY: the string lives across the call; room for MOST parameters, and the number is told.
+        // libvirt sets `count` to how many it filled.
+        unsafe {
+            check(sys::virDomainBlockStatsFlags(
+                self.as_ptr(),
+                target.as_ptr(),
+                raw.as_mut_ptr().cast(),
+                &mut count,
+                0,
+            ))?;
+        }
+        let filled = usize::try_from(count).unwrap_or(0);
+        for parameter in raw.iter().take(filled) {
+            // SAFETY: libvirt filled it, and zeroes were valid before. Without
+            // VIR_TYPED_PARAM_STRING_OKAY in its flags it gives no strings, so none is to be freed.
+            let parameter = unsafe { parameter.assume_init_ref() };
+            if let Some(parameter) = Parameter::read(parameter) {
+                take(parameter);
+            }
+        }
+        Ok(())
+    }
+
+    /// The job that runs in it, such as a migration or a save. Where one runs, the guest's monitor may
+    /// be asked.
+    ///
+    /// # Errors
+    /// libvirt's words; also where the guest is on its way to this host.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainGetJobStats>
+    pub fn job(&self) -> Result<JobStatistics, Error> {
+        let mut kind = 0;
+        let mut parameters = TypedParameters { array: ptr::null_mut(), count: 0 };
+        // SAFETY: the handle lives; libvirt sets the array and its length, which we own then.
+        unsafe {
+            check(sys::virDomainGetJobStats(
+                self.as_ptr(),
+                &mut kind,
+                &mut parameters.array,
+                &mut parameters.count,
+                0,
+            ))?;
+        }
+        Ok(JobStatistics { kind: kind.into(), parameters })
+    }
+
+    /// Whether it is defined, so that it is still there when it stops.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainIsPersistent>
+    pub fn is_persistent(&self) -> Result<bool, Error> {
+        // SAFETY: the handle lives.
+        Ok(unsafe { check(sys::virDomainIsPersistent(self.as_ptr()))? } == 1)
+    }
+
+    /// Whether it is started with its host.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainGetAutostart>
+    pub fn autostart(&self) -> Result<bool, Error> {
+        let mut autostart = 0;
+        // SAFETY: the handle lives, and libvirt writes the number.
+        unsafe { check(sys::virDomainGetAutostart(self.as_ptr(), &mut autostart))? };
+        Ok(autostart != 0)
+    }
+}
