@@ -11,11 +11,12 @@ use uuid::Uuid;
 use crate::cache::{self, DeviceCache, HypervisorFiles, Place, Surroundings};
 use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Plan, Reading};
 use crate::config::Settings;
+use crate::config::extra::Extra;
 use crate::deadline::Deadline;
 use crate::features::{self, Rates};
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
-use crate::points::{self, Choice, Writer};
+use crate::points::{self, Choice, CollectedGuests, Collector, Writer};
 use crate::sample::{self, Domain};
 use crate::sink::{Sink, SinkError};
 use crate::trigger::{EndCause, Next, Signals, Triggers};
@@ -112,6 +113,7 @@ impl Agent {
             inactive: settings.domains.inactive,
             deadline: settings.deadline,
             host_name: settings.uris.len() > 1,
+            extra: settings.extra,
         };
         let place = place(&settings, log);
         let boot = cache::boot_id();
@@ -126,6 +128,7 @@ impl Agent {
         }
         let choice = Choice {
             missing: settings.missing,
+            extra: settings.extra,
             features: settings.features.clone(),
             device_tags: settings.device_tags.clone(),
         };
@@ -228,20 +231,26 @@ impl Agent {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_unix_s = started.as_secs();
         let settings = &self.settings;
-        let read = |source: &mut Source| source.read(settings, now_unix_s, deadline);
-        let collected: Vec<Option<Collected>> = match self.sources.as_mut_slice() {
+        let read = |source: &mut Source| {
+            let started = Instant::now();
+            (source.read(settings, now_unix_s, deadline), started.elapsed())
+        };
+        let collected: Vec<(Option<Collected>, Duration)> = match self.sources.as_mut_slice() {
             [source] => vec![read(source)],
             sources => thread::scope(|scope| {
                 let threads: Vec<_> =
                     sources.iter_mut().map(|source| scope.spawn(|| read(source))).collect();
-                threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
+                threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
             }),
         };
         self.lines.start(i64::try_from(started.as_nanos()).unwrap_or(i64::MAX));
         let tags = self.source_tags();
         let mut up = 0;
         let mut readings = Vec::new();
-        for (place, collected) in collected.into_iter().enumerate() {
+        let mut collectors = Vec::new();
+        for (place, (collected, took)) in collected.into_iter().enumerate() {
+            let guests = collected.as_ref().map(counted);
+            collectors.push(Collector { guests, took, lines: 0 });
             let Some(collected) = collected else { continue };
             up += 1;
             readings.extend(collected.readings.into_iter().map(|reading| (place, reading)));
@@ -253,12 +262,21 @@ impl Agent {
             let (Some(source), Some(tags)) = (self.sources.get_mut(place), tags.get(place)) else {
                 continue;
             };
+            let lines_before = self.lines.count();
             let sample = source.take(reading, |sample, rates, inventory| {
                 let guest = points::Guest { sample, rates, inventory };
                 self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
             });
             if let Some(old) = source.before.insert(sample.uuid, sample) {
                 source.hypervisor.recycle(old);
+            }
+            if let Some(collector) = collectors.get_mut(place) {
+                collector.lines += self.lines.count() - lines_before;
+            }
+        }
+        if settings.extra.has(Extra::Collector) {
+            for ((source, tags), collector) in self.sources.iter().zip(&tags).zip(&collectors) {
+                points::write_collector(&mut self.lines, source.hypervisor.uri(), tags, collector);
             }
         }
         self.sources.iter_mut().for_each(Source::forget_old);
@@ -319,6 +337,18 @@ impl Agent {
             let saved = files.save_samples(source.before.values(), boot, sample::boottime_ns());
             tell_saved(&self.log, saved.err(), source.hypervisor.uri(), "last samples");
         }
+    }
+}
+
+fn counted(collected: &Collected) -> CollectedGuests {
+    CollectedGuests {
+        domains: collected.guests,
+        hung: collected.hung,
+        busy: collected.busy,
+        cache_hits: collected.cache_hits,
+        cache_misses: collected.cache_misses,
+        stuck_calls: collected.stuck_calls,
+        unknown_statistics: collected.unknown,
     }
 }
 

@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_hundred_percent_is_every_vcpu_busy() {
-        let vcpu = |index, delay_ns| Vcpu { index, delay_ns: Some(delay_ns) };
+        let vcpu = |index, delay_ns| Vcpu { index, delay_ns: Some(delay_ns), ..Vcpu::default() };
         let cpu = |time_ns| Cpu { time_ns: Some(time_ns), ..Cpu::default() };
         let vcpus = vec![vcpu(0, 0), vcpu(1, 5)];
         let before = Domain { cpu: cpu(1_000_000_000), vcpus, ..sample(100) };

@@ -7,7 +7,7 @@
 //! <https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference/>
 
 /// Tags, escaped once and written on many lines: `,VMID=1,name=web`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags(Vec<u8>);
 
 impl Tags {
@@ -133,6 +133,12 @@ impl Fields<'_> {
         self.key(key);
         self.0.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
         self.0.push(b',');
+    }
+
+    /// A boolean field.
+    pub fn boolean(&mut self, key: &str, value: bool) {
+        self.key(key);
+        self.0.extend_from_slice(if value { b"true," } else { b"false," });
     }
 
     /// A string field.

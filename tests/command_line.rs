@@ -183,8 +183,11 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
              \"latency\" or \"balloon\"; did you mean \"net\"?",
         ),
         (
-            "extra = [\"perf\"]",
-            "line 1: extra holds \"perf\", which is not in this version yet: leave it out",
+            "extra = [\"pref\"]",
+            "line 1: extra holds \"pref\", but each entry must be \"state-reason\", \"cpu-waits\", \
+             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
+             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
+             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\" or \"other\"; did you mean \"perf\"?",
         ),
         (
             "uris = []\n[domains]\ninclude = [\"web[\"]",

@@ -73,8 +73,7 @@ fn assert_golden(file: &str, printed: &str) {
     assert_eq!(printed, expected, "differs from {}", path.display());
 }
 
-const DEFAULT: Choice =
-    Choice { missing: Missing::Zero, features: Vec::new(), device_tags: Vec::new() };
+const DEFAULT: Choice = Choice::DEFAULT;
 
 #[test]
 fn a_recorded_host_gives_its_lines_byte_for_byte() {
@@ -104,7 +103,6 @@ fn with_everything_on_it_gives_rates_and_device_tags() {
         }
     }
     let choice = Choice {
-        missing: Missing::Zero,
         features: vec![
             Feature::Net,
             Feature::Disk,
@@ -113,6 +111,7 @@ fn with_everything_on_it_gives_rates_and_device_tags() {
             Feature::Balloon,
         ],
         device_tags: DeviceTag::ALL.to_vec(),
+        ..Choice::DEFAULT
     };
     assert_golden("debian12-qemu.all.txt", &lines(&now, &before, &choice));
 }

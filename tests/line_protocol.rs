@@ -122,7 +122,7 @@ proptest! {
             uuid: Uuid::from_u128(7),
             answer: if partial { telegraf_virt::sample::Answer::Partial } else { Default::default() },
             state: value(0).map(|it| (it % 9) as i64),
-            cpu: Cpu { time_ns: value(1), user_ns: value(2), system_ns: None },
+            cpu: Cpu { time_ns: value(1), user_ns: value(2), system_ns: None, ..Cpu::default() },
             vcpu_count: value(3),
             memory: Memory { current_kib: value(4), rss_kib: value(5), ..Memory::default() },
             nics: vec![Nic { name: nic.as_str().into(), rx_bytes: value(6), tx_drops: value(7), ..Nic::default() }],
@@ -130,7 +130,7 @@ proptest! {
             ..Domain::default()
         };
         let missing = if omit { Missing::Omit } else { Missing::Zero };
-        let choice = Choice { missing, features: Vec::new(), device_tags: Vec::new() };
+        let choice = Choice { missing, ..Choice::DEFAULT };
         let mut lines = Lines::default();
         lines.start(1);
         let guest = Guest { sample: &sample, rates: None, inventory: None };

@@ -6,7 +6,6 @@
 // Each of them uses a part of this.
 #![allow(dead_code)]
 
-use telegraf_virt::config::Missing;
 use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::features::{self, Rates};
 use telegraf_virt::line_protocol::{Lines, Tags};
@@ -73,11 +72,7 @@ impl Host {
             lines: Lines::default(),
             writer: Writer::default(),
             tags: Tags::default(),
-            choice: Choice {
-                missing: Missing::Zero,
-                features: Vec::new(),
-                device_tags: Vec::new(),
-            },
+            choice: Choice::DEFAULT,
         }
     }
 

@@ -82,7 +82,7 @@ struct Input {
 impl Input {
     fn read(text: &str) -> Self {
         let choice =
-            Choice { missing: Missing::Zero, features: Vec::new(), device_tags: Vec::new() };
+            Choice::DEFAULT;
         let mut input = Self {
             id: 5,
             name: String::new(),

@@ -18,6 +18,7 @@ pub(super) fn findings(uri: &str, settings: &Settings, ending: &Ending) -> Vec<F
         inactive: settings.domains.inactive,
         deadline: settings.deadline,
         host_name: false,
+        extra: settings.extra,
     };
     let started = Instant::now();
     let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);

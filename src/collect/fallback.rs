@@ -80,9 +80,9 @@ fn fill_memory(memory: &mut Memory, statistics: &[MemoryStatistic]) {
             MemoryStatistic::Usable(kib) => memory.usable_kib = Some(kib),
             MemoryStatistic::LastUpdate(seconds) => memory.last_update_s = Some(seconds),
             MemoryStatistic::DiskCaches(kib) => memory.disk_caches_kib = Some(kib),
-            MemoryStatistic::Unused(_)
-            | MemoryStatistic::HugetlbPgalloc(_)
-            | MemoryStatistic::HugetlbPgfail(_) => {}
+            MemoryStatistic::Unused(kib) => memory.unused_kib = Some(kib),
+            MemoryStatistic::HugetlbPgalloc(count) => memory.hugetlb_pgalloc = Some(count),
+            MemoryStatistic::HugetlbPgfail(count) => memory.hugetlb_pgfail = Some(count),
         }
     }
 }

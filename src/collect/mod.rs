@@ -10,6 +10,7 @@
 //!       read.rs      reading some guests over a connection
 //!         settle.rs    bringing statistics and device list together
 //!         fallback.rs  the calls for one guest, where there is no bulk
+//!         extra.rs     the calls for one guest that only `extra` needs
 //!       session.rs   a connection and its handles
 //! reading.rs     what a worker is asked, and what comes of it
 //! ```
@@ -19,6 +20,7 @@
 //! itself knows. So a guest costs at most one stuck call, and a thread here and a worker in libvirtd
 //! with it; how many of those there may be is bounded.
 
+mod extra;
 mod fallback;
 mod mailbox;
 mod read;
@@ -37,6 +39,7 @@ use uuid::Uuid;
 pub use reading::{Question, Reading, Skipped, Target};
 pub use session::Listed;
 
+use crate::config::extra::Extras;
 use crate::deadline::Deadline;
 use crate::devices::Inventory;
 use crate::libvirt::{Group, Groups, Offer};
@@ -67,10 +70,19 @@ pub struct Plan {
     pub deadline: Duration,
     /// Whether the host's name is asked for.
     pub host_name: bool,
+    /// What is printed beyond the default.
+    pub extra: Extras,
 }
 
-/// The statistics that are printed.
-fn wanted() -> Groups {
+impl Plan {
+    /// The statistics that are printed.
+    fn wanted(&self) -> Groups {
+        always().or(extra::groups(self.extra))
+    }
+}
+
+/// The statistics of which every collection prints something.
+fn always() -> Groups {
     Group::ALWAYS.into_iter().collect()
 }
 
@@ -116,6 +128,35 @@ pub struct Collected {
     pub not_answering: usize,
     /// Guests of which nothing came.
     pub unread: usize,
+    /// Those that do not answer since a call is stuck in them.
+    pub hung: usize,
+    /// Those that gave no whole answer, and may be merely busy.
+    pub busy: usize,
+    /// Guests whose device list came from the cache.
+    pub cache_hits: usize,
+    /// Guests whose XML was read for it.
+    pub cache_misses: usize,
+    /// Calls that are stuck in hung guests now.
+    pub stuck_calls: usize,
+    /// Statistics that libvirt sent and nobody here knows.
+    pub unknown: usize,
+}
+
+impl Collected {
+    /// Takes note of a guest's reading; `is_stuck` where a call of ours did not come back from it.
+    fn count(&mut self, reading: &Reading, is_stuck: bool) {
+        match reading.skipped {
+            None => {}
+            Some(Skipped::Stuck) => self.hung += 1,
+            Some(_) if is_stuck => self.hung += 1,
+            Some(_) => self.busy += 1,
+        }
+        self.not_answering += usize::from(reading.skipped.is_some());
+        self.cache_misses += usize::from(reading.inventory_is_new);
+        let is_cached = reading.inventory.is_some() && !reading.inventory_is_new;
+        self.cache_hits += usize::from(is_cached);
+        self.unknown += reading.unknown;
+    }
 }
 
 /// Why a hypervisor could not be read, in libvirt's words; it has been told.
@@ -196,7 +237,8 @@ impl Hypervisor {
         let round = Round {
             plan: self.plan,
             question: Question {
-                wanted: wanted(),
+                wanted: self.plan.wanted(),
+                extra: self.plan.extra,
                 offer,
                 listed: listed.len(),
                 listed_at,
@@ -262,7 +304,7 @@ impl Hypervisor {
     fn ask_for_list(&mut self) -> bool {
         let job = Job::List {
             inactive: self.plan.inactive,
-            wanted: wanted(),
+            wanted: self.plan.wanted(),
             ask_offer: self.offer.is_none(),
             ask_host: self.plan.host_name && self.host_name.is_none(),
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::reading::{Answered, Outcome, Question, Reading, Skipped, Target};
 use super::session::Session;
-use super::{fallback, settle};
+use super::{extra, fallback, settle};
 use crate::libvirt::{self, Control, Group, Groups, Guest, Record};
 use crate::log::Log;
 use crate::sample::{Answer, Domain, boottime_ns};
@@ -69,6 +69,7 @@ impl<'a> Reader<'a> {
         sample.id = target.id;
         sample.name.push_str(&target.name);
         sample.uuid = target.uuid;
+        sample.more = extra::room(self.question.extra);
         // Where nothing is to be had in bulk, no record says whether the guest is there.
         let present = self.question.in_bulk().is_empty();
         Some(Answered { target, handle, sample, present, unknown: 0, failures: Vec::new() })
@@ -177,7 +178,7 @@ impl<'a> Reader<'a> {
         if !answer.present || (answer.target.id >= 0 && answer.sample.id < 0) {
             return Outcome::Gone;
         }
-        let missing = self.question.wanted.without(self.question.offer.bulk);
+        let missing = super::always().without(self.question.offer.bulk);
         let settled = settle::settle(&mut answer, self.question, missing, self.log);
         let Some(settled) = settled else { return Outcome::Gone };
         if answer.sample.answered_at_ns == 0 {
@@ -188,6 +189,8 @@ impl<'a> Reader<'a> {
             return Outcome::Gone;
         }
         answer.failures.extend(settled.failures);
+        let failures = extra::fill(&mut answer, self.question);
+        answer.failures.extend(failures);
         Outcome::Read(Reading {
             sample: answer.sample,
             inventory: settled.inventory,

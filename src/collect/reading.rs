@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use crate::config::extra::Extras;
 use crate::devices::Inventory;
 use crate::libvirt::{Groups, Guest, Offer};
 use crate::sample::Domain;
@@ -33,7 +34,9 @@ pub struct Target {
 pub struct Question {
     /// The statistics that are printed.
     pub wanted: Groups,
-    /// What of them the hypervisor has in bulk.
+    /// What is printed beyond the default.
+    pub extra: Extras,
+    /// What of the statistics the hypervisor has in bulk.
     pub offer: Offer,
     /// Guests that are listed: a worker that holds many more handles lets them go.
     pub listed: usize,

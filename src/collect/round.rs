@@ -283,8 +283,8 @@ impl Round<'_> {
                 Some(mut reading) => {
                     self.standings.note(target, &reading, self.collection);
                     reading.inventory_is_new |= guest.inventory_is_new;
-                    collected.not_answering += usize::from(reading.skipped.is_some());
                     unasked += usize::from(reading.skipped == Some(Skipped::Unasked));
+                    collected.count(&reading, guest.is_stuck);
                     collected.readings.push(reading);
                 }
                 None if guest.is_settled && !guest.is_stuck => {}
@@ -294,10 +294,12 @@ impl Round<'_> {
                     self.standings.is_silent_now(target);
                     collected.not_answering += 1;
                     collected.unread += 1;
+                    collected.hung += 1;
                 }
             }
         }
-        self.standings.unasked(unasked, self.pool.overdue());
+        collected.stuck_calls = self.pool.overdue();
+        self.standings.unasked(unasked, collected.stuck_calls);
         collected
     }
 }

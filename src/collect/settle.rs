@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use super::fallback;
 use super::reading::{Answered, Question};
+use super::{extra, fallback};
+use crate::devices::details::{self, Details};
 use crate::devices::{Inventory, xml};
-use crate::libvirt::{self, Group, Groups, Kind};
+use crate::libvirt::{self, Group, Groups, Guest, Kind};
 use crate::log::Log;
 use crate::sample::{Answer, Domain};
 
@@ -65,8 +66,11 @@ pub(super) fn settle(
     // Without names from bulk nothing would tell of a device that has come.
     let has_names = ![Group::Interface, Group::Block].iter().any(|&group| missing.has(group));
     let serves = target.fresh && has_names;
+    let details = extra::needs_details(question.extra);
+    let has_details = |inventory: &Arc<Inventory>| !details || inventory.details.is_some();
+    let serves = serves && settled.inventory.as_ref().is_some_and(has_details);
     if !serves || !settled.inventory.as_ref().is_some_and(agrees) {
-        read_again(answer, named, &mut settled, log)?;
+        read_again(answer, named, details, &mut settled, log)?;
     }
     let known = settled.inventory.clone();
     let failures = fallback::fill(&mut answer.sample, answer.handle, missing, known.as_deref());
@@ -79,10 +83,16 @@ pub(super) fn settle(
 }
 
 /// Reads the guest's XML; where that fails, the list that was known goes on serving.
-fn read_again(answer: &Answered<'_>, named: Named, settled: &mut Settled, log: &Log) -> Option<()> {
+fn read_again(
+    answer: &Answered<'_>,
+    named: Named,
+    details: bool,
+    settled: &mut Settled,
+    log: &Log,
+) -> Option<()> {
     let target = answer.target;
     log.debug(format_args!("reading the devices of guest \"{}\" ({})", target.name, target.uuid));
-    match inventory(answer, named) {
+    match inventory(answer, named, details) {
         Ok(inventory) => {
             settled.inventory = Some(Arc::new(inventory));
             settled.is_new = true;
@@ -99,9 +109,10 @@ enum Failure {
     Xml(xml::XmlError),
 }
 
-fn inventory(answer: &Answered<'_>, named: Named) -> Result<Inventory, Failure> {
+fn inventory(answer: &Answered<'_>, named: Named, details: bool) -> Result<Inventory, Failure> {
     let text = answer.handle.xml().map_err(Failure::Libvirt)?;
     let (nics, disks) = xml::inventory(&text).map_err(Failure::Xml)?;
+    let details = if details { Some(read_details(&text, answer.handle)?) } else { None };
     let sample = &answer.sample;
     let counted_nics = sample.nics.iter().filter(|_| named.nics).map(|nic| nic.name.to_string());
     let counted_disks =
@@ -112,7 +123,16 @@ fn inventory(answer: &Answered<'_>, named: Named) -> Result<Inventory, Failure> 
         disks,
         counted_nics: counted_nics.collect(),
         counted_disks: counted_disks.collect(),
+        details,
     })
+}
+
+/// What the XML says beyond the devices, with what libvirt tells beside it: where it does not, that is
+/// left out.
+fn read_details(text: &str, guest: &Guest) -> Result<Box<Details>, Failure> {
+    let details = details::details(text).map_err(Failure::Xml)?;
+    let (persistent, autostart) = (guest.is_persistent().ok(), guest.autostart().ok());
+    Ok(Box::new(Details { persistent, autostart, ..details }))
 }
 
 /// Leaves the disks that are disks, and no device that the list just read does not have.

@@ -1,7 +1,7 @@
 //! The configuration: what a user may set, with its defaults and bounds, checked before any work.
 //!
 //! Here stands what each setting means; `file` finds the text, `reader` knows how TOML says it,
-//! `duration`, `glob` and `names` are what settings are made of. Strings become enums, times and
+//! `duration`, `extra`, `glob` and `names` are what settings are made of. Strings become enums, times and
 //! patterns once, here. Nothing here reads libvirt, the cache or the command line.
 
 use std::collections::HashSet;
@@ -14,11 +14,13 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub mod duration;
+pub mod extra;
 mod file;
 pub mod glob;
 pub mod names;
 mod reader;
 
+use extra::{Extra, Extras};
 use glob::Glob;
 use names::quoted;
 use reader::{Complaint, Entry};
@@ -82,7 +84,7 @@ pub struct Settings {
     /// What stands for a statistic that is not offered.
     pub missing: Missing,
     /// Measurements and fields beyond the four that are always there.
-    pub extra: Vec<Extra>,
+    pub extra: Extras,
     /// Rates beyond the memory's.
     pub features: Vec<Feature>,
     /// What a device's lines tell of it in tags, beyond its type and name.
@@ -103,7 +105,7 @@ impl Default for Settings {
             workers: 4,
             max_stuck: 12,
             missing: Missing::Zero,
-            extra: Vec::new(),
+            extra: Extras::NONE,
             features: Vec::new(),
             device_tags: Vec::new(),
             cache: CacheSettings::default(),
@@ -120,36 +122,6 @@ pub enum Missing {
     Zero,
     /// Nothing: the field is left out.
     Omit,
-}
-
-/// A measurement, or a group of fields, that is there only when asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extra {}
-
-impl Extra {
-    /// Every one that this version knows, by name.
-    const KNOWN: [(&'static str, Self); 0] = [];
-    /// Names that are fixed already and wait for their implementation.
-    const LATER: [&'static str; 18] = [
-        "state-reason",
-        "cpu-waits",
-        "memory-details",
-        "vcpus",
-        "disk-times",
-        "disk-space",
-        "iothreads",
-        "perf",
-        "dirty-rate",
-        "memory-bandwidth",
-        "cpu-cache",
-        "jobs",
-        "limits",
-        "numa",
-        "info",
-        "hypervisor",
-        "collector",
-        "other",
-    ];
 }
 
 /// A group of rates of vm_features that is there only when asked for.
@@ -314,11 +286,14 @@ impl Settings {
             ("", "missing") => {
                 self.missing = entry.one_of(&[("zero", Missing::Zero), ("omit", Missing::Omit)])?;
             }
-            ("", "extra") => self.extra = entry.all_of(&Extra::KNOWN, &Extra::LATER)?,
-            ("", "features") => self.features = entry.all_of(&Feature::KNOWN, &[])?,
+            ("", "extra") => {
+                let known = Extra::ALL.map(|extra| (extra.name(), extra));
+                self.extra = entry.all_of(&known)?.into_iter().collect();
+            }
+            ("", "features") => self.features = entry.all_of(&Feature::KNOWN)?,
             ("", "device_tags") => {
                 let known = DeviceTag::ALL.map(|tag| (tag.name(), tag));
-                self.device_tags = entry.all_of(&known, &[])?;
+                self.device_tags = entry.all_of(&known)?;
             }
             ("cache", "dir") => self.cache.dir = entry.folder()?,
             ("cache", "ttl") => self.cache.ttl = entry.time(CACHE_TTL)?,

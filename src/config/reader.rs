@@ -220,24 +220,13 @@ impl<'t> Entry<'t> {
         Complaint { at: item.at, message }
     }
 
-    /// A list of names, as what they stand for, each once; `later` are names that a coming version
-    /// will know.
-    pub fn all_of<T: Copy + PartialEq>(
-        &self,
-        known: &[(&str, T)],
-        later: &[&str],
-    ) -> Result<Vec<T>, Complaint> {
+    /// A list of names, as what they stand for, each once.
+    pub fn all_of<T: Copy + PartialEq>(&self, known: &[(&str, T)]) -> Result<Vec<T>, Complaint> {
         let mut all = Vec::new();
         for item in self.items()? {
             let Some((_, value)) = known.iter().find(|(name, _)| *name == item.text) else {
-                return Err(if later.contains(&item.text) {
-                    self.item_refused(&item, "which is not in this version yet: leave it out")
-                } else if known.is_empty() {
-                    self.item_refused(&item, "but this version knows no names for it: write []")
-                } else {
-                    let expected = must_be(item.text, known);
-                    self.item_refused(&item, format_args!("but each entry {expected}"))
-                });
+                let expected = must_be(item.text, known);
+                return Err(self.item_refused(&item, format_args!("but each entry {expected}")));
             };
             if !all.contains(value) {
                 all.push(*value);

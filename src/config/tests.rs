@@ -52,7 +52,7 @@ fn every_setting_is_read() {
         workers: 16,
         max_stuck: 1,
         missing: Missing::Omit,
-        extra: vec![],
+        extra: Extras::NONE,
         features: vec![
             Feature::Net,
             Feature::Disk,
@@ -254,12 +254,18 @@ fn an_impossible_value_says_what_is_possible() {
              \"model\", \"bus\", \"serial\", \"alias\", \"path\" or \"network\"",
         ),
         (
-            "extra = ['vcpus']",
-            "c.toml, line 1: extra holds \"vcpus\", which is not in this version yet: leave it out",
+            "extra = ['vcpus', '']",
+            "c.toml, line 1: extra holds \"\", but each entry must be \"state-reason\", \"cpu-waits\", \
+             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
+             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
+             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\" or \"other\"",
         ),
         (
             "extra = ['vcpu']",
-            "c.toml, line 1: extra holds \"vcpu\", but this version knows no names for it: write []",
+            "c.toml, line 1: extra holds \"vcpu\", but each entry must be \"state-reason\", \"cpu-waits\", \
+             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
+             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
+             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\" or \"other\"; did you mean \"vcpus\"?",
         ),
         (
             "uris = ['']",

@@ -2,9 +2,12 @@
 //! statistics still agree with that. Reads the XML text it is given; asks libvirt for nothing and
 //! touches no file (the cache on disk is `cache`).
 
+pub mod details;
 pub mod xml;
 
 use serde::{Deserialize, Serialize};
+
+use details::Details;
 
 /// What a domain's XML said of its devices, and which names its statistics had at that time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +22,9 @@ pub struct Inventory {
     pub counted_nics: Vec<String>,
     /// The block device names that the statistics had when the XML was read, in their order.
     pub counted_disks: Vec<String>,
+    /// What else the XML says; `None` where that was not wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<Details>>,
 }
 
 impl Inventory {

@@ -303,7 +303,7 @@ fn first(slot: &mut Option<String>, tag: &BytesStart<'_>, names: &[&str]) -> Res
 ///
 /// White space stays as it is written: libvirt writes a tab or a newline in a name as it is, and the
 /// name must equal the one in the statistics.
-fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, AttrError> {
+pub(super) fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, AttrError> {
     for attribute in tag.attributes().with_checks(false) {
         let attribute = attribute?;
         if attribute.key.0 == name {

@@ -109,6 +109,12 @@ impl Groups {
         Self(self.0 & other.0)
     }
 
+    /// The groups that either set has.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The groups of this set that the other lacks.
     #[must_use]
     pub fn without(self, other: Self) -> Self {

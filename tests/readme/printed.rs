@@ -157,6 +157,7 @@ fn all_lines_with(features: &[Feature], device_tags: &[DeviceTag]) -> Vec<Line> 
         missing: Missing::Omit,
         features: features.to_vec(),
         device_tags: device_tags.to_vec(),
+        ..Choice::DEFAULT
     };
     let mut lines = Lines::default();
     lines.start(1);

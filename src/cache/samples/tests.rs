@@ -32,7 +32,7 @@ fn domain(name: &str, number: u128, answered_at_ns: u64) -> Domain {
         answered_at_ns,
         state: Some(1),
         cpu: Cpu { time_ns: Some(u64::MAX), ..Cpu::default() },
-        vcpus: vec![Vcpu { index: 1, delay_ns: Some(5) }],
+        vcpus: vec![Vcpu { index: 1, delay_ns: Some(5), ..Vcpu::default() }],
         nics: vec![Nic { index: 1, name: "vnet0".into(), rx_bytes: Some(1), ..Nic::default() }],
         disks: vec![Disk { index: 2, name: "vda".into(), rd_reqs: Some(0), ..Disk::default() }],
         ..Domain::default()

@@ -1,12 +1,24 @@
 //! The one table of measurements, tags and fields, and what stands for what is missing.
 //!
+//! ```text
+//! mod.rs    the four measurements that are always there
+//! extra.rs  those that only `extra` turns on
+//! words.rs  libvirt's enums in words
+//! ```
+//!
 //! <https://docs.influxdata.com/influxdb/v1/concepts/key_concepts/>
 
+use crate::config::extra::{Extra, Extras};
 use crate::config::{DeviceTag, Feature, Missing};
 use crate::devices::{DiskDevice, Inventory, NicDevice};
 use crate::features::{Rates, angle_deg};
 use crate::line_protocol::{Fields, Lines, Tags};
 use crate::sample::{Answer, Disk, Domain, Memory, Nic};
+
+mod extra;
+mod words;
+
+pub use extra::{CollectedGuests, Collector, write_collector};
 
 /// A rate of vm_features, the field of its angle, and where it comes from.
 type Rate = (&'static str, &'static str, fn(&Rates) -> Option<f64>);
@@ -33,10 +45,22 @@ const DISK_RATES: [Rate; 4] = [
 pub struct Choice {
     /// What stands for a statistic that is not offered.
     pub missing: Missing,
+    /// More measurements and fields.
+    pub extra: Extras,
     /// More rates.
     pub features: Vec<Feature>,
     /// More tags on devices, in the schema's order.
     pub device_tags: Vec<DeviceTag>,
+}
+
+impl Choice {
+    /// What is printed where nothing is configured.
+    pub const DEFAULT: Self = Self {
+        missing: Missing::Zero,
+        extra: Extras::NONE,
+        features: Vec::new(),
+        device_tags: Vec::new(),
+    };
 }
 
 /// One guest, ready to be printed.
@@ -54,6 +78,7 @@ pub struct Guest<'a> {
 pub struct Writer {
     guest: Tags,
     device: Tags,
+    types: extra::Types,
 }
 
 impl Writer {
@@ -67,7 +92,7 @@ impl Writer {
         choice: &Choice,
         now_unix_s: u64,
     ) {
-        let Self { guest: tags, device } = self;
+        let Self { guest: tags, device, types } = self;
         tags.clear();
         tags.add_number("VMID", guest.sample.id.into());
         tags.add("name", &guest.sample.name);
@@ -78,6 +103,9 @@ impl Writer {
             page.write_inactive(lines);
         } else {
             page.write_running(lines, device, now_unix_s);
+            if choice.extra != Extras::NONE {
+                extra::write(&page, lines, device, types);
+            }
         }
     }
 }
@@ -96,12 +124,17 @@ impl Page<'_> {
         let (sample, rule) = (self.guest.sample, self.rule);
         self.line(lines, "vm_metrics", |fields| {
             if let Some(state) = rule.of_signed(sample.state) {
-                fields.text("state", state_name(state));
+                fields.text("state", words::state(state));
             }
             rule.field(fields, "cpu_count", sample.vcpu_count);
             rule.field(fields, "memory_max_kb", sample.memory.maximum_kib);
             rule.field(fields, "memory_used_kb", sample.memory.current_kib);
             rule.field(fields, "cputime_ns", sample.cpu.time_ns);
+            if self.choice.extra.has(Extra::StateReason)
+                && let (Some(state), Some(reason)) = (sample.state, sample.state_reason)
+            {
+                fields.text("state_reason", words::state_reason(state, reason));
+            }
         });
         if let Some(rates) = self.guest.rates {
             self.line(lines, "vm_features", |fields| {
@@ -120,6 +153,7 @@ impl Page<'_> {
             if let Some(state) = rule.of_signed(sample.state) {
                 fields.integer("state", state);
             }
+            extra::write_totals(fields, self);
         });
     }
 
@@ -130,19 +164,29 @@ impl Page<'_> {
             if let Some(known) = inventory.and_then(|it| it.nic(&nic.name)) {
                 add_tags(tags, wanted, |tag| nic_tag(known, tag));
             }
-            self.device(lines, tags, |fields| write_nic(fields, self.rule, nic));
+            self.own(lines, "vm_devices", tags, |fields| write_nic(fields, self.rule, nic));
         }
         for disk in &self.guest.sample.disks {
             start_device(tags, "disk", &disk.name);
             if let Some(known) = inventory.and_then(|it| it.disk(&disk.name)) {
                 add_tags(tags, wanted, |tag| disk_tag(known, tag));
             }
-            self.device(lines, tags, |fields| write_disk(fields, self.rule, disk));
+            self.own(lines, "vm_devices", tags, |fields| {
+                write_disk(fields, self.rule, disk);
+                write_more_of_disk(fields, self.choice.extra, disk);
+            });
         }
     }
 
-    fn device(&self, lines: &mut Lines, tags: &Tags, fill: impl FnOnce(&mut Fields<'_>)) {
-        lines.line("vm_devices", &[self.tags, tags, self.user], fill);
+    /// A line of a part of the guest, which has tags of its own.
+    fn own(
+        &self,
+        lines: &mut Lines,
+        measurement: &str,
+        tags: &Tags,
+        fill: impl FnOnce(&mut Fields<'_>),
+    ) {
+        lines.line(measurement, &[self.tags, tags, self.user], fill);
     }
 
     /// A guest that does not run has no more than this, whatever stands for missing values.
@@ -155,7 +199,7 @@ impl Page<'_> {
         };
         self.line(lines, "vm_metrics", |fields| {
             if let Some(state) = sample.state {
-                fields.text("state", state_name(state));
+                fields.text("state", words::state(state));
             }
             number(fields, "cpu_count", sample.vcpu_count);
             number(fields, "memory_max_kb", sample.memory.maximum_kib);
@@ -192,6 +236,31 @@ fn write_disk(fields: &mut Fields<'_>, rule: Rule, disk: &Disk) {
     rule.field(fields, "wr_reqs", disk.wr_reqs);
     rule.field(fields, "wr_bytes", disk.wr_bytes);
     rule.field(fields, "errors", disk.errors);
+}
+
+/// What `extra` adds to a disk's line.
+fn write_more_of_disk(fields: &mut Fields<'_>, extra: Extras, disk: &Disk) {
+    let times = [
+        ("rd_time_ns", disk.rd_time_ns),
+        ("wr_time_ns", disk.wr_time_ns),
+        ("fl_reqs", disk.fl_reqs),
+        ("fl_time_ns", disk.fl_time_ns),
+    ];
+    let space = [
+        ("allocation_bytes", disk.allocation_bytes),
+        ("capacity_bytes", disk.capacity_bytes),
+        ("physical_bytes", disk.physical_bytes),
+        ("threshold_bytes", disk.threshold_bytes),
+    ];
+    for (is_wanted, values) in
+        [(extra.has(Extra::DiskTimes), times), (extra.has(Extra::DiskSpace), space)]
+    {
+        for (name, value) in values.into_iter().filter(|_| is_wanted) {
+            if let Some(value) = value {
+                fields.unsigned(name, value);
+            }
+        }
+    }
 }
 
 fn write_nic_sums(fields: &mut Fields<'_>, rule: Rule, nics: &[Nic]) {
@@ -318,21 +387,6 @@ impl Rule {
             }
         }
         fields.unsigned(name, sum);
-    }
-}
-
-/// libvirt's virDomainState in words.
-fn state_name(state: i64) -> &'static str {
-    match state {
-        0 => "no state",
-        1 => "running",
-        2 => "blocked",
-        3 => "paused",
-        4 => "shutdown",
-        5 => "shutoff",
-        6 => "crashed",
-        7 => "suspended",
-        _ => "unknown",
     }
 }
 

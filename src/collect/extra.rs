@@ -1,0 +1,93 @@
+//! What only `extra` prints and no group of the bulk call has, from the calls for one guest, for guests
+//! that answer: a call for a job waits while another call is in the guest.
+
+use super::reading::{Answered, Question};
+use crate::config::extra::{Extra, Extras};
+use crate::libvirt::{Error, Group, Groups, Guest, Kind};
+use crate::sample::{Answer, Domain, Job, More, Vcpu};
+
+/// What of it comes with the bulk call, in groups that are not asked for otherwise.
+pub(super) fn groups(extra: Extras) -> Groups {
+    let groups = [
+        (Extra::Iothreads, Group::Iothread),
+        (Extra::Perf, Group::Perf),
+        (Extra::DirtyRate, Group::DirtyRate),
+        (Extra::MemoryBandwidth, Group::Memory),
+        (Extra::Hypervisor, Group::Vm),
+    ];
+    groups.into_iter().filter(|&(it, _)| extra.has(it)).map(|(_, group)| group).collect()
+}
+
+/// Room for what a default collection does not keep, where some of it is wanted.
+pub(super) fn room(extra: Extras) -> Option<Box<More>> {
+    let of_more = [
+        Extra::Iothreads,
+        Extra::Perf,
+        Extra::DirtyRate,
+        Extra::MemoryBandwidth,
+        Extra::CpuCache,
+        Extra::Jobs,
+        Extra::Hypervisor,
+        Extra::Other,
+    ];
+    let keeps_other = extra.has(Extra::Other);
+    extra.has_any(&of_more).then(|| Box::new(More { keeps_other, ..More::default() }))
+}
+
+/// Whether something is wanted that only the domain's XML tells, beyond its devices.
+pub(super) fn needs_details(extra: Extras) -> bool {
+    extra.has_any(&[Extra::Vcpus, Extra::Limits, Extra::Numa, Extra::Info])
+}
+
+/// Fills in what the bulk call does not have. Returns what failed although it is offered, a line each.
+pub(super) fn fill(answer: &mut Answered<'_>, question: &Question) -> Vec<String> {
+    let mut failures = Vec::new();
+    if question.extra == Extras::NONE || answer.sample.answer == Answer::Partial {
+        return failures;
+    }
+    let (sample, guest) = (&mut answer.sample, answer.handle);
+    let lacks = |group| !question.offer.bulk.has(group);
+    let extra = question.extra;
+    let mut note = |what: &str, result: Result<(), Error>| match result {
+        Err(error) if error.kind == Kind::Other => failures.push(format!("{what}: {error}")),
+        _ => {}
+    };
+    if extra.has(Extra::StateReason) && lacks(Group::State) {
+        let state = guest.state().map(|state| sample.state_reason = Some(state.reason));
+        note("the reason of its state", state);
+    }
+    if extra.has(Extra::Vcpus) && lacks(Group::Vcpu) {
+        note("its virtual CPUs", fill_vcpus(sample, guest));
+    }
+    if extra.has(Extra::DiskTimes) && lacks(Group::Block) {
+        for position in 0..sample.disks.len() {
+            let times = fill_disk_times(sample, position, guest);
+            note("the times of its disks", times);
+        }
+    }
+    if let (true, Some(more)) = (extra.has(Extra::Jobs), &mut sample.more) {
+        let job = guest.job().map(|job| more.job = Job::of(job.kind, job.parameters.iter()));
+        note("its job", job);
+    }
+    failures
+}
+
+fn fill_vcpus(sample: &mut Domain, guest: &Guest) -> Result<(), Error> {
+    const MOST: u16 = 4096;
+    let count = sample.vcpu_count.and_then(|count| u16::try_from(count).ok());
+    let vcpus = guest.vcpus(count.unwrap_or(MOST).min(MOST))?;
+    let vcpu = |info: crate::libvirt::VcpuInfo| Vcpu {
+        index: info.number,
+        state: u64::try_from(info.state).ok(),
+        time_ns: Some(info.time_ns),
+        ..Vcpu::default()
+    };
+    sample.vcpus = vcpus.into_iter().map(vcpu).collect();
+    Ok(())
+}
+
+fn fill_disk_times(sample: &mut Domain, position: usize, guest: &Guest) -> Result<(), Error> {
+    let Some(disk) = sample.disks.get_mut(position) else { return Ok(()) };
+    let target = disk.name.clone();
+    guest.block_statistics(&target, |parameter| disk.fill_times(parameter))
+}

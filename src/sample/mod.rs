@@ -1,0 +1,239 @@
+//! What was measured, typed: one [`Domain`] a guest and collection, as libvirt answered it.
+//!
+//! ```text
+//! mod.rs    a guest, and how it takes in what libvirt sent
+//!   parts.rs  what every collection prints something of: CPU, memory, NICs, disks
+//!   more.rs   what is printed only when `extra` asks for it
+//! ```
+//!
+//! A value that libvirt did not send, or sent as a negative number, is `None` here and stays so up
+//! to `points`, which alone decides what stands for it. This is also the one place where libvirt's
+//! parameter names end: the `match`es below [`Domain::fill`]. Nothing here asks libvirt for anything.
+
+use std::mem;
+
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+use uuid::Uuid;
+
+use crate::libvirt::{Parameter, Value};
+
+mod more;
+mod parts;
+
+pub use more::{
+    DirtyRate, DirtyRateOfVcpu, HypervisorStatistic, Iothread, Job, Monitor, MonitorPart, More,
+    Progress, Scalar,
+};
+pub use parts::{Cpu, Disk, Memory, Nic, Vcpu};
+
+/// How much of what was asked the guest's hypervisor process answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// All that this guest offers.
+    #[default]
+    Whole,
+    /// Only a part came: its monitor was busy or hangs, or a group of statistics failed. What is
+    /// absent is unknown this time, not zero.
+    Partial,
+}
+
+/// One guest, measured once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Domain {
+    /// The domain's id, new at each boot; -1 when it does not run.
+    pub id: i32,
+    /// Its name, which may hold anything that XML can.
+    pub name: String,
+    /// Its lasting identity.
+    pub uuid: Uuid,
+    /// When its answer came, in nanoseconds of the host's CLOCK_BOOTTIME.
+    pub answered_at_ns: u64,
+    /// Whether the answer is whole.
+    pub answer: Answer,
+    /// `virDomainState`, the number.
+    pub state: Option<i64>,
+    /// Why it is in that state, a number of the enum that belongs to the state.
+    #[serde(skip)]
+    pub state_reason: Option<i64>,
+    /// CPU time of the whole guest.
+    pub cpu: Cpu,
+    /// Virtual CPUs that are plugged in now.
+    pub vcpu_count: Option<u64>,
+    /// Virtual CPUs that it may have.
+    #[serde(skip)]
+    pub vcpu_maximum: Option<u64>,
+    /// Each virtual CPU.
+    pub vcpus: Vec<Vcpu>,
+    /// Memory of the whole guest.
+    pub memory: Memory,
+    /// NICs that have a name on the host, in libvirt's order.
+    pub nics: Vec<Nic>,
+    /// Block devices, in libvirt's order; cdrom and floppy drives too until the inventory has
+    /// told them apart.
+    pub disks: Vec<Disk>,
+    /// What is printed only when `extra` asks for it; `None` where nothing of it is kept.
+    #[serde(skip)]
+    pub more: Option<Box<More>>,
+}
+
+impl Domain {
+    /// Empties it for the next measurement, and keeps the memory of its lists.
+    pub fn clear(&mut self) {
+        let Self { name, vcpus, nics, disks, .. } = self;
+        let (mut name, mut vcpus) = (mem::take(name), mem::take(vcpus));
+        let (mut nics, mut disks) = (mem::take(nics), mem::take(disks));
+        name.clear();
+        vcpus.clear();
+        nics.clear();
+        disks.clear();
+        *self = Self { name, vcpus, nics, disks, ..Self::default() };
+    }
+
+    /// Whether libvirt says that it runs, or is paused and the like, and not that it is off.
+    pub fn is_active(&self) -> bool {
+        const SHUTOFF: i64 = 5;
+        self.state.is_some_and(|state| state != SHUTOFF)
+    }
+
+    /// Takes in the typed parameters of a bulk answer. What it does not know it passes over; a value
+    /// of an unexpected type, or a negative one, counts as not sent.
+    ///
+    /// Returns how many parameters it did not know.
+    pub fn fill<'a>(&mut self, parameters: impl Iterator<Item = Parameter<'a>>) -> usize {
+        let mut unknown = 0;
+        for Parameter { name, value } in parameters {
+            if !self.take(name, value) {
+                unknown += 1;
+                if let Some(more) = &mut self.more {
+                    more.keep_other(name, value);
+                }
+            }
+        }
+        // libvirt counts NICs that have no name on the host, but says no more of them.
+        self.nics.retain(|nic| !nic.name.is_empty());
+        self.disks.retain(|disk| !disk.name.is_empty());
+        unknown
+    }
+
+    /// Takes in one statistic; whether it is known. The groups that have the most come first.
+    fn take(&mut self, name: &[u8], value: Value<'_>) -> bool {
+        if let Some(field) = name.strip_prefix(b"block.") {
+            fill_indexed(&mut self.disks, field, value)
+        } else if let Some(field) = name.strip_prefix(b"net.") {
+            fill_indexed(&mut self.nics, field, value)
+        } else if let Some(field) = name.strip_prefix(b"balloon.") {
+            self.memory.fill(field, value)
+        } else if let Some(field) = name.strip_prefix(b"vcpu.") {
+            self.fill_vcpu(field, value)
+        } else if let Some(field) = name.strip_prefix(b"cpu.") {
+            self.cpu.fill(field, value) || more::take(&mut self.more, name, value)
+        } else if let Some(field) = name.strip_prefix(b"state.") {
+            self.fill_state(field, value)
+        } else {
+            more::take(&mut self.more, name, value)
+        }
+    }
+
+    fn fill_state(&mut self, field: &[u8], value: Value<'_>) -> bool {
+        match field {
+            b"state" => self.state = signed(value),
+            b"reason" => self.state_reason = signed(value),
+            _ => return false,
+        }
+        true
+    }
+
+    fn fill_vcpu(&mut self, field: &[u8], value: Value<'_>) -> bool {
+        match field {
+            b"current" => self.vcpu_count = unsigned(value),
+            b"maximum" => self.vcpu_maximum = unsigned(value),
+            _ => {
+                return fill_indexed(&mut self.vcpus, field, value)
+                    || more::take_of_vcpu(&mut self.more, field, value);
+            }
+        }
+        true
+    }
+}
+
+/// A part of a guest that libvirt numbers: vcpu.N, net.N, block.N.
+trait Indexed: Default {
+    fn new(index: u32) -> Self;
+    fn index(&self) -> u32;
+    /// Whether it knows the field.
+    fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool;
+}
+
+/// Fills the part that `field`, such as `0.rd.bytes`, is of; whether it is known.
+fn fill_indexed<T: Indexed>(parts: &mut Vec<T>, field: &[u8], value: Value<'_>) -> bool {
+    let Some((index, field)) = split_index(field) else { return field == b"count" };
+    // libvirt sends the parts one after another, so that it is nearly always the last one.
+    let position = match parts.last() {
+        Some(last) if last.index() == index => Some(parts.len() - 1),
+        _ => parts.iter().position(|part| part.index() == index),
+    };
+    if let Some(part) = position.and_then(|position| parts.get_mut(position)) {
+        return part.fill(field, value);
+    }
+    let mut part = T::new(index);
+    let known = part.fill(field, value);
+    parts.push(part);
+    known
+}
+
+/// The number that a name begins with, and what follows its dot.
+fn split_index(name: &[u8]) -> Option<(u32, &[u8])> {
+    let mut index: u32 = 0;
+    for (place, byte) in name.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => index = index.checked_mul(10)?.checked_add(u32::from(byte - b'0'))?,
+            b'.' if place > 0 => return Some((index, &name[place + 1..])),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The host's clock that never steps and counts suspend, in nanoseconds: what samples are timed by.
+pub fn boottime_ns() -> u64 {
+    let Ok(now) = clock_gettime(ClockId::CLOCK_BOOTTIME) else { return 0 };
+    let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap_or(0)
+}
+
+/// An integer that is not negative: libvirt's -1 means not offered.
+fn unsigned(value: Value<'_>) -> Option<u64> {
+    match value {
+        Value::Uint(number) => Some(number),
+        Value::Int(number) => u64::try_from(number).ok(),
+        Value::Float(_) | Value::Bool(_) | Value::Text(_) => None,
+    }
+}
+
+fn signed(value: Value<'_>) -> Option<i64> {
+    unsigned(value).and_then(|number| i64::try_from(number).ok())
+}
+
+fn truth(value: Value<'_>) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(truth),
+        Value::Int(number) => Some(number != 0),
+        Value::Uint(number) => Some(number != 0),
+        Value::Float(_) | Value::Text(_) => None,
+    }
+}
+
+/// Takes a device's name over; what is no UTF-8 in it is replaced.
+fn set_name(target: &mut SmolStr, value: Value<'_>) {
+    if let Value::Text(text) = value {
+        *target = match str::from_utf8(text) {
+            Ok(text) => text.into(),
+            Err(_) => String::from_utf8_lossy(text).into(),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;
