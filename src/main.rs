@@ -16,6 +16,7 @@ type Refusal = (String, u8);
 fn main() {
     // Before all else: until its handler stands, a trigger that comes early ends the program.
     let signals = Signals::catch().map_err(|error| (format!("cannot catch signals: {error}"), 1));
+    libvirt::begin_process();
     let code = signals.and_then(run).unwrap_or_else(|(message, code)| {
         Log::immediate(Level::Error).error(message);
         code

@@ -9,6 +9,7 @@
 //! connection.rs  a read-only connection: open, list the guests
 //! guest.rs       one guest's handle and the calls for one guest
 //! extra.rs       the calls for one guest whose answers only `extra` prints
+//! process.rs     what libvirt does to the process as a whole: its log, its children, the end
 //! text.rs        strings that libvirt hands over
 //! error.rs       libvirt's errors, sorted by what they mean for us
 //! ```
@@ -18,6 +19,7 @@ mod connection;
 mod error;
 mod extra;
 mod guest;
+mod process;
 mod statistics;
 mod text;
 
@@ -25,11 +27,5 @@ pub use connection::Connection;
 pub use error::{Error, Kind};
 pub use extra::{JobStatistics, State, TypedParameters, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
+pub use process::{begin_process, end_process};
 pub use statistics::{Group, Groups, Offer, Parameter, Parameters, Record, Records, Value};
-
-/// Ends the process at once, without the clean-up that libvirt's own libraries register for its end:
-/// it would take the ground from under threads that are still in a call, stuck or about to come back.
-pub fn end_process(code: u8) -> ! {
-    // SAFETY: _exit returns to nobody, and what this program writes is not buffered.
-    unsafe { libc::_exit(code.into()) }
-}
