@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,7 @@ use crate::cache::{self, DeviceCache, HypervisorFiles, Place, Surroundings};
 use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Plan, Reading};
 use crate::config::Settings;
 use crate::config::extra::Extra;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Ending};
 use crate::features::{self, Rates};
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
@@ -58,6 +59,8 @@ struct Source {
     files: Option<HypervisorFiles>,
     devices: DeviceCache,
     before: HashMap<Uuid, Domain>,
+    /// How long its last collection took.
+    took: Duration,
 }
 
 /// One collection to standard output.
@@ -231,25 +234,18 @@ impl Agent {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_unix_s = started.as_secs();
         let settings = &self.settings;
-        let read = |source: &mut Source| {
-            let started = Instant::now();
-            (source.read(settings, now_unix_s, deadline), started.elapsed())
-        };
-        let collected: Vec<(Option<Collected>, Duration)> = match self.sources.as_mut_slice() {
-            [source] => vec![read(source)],
-            sources => thread::scope(|scope| {
-                let threads: Vec<_> =
-                    sources.iter_mut().map(|source| scope.spawn(|| read(source))).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
-            }),
+        let collected: Vec<Option<Collected>> = match self.sources.as_mut_slice() {
+            [source] => vec![source.read(settings, now_unix_s, deadline)],
+            sources => read_all(sources, settings, now_unix_s, deadline),
         };
         self.lines.start(i64::try_from(started.as_nanos()).unwrap_or(i64::MAX));
         let tags = self.source_tags();
         let mut up = 0;
         let mut readings = Vec::new();
         let mut collectors = Vec::new();
-        for (place, (collected, took)) in collected.into_iter().enumerate() {
+        for (place, collected) in collected.into_iter().enumerate() {
             let guests = collected.as_ref().map(counted);
+            let took = self.sources.get(place).map_or(Duration::ZERO, |source| source.took);
             collectors.push(Collector { guests, took, lines: 0 });
             let Some(collected) = collected else { continue };
             up += 1;
@@ -352,6 +348,42 @@ fn counted(collected: &Collected) -> CollectedGuests {
     }
 }
 
+/// Reads several hypervisors at the same time. One that was down the last time costs the others nothing:
+/// it is waited for only as long as they are at work.
+fn read_all(
+    sources: &mut [Source],
+    settings: &Settings,
+    now_unix_s: u64,
+    deadline: &Deadline,
+) -> Vec<Option<Collected>> {
+    let is_expected: Vec<bool> =
+        sources.iter_mut().map(|source| source.hypervisor.is_expected()).collect();
+    let at_work = AtomicUsize::new(is_expected.iter().filter(|&&it| it).count());
+    let none_is = at_work.load(Ordering::Relaxed) == 0;
+    let expected_done = Ending::default();
+    let read = |source: &mut Source, is_expected: bool| {
+        if none_is {
+            return source.read(settings, now_unix_s, deadline);
+        }
+        if !is_expected {
+            let deadline = deadline.while_others_work(&expected_done);
+            return source.read(settings, now_unix_s, &deadline);
+        }
+        let collected = source.read(settings, now_unix_s, deadline);
+        if at_work.fetch_sub(1, Ordering::Relaxed) == 1 {
+            expected_done.begin();
+        }
+        collected
+    };
+    thread::scope(|scope| {
+        let read = &read;
+        let sources = sources.iter_mut().zip(is_expected);
+        let threads: Vec<_> =
+            sources.map(|(source, it)| scope.spawn(move || read(source, it))).collect();
+        threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
+    })
+}
+
 /// The server that a URI names, without its user; empty for this machine.
 fn server(uri: &str) -> &str {
     let authority = uri.split_once("://").map_or("", |(_, rest)| rest);
@@ -403,7 +435,7 @@ impl Source {
         for silent in before.values().filter(|it| it.answer == sample::Answer::Partial) {
             hypervisor.remember_silent(silent.uuid);
         }
-        Self { hypervisor, files, devices, before }
+        Self { hypervisor, files, devices, before, took: Duration::ZERO }
     }
 
     /// One collection of this hypervisor; `None` where it is down.
@@ -425,7 +457,10 @@ impl Source {
             }
         };
         let takes = |guest: &Listed| settings.domains.takes(&guest.name);
-        let collected = self.hypervisor.collect(takes, known, deadline).ok()?;
+        let started = Instant::now();
+        let collected = self.hypervisor.collect(takes, known, deadline);
+        self.took = started.elapsed();
+        let collected = collected.ok()?;
         for reading in collected.readings.iter().filter(|reading| reading.inventory_is_new) {
             if let Some(inventory) = &reading.inventory {
                 let (uuid, name) = (reading.sample.uuid, &reading.sample.name);

@@ -23,23 +23,38 @@ impl Ending {
     }
 }
 
+/// Whoever waits only for as long as others are at work looks so often whether they are.
+const GLANCE: Duration = Duration::from_millis(5);
+
 /// By when: a fixed moment, or `grace` after the program was told to end, whichever comes first.
 #[derive(Clone, Debug)]
 pub struct Deadline {
     at: Option<Instant>,
     ending: Ending,
     grace: Duration,
+    others_done: Option<Ending>,
 }
 
 impl Deadline {
     /// In `time` from now, or `grace` after the end was ordered.
     pub fn within(time: Duration, ending: &Ending, grace: Duration) -> Self {
-        Self { at: Some(Instant::now() + time), ending: ending.clone(), grace }
+        let at = Some(Instant::now() + time);
+        Self { at, ending: ending.clone(), grace, others_done: None }
     }
 
     /// Never, or `grace` after the end was ordered.
     pub fn at_ending(ending: &Ending, grace: Duration) -> Self {
-        Self { at: None, ending: ending.clone(), grace }
+        Self { at: None, ending: ending.clone(), grace, others_done: None }
+    }
+
+    /// The same for who shall cost others no time: over, too, as soon as these say that they are done.
+    pub fn while_others_work(&self, others_done: &Ending) -> Self {
+        Self { others_done: Some(others_done.clone()), ..self.clone() }
+    }
+
+    /// The same, however long others are at work.
+    pub fn whatever_others_do(&self) -> Self {
+        Self { others_done: None, ..self.clone() }
     }
 
     /// The time left, at most `most`: a waiter looks again at least that often, since the end may
@@ -47,7 +62,9 @@ impl Deadline {
     pub fn left(&self, most: Duration) -> Duration {
         let now = Instant::now();
         let ending = self.ending.since().map(|since| since + self.grace);
-        [self.at, ending]
+        let others_done = self.others_done.as_ref();
+        let most = if others_done.is_some() { most.min(GLANCE) } else { most };
+        [self.at, ending, others_done.and_then(Ending::since)]
             .into_iter()
             .flatten()
             .map(|moment| moment.saturating_duration_since(now))
@@ -79,6 +96,19 @@ mod tests {
         ending.begin();
         assert!(deadline.is_over());
         assert_eq!(deadline.left(LONG), Duration::ZERO);
+    }
+
+    #[test]
+    fn who_waits_while_others_work_is_done_with_them_and_looks_often() {
+        let others_done = Ending::default();
+        let whole = Deadline::within(LONG, &Ending::default(), LONG);
+        let deadline = whole.while_others_work(&others_done);
+        assert!(!deadline.is_over());
+        assert_eq!(deadline.left(LONG), GLANCE);
+        others_done.begin();
+        assert!(deadline.is_over());
+        assert!(!deadline.is_ending());
+        assert!(!deadline.whatever_others_do().is_over());
     }
 
     #[test]

@@ -97,6 +97,7 @@ pub struct Hypervisor {
     host_name: Option<String>,
     collection: u64,
     was_up: bool,
+    is_expected: bool,
     spares: Vec<Domain>,
 }
 
@@ -179,6 +180,7 @@ impl Hypervisor {
             host_name: None,
             collection: 0,
             was_up: false,
+            is_expected: true,
             spares: Vec::new(),
         }
     }
@@ -193,6 +195,15 @@ impl Hypervisor {
         self.host_name.as_deref()
     }
 
+    /// Whether it is worth while that others wait for it: not when it was down the last time, and has not
+    /// been heard of since. What it may answer later is heard in the next collection.
+    pub fn is_expected(&mut self) -> bool {
+        while let Some((report, _)) = self.pool.wait(Duration::ZERO, false) {
+            self.is_expected |= matches!(report.found, Found::Listed(..));
+        }
+        self.is_expected
+    }
+
     /// Says of a guest, from an earlier run's sample, that it did not answer.
     pub fn remember_silent(&mut self, uuid: Uuid) {
         self.standings.remember_silent(uuid);
@@ -203,7 +214,8 @@ impl Hypervisor {
         self.spares.push(sample);
     }
 
-    /// Reads every guest that `takes` lets pass, by the deadline.
+    /// Reads every guest that `takes` lets pass, by the deadline. It is given up with the others whose
+    /// end the deadline tells of only until it has answered.
     ///
     /// # Errors
     /// [`Down`] where the guests could not even be listed.
@@ -234,6 +246,7 @@ impl Hypervisor {
             }
         });
         let targets: Vec<Target> = targets.collect();
+        let deadline = &deadline.whatever_others_do();
         let round = Round {
             plan: self.plan,
             question: Question {
@@ -296,7 +309,10 @@ impl Hypervisor {
                     ask_at = Some(Instant::now() + RETRY);
                 }
                 // An answer to an earlier collection: its worker is free now.
-                _ => drop(task),
+                found => {
+                    self.is_expected |= matches!(found, Found::Listed(..));
+                    drop(task);
+                }
             }
         }
     }
@@ -331,12 +347,14 @@ impl Hypervisor {
 
     fn is_up(&mut self) {
         self.was_up = true;
+        self.is_expected = true;
         let message = format_args!("{} answers again", self.uri);
         self.log.ends(&self.condition(), message);
     }
 
     fn is_down(&mut self, error: &str) -> Down {
         self.was_up = false;
+        self.is_expected = false;
         // A libvirtd that comes back may be another version.
         self.offer = None;
         let message = format_args!(
