@@ -3,6 +3,7 @@
 //! versions that the live tests do not have. `live_extra` has what a real QEMU gives.
 //!
 //! <https://libvirt.org/html/libvirt-libvirt-domain.html#virConnectGetAllDomainStats>
+#![allow(clippy::unwrap_used)]
 
 use telegraf_virt::config::extra::{Extra, Extras};
 use telegraf_virt::devices::details::details;

@@ -3,6 +3,9 @@
 
 use super::reading::{Answered, Question};
 use crate::config::extra::{Extra, Extras};
+use crate::devices::Inventory;
+use crate::devices::details::{self, Details};
+use crate::devices::xml::XmlError;
 use crate::libvirt::{Error, Group, Groups, Guest, Kind};
 use crate::sample::{Answer, Domain, Job, More, Vcpu};
 
@@ -37,6 +40,31 @@ pub(super) fn room(extra: Extras) -> Option<Box<More>> {
 /// Whether something is wanted that only the domain's XML tells, beyond its devices.
 pub(super) fn needs_details(extra: Extras) -> bool {
     extra.has_any(&[Extra::Vcpus, Extra::Limits, Extra::Numa, Extra::Info])
+}
+
+/// Whether a cached device list has all that is wanted of the XML.
+pub(super) fn suffices(inventory: &Inventory, extra: Extras) -> bool {
+    let details = inventory.details.as_ref();
+    !needs_details(extra) || details.is_some_and(|it| it.asked_beside || !extra.has(Extra::Info))
+}
+
+/// What the XML says beyond the devices, with what libvirt tells beside it: where it does not, that is
+/// left out.
+pub(super) fn read_details(
+    xml: &str,
+    guest: &Guest,
+    extra: Extras,
+) -> Result<Option<Box<Details>>, XmlError> {
+    if !needs_details(extra) {
+        return Ok(None);
+    }
+    let mut details = details::details(xml)?;
+    if extra.has(Extra::Info) {
+        details.asked_beside = true;
+        details.persistent = guest.is_persistent().ok();
+        details.autostart = guest.autostart().ok();
+    }
+    Ok(Some(Box::new(details)))
 }
 
 /// Fills in what the bulk call does not have. Returns what failed although it is offered, a line each.

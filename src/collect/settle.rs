@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::reading::{Answered, Question};
 use super::{extra, fallback};
-use crate::devices::details::{self, Details};
+use crate::config::extra::Extras;
 use crate::devices::{Inventory, xml};
-use crate::libvirt::{self, Group, Groups, Guest, Kind};
+use crate::libvirt::{self, Group, Groups, Kind};
 use crate::log::Log;
 use crate::sample::{Answer, Domain};
 
@@ -66,11 +66,9 @@ pub(super) fn settle(
     // Without names from bulk nothing would tell of a device that has come.
     let has_names = ![Group::Interface, Group::Block].iter().any(|&group| missing.has(group));
     let serves = target.fresh && has_names;
-    let details = extra::needs_details(question.extra);
-    let has_details = |inventory: &Arc<Inventory>| !details || inventory.details.is_some();
-    let serves = serves && settled.inventory.as_ref().is_some_and(has_details);
-    if !serves || !settled.inventory.as_ref().is_some_and(agrees) {
-        read_again(answer, named, details, &mut settled, log)?;
+    let suffices = |inventory: &&Arc<Inventory>| extra::suffices(inventory, question.extra);
+    if !serves || !settled.inventory.as_ref().filter(suffices).is_some_and(agrees) {
+        read_again(answer, named, question.extra, &mut settled, log)?;
     }
     let known = settled.inventory.clone();
     let failures = fallback::fill(&mut answer.sample, answer.handle, missing, known.as_deref());
@@ -86,13 +84,13 @@ pub(super) fn settle(
 fn read_again(
     answer: &Answered<'_>,
     named: Named,
-    details: bool,
+    extra: Extras,
     settled: &mut Settled,
     log: &Log,
 ) -> Option<()> {
     let target = answer.target;
     log.debug(format_args!("reading the devices of guest \"{}\" ({})", target.name, target.uuid));
-    match inventory(answer, named, details) {
+    match inventory(answer, named, extra) {
         Ok(inventory) => {
             settled.inventory = Some(Arc::new(inventory));
             settled.is_new = true;
@@ -109,10 +107,10 @@ enum Failure {
     Xml(xml::XmlError),
 }
 
-fn inventory(answer: &Answered<'_>, named: Named, details: bool) -> Result<Inventory, Failure> {
+fn inventory(answer: &Answered<'_>, named: Named, extra: Extras) -> Result<Inventory, Failure> {
     let text = answer.handle.xml().map_err(Failure::Libvirt)?;
     let (nics, disks) = xml::inventory(&text).map_err(Failure::Xml)?;
-    let details = if details { Some(read_details(&text, answer.handle)?) } else { None };
+    let details = extra::read_details(&text, answer.handle, extra).map_err(Failure::Xml)?;
     let sample = &answer.sample;
     let counted_nics = sample.nics.iter().filter(|_| named.nics).map(|nic| nic.name.to_string());
     let counted_disks =
@@ -125,14 +123,6 @@ fn inventory(answer: &Answered<'_>, named: Named, details: bool) -> Result<Inven
         counted_disks: counted_disks.collect(),
         details,
     })
-}
-
-/// What the XML says beyond the devices, with what libvirt tells beside it: where it does not, that is
-/// left out.
-fn read_details(text: &str, guest: &Guest) -> Result<Box<Details>, Failure> {
-    let details = details::details(text).map_err(Failure::Xml)?;
-    let (persistent, autostart) = (guest.is_persistent().ok(), guest.autostart().ok());
-    Ok(Box::new(Details { persistent, autostart, ..details }))
 }
 
 /// Leaves the disks that are disks, and no device that the list just read does not have.

@@ -27,6 +27,8 @@ pub struct Details {
     /// `<os><type arch>`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
+    /// Whether libvirt was asked for what it tells beside the XML: `persistent` and `autostart`.
+    pub asked_beside: bool,
     /// Whether it is still there when it stops; libvirt tells it beside the XML.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistent: Option<bool>,

@@ -115,6 +115,11 @@ impl Lab {
         Stats::read(&self.virsh(&arguments))
     }
 
+    /// All that virsh says of a guest now, in every group that there is.
+    pub fn all_stats(&self, guest: &str) -> Stats {
+        Stats::read(&self.virsh(&["domstats", "--raw", guest]))
+    }
+
     /// Signals the QEMU process of a guest.
     pub fn signal_qemu(&self, signal: &str, guest: &str) {
         let name = self.virsh(&["domname", guest]);
