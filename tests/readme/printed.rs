@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use telegraf_virt::config::extra::Extra;
 use telegraf_virt::config::{DeviceTag, Feature, Missing};
+use telegraf_virt::devices::details::details;
 use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::features::rates;
 use telegraf_virt::libvirt::{self, Parameter};
 use telegraf_virt::line_protocol::{Lines, Tags};
-use telegraf_virt::points::{Choice, Guest, Writer};
-use telegraf_virt::sample::Domain;
+use telegraf_virt::points::{Choice, CollectedGuests, Collector, Guest, Writer, write_collector};
+use telegraf_virt::sample::{Domain, Job, More};
 
 use super::support::lines::{self, Line, Value};
 use super::{Row, Scratch, assert_ten_guests, block_with, quoted, rows};
@@ -90,11 +92,20 @@ fn full_sample(count: u64) -> Domain {
     let mut parameters: Vec<Parameter> = Vec::new();
     let numbers = [
         "state.state",
+        "state.reason",
         "cpu.time",
         "cpu.user",
         "cpu.system",
+        "cpu.haltpoll.success.time",
+        "cpu.haltpoll.fail.time",
         "vcpu.current",
+        "vcpu.maximum",
+        "vcpu.0.state",
+        "vcpu.0.time",
+        "vcpu.0.wait",
+        "vcpu.0.halted",
         "vcpu.0.delay",
+        "vcpu.0.halt_exits.sum",
         "balloon.current",
         "balloon.maximum",
         "balloon.rss",
@@ -106,6 +117,9 @@ fn full_sample(count: u64) -> Domain {
         "balloon.major_fault",
         "balloon.minor_fault",
         "balloon.last-update",
+        "balloon.unused",
+        "balloon.hugetlb_pgalloc",
+        "balloon.hugetlb_pgfail",
         "net.0.rx.bytes",
         "net.0.rx.pkts",
         "net.0.rx.errs",
@@ -123,32 +137,91 @@ fn full_sample(count: u64) -> Domain {
         "block.0.fl.reqs",
         "block.0.fl.times",
         "block.0.errors",
+        "block.0.allocation",
+        "block.0.capacity",
+        "block.0.physical",
+        "block.0.threshold",
+        "iothread.1.poll-max-ns",
+        "iothread.1.poll-grow",
+        "iothread.1.poll-shrink",
+        "perf.cache_misses",
+        "dirtyrate.calc_status",
+        "dirtyrate.calc_period",
+        "dirtyrate.megabytes_per_second",
+        "dirtyrate.vcpu.0.megabytes_per_second",
+        "memory.bandwidth.monitor.0.node.0.bytes.local",
+        "memory.bandwidth.monitor.0.node.0.bytes.total",
+        "cpu.cache.monitor.0.bank.0.bytes",
     ];
     let value = libvirt::Value::Uint(count);
     parameters.extend(numbers.iter().map(|name| Parameter { name: name.as_bytes(), value }));
-    for (name, value) in [(&b"net.0.name"[..], &b"vnet0"[..]), (b"block.0.name", b"vda")] {
+    let texts: [(&[u8], &[u8]); 7] = [
+        (b"net.0.name", b"vnet0"),
+        (b"block.0.name", b"vda"),
+        (b"dirtyrate.calc_mode", b"dirty-ring"),
+        (b"memory.bandwidth.monitor.0.name", b"a"),
+        (b"memory.bandwidth.monitor.0.vcpus", b"0"),
+        (b"cpu.cache.monitor.0.name", b"a"),
+        (b"cpu.cache.monitor.0.vcpus", b"0"),
+    ];
+    for (name, value) in texts {
         parameters.push(Parameter { name, value: libvirt::Value::Text(value) });
     }
+    let moment = libvirt::Value::Int(1_800_000_000);
+    parameters.push(Parameter { name: b"dirtyrate.calc_start_time", value: moment });
+    let job: Vec<Parameter> =
+        JOB.iter().map(|name| Parameter { name: name.as_bytes(), value }).collect();
+    domain.more = Some(Box::new(More { keeps_other: true, ..More::default() }));
     assert_eq!(domain.fill(parameters.into_iter()), 0, "statistics that the program does not know");
+    let unknown = Parameter { name: b"block.0.limits.request_alignment", value };
+    assert_eq!(domain.fill([unknown].into_iter()), 1);
+    if let Some(more) = &mut domain.more {
+        more.job = Job::of(1, job.into_iter());
+    }
     domain
 }
 
-/// A guest's device list with every tag that there is.
+/// What libvirt says of a job.
+const JOB: [&str; 12] = [
+    "operation",
+    "time_elapsed",
+    "time_remaining",
+    "data_total",
+    "data_processed",
+    "data_remaining",
+    "memory_total",
+    "memory_processed",
+    "memory_remaining",
+    "disk_total",
+    "disk_processed",
+    "disk_remaining",
+];
+
+/// A guest's device list with every tag that there is, and all else that the XML says.
 fn full_inventory() -> Inventory {
-    let (nics, disks) = xml::inventory(
-        "<domain><devices>
+    let text = "<domain><title>a</title><vcpu cpuset='0'>1</vcpu>
+         <os><type arch='x86_64' machine='q35'>hvm</type></os>
+         <numatune><memory mode='strict' nodeset='0'/></numatune>
+         <cpu><numa><cell id='0' cpus='0' memory='1' unit='KiB'/></numa></cpu><devices>
            <interface type='network'><mac address='52:54:00:00:00:01'/><source network='lan'/>
-             <target dev='vnet0'/><model type='virtio'/><alias name='net0'/></interface>
+             <target dev='vnet0'/><model type='virtio'/><alias name='net0'/><bandwidth>
+             <inbound average='1' peak='2' floor='3' burst='4'/>
+             <outbound average='5' peak='6' burst='7'/></bandwidth></interface>
            <disk type='file' device='disk' model='virtio-transitional'><source file='/a.raw'/>
-             <target dev='vda' bus='virtio'/><serial>S1</serial><alias name='disk0'/></disk>
-         </devices></domain>",
-    )
-    .unwrap();
-    Inventory { id: 1, nics, disks, ..Inventory::default() }
+             <target dev='vda' bus='virtio'/><serial>S1</serial><alias name='disk0'/>
+             <iotune><total_bytes_sec>1</total_bytes_sec><read_bytes_sec>1</read_bytes_sec>
+             <write_bytes_sec>1</write_bytes_sec><total_iops_sec>1</total_iops_sec>
+             <read_iops_sec>1</read_iops_sec><write_iops_sec>1</write_iops_sec></iotune></disk>
+         </devices></domain>";
+    let (nics, disks) = xml::inventory(text).unwrap();
+    let mut details = details(text).unwrap();
+    (details.persistent, details.autostart) = (Some(true), Some(true));
+    let details = Some(Box::new(details));
+    Inventory { id: 1, nics, disks, details, ..Inventory::default() }
 }
 
 /// The lines of a guest that has everything, with these rates.
-fn all_lines_with(features: &[Feature], device_tags: &[DeviceTag]) -> Vec<Line> {
+fn all_lines_with(features: &[Feature], device_tags: &[DeviceTag], extra: &[Extra]) -> Vec<Line> {
     let (before, sample) = (full_sample(100), full_sample(110));
     let rates = rates(&sample, &before).unwrap();
     let inventory = full_inventory();
@@ -157,16 +230,21 @@ fn all_lines_with(features: &[Feature], device_tags: &[DeviceTag]) -> Vec<Line> 
         missing: Missing::Omit,
         features: features.to_vec(),
         device_tags: device_tags.to_vec(),
-        ..Choice::DEFAULT
+        extra: extra.iter().copied().collect(),
     };
     let mut lines = Lines::default();
     lines.start(1);
     Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 200);
+    if choice.extra.has(Extra::Collector) {
+        let collector =
+            Collector { guests: Some(CollectedGuests::default()), ..Collector::default() };
+        write_collector(&mut lines, "qemu:///system", &Tags::default(), &collector);
+    }
     lines::read(std::str::from_utf8(lines.as_bytes()).unwrap())
 }
 
 fn all_lines(features: &[Feature]) -> Vec<Line> {
-    all_lines_with(features, &[])
+    all_lines_with(features, &[], &[])
 }
 
 /// The fields that a table's rows name, with their types.
@@ -224,6 +302,61 @@ fn the_tables_have_every_field_that_can_be_printed_with_its_type_and_no_other() 
     assert_eq!(measurements, ["vm_devices", "vm_features", "vm_metrics", "vm_totals"].into());
 }
 
+/// What each line has of its own: tags, then fields with their types.
+fn contents(lines: &[Line]) -> BTreeSet<(String, String, String)> {
+    let field = |line: &Line, name: &str, value: &Value| {
+        let kind =
+            if line.measurement == "vm_devices" { kind(line) } else { line.measurement.clone() };
+        (kind, name.to_owned(), type_of(value).to_owned())
+    };
+    lines
+        .iter()
+        .flat_map(|line| line.fields.iter().map(move |(name, value)| field(line, name, value)))
+        .collect()
+}
+
+#[test]
+fn the_table_of_extra_has_what_each_name_adds_and_nothing_else() {
+    let table = rows("### More, with extra");
+    let always = contents(&all_lines(&[]));
+    for extra in Extra::ALL {
+        let lines = all_lines_with(&[], &[], &[extra]);
+        let added: BTreeSet<_> = contents(&lines).difference(&always).cloned().collect();
+        let of_name: Vec<&Row> =
+            table.iter().filter(|row| quoted(&row["name"]) == [extra.name()]).collect();
+        let mut told = BTreeSet::new();
+        for row in &of_name {
+            for field in quoted(&row["field"]) {
+                // In these it is libvirt that gives names and types, and one example stands.
+                let as_sent = row["type"] == "as sent";
+                let told_type = if as_sent { "integer" } else { &row["type"] };
+                assert!(told.insert((row["of"].clone(), field, told_type.to_owned())), "{row:?}");
+            }
+        }
+        if extra == Extra::Other {
+            told.insert((
+                "vm_other".into(),
+                "block_limits_request_alignment".into(),
+                "integer".into(),
+            ));
+        }
+        assert_eq!(told, added, "{}", extra.name());
+        // And the tags of its own measurement.
+        for line in
+            lines.iter().filter(|line| of_name.iter().any(|row| row["of"] == line.measurement))
+        {
+            let own = line.tags.iter().map(|(name, _)| name);
+            let own: Vec<&String> =
+                own.filter(|name| !["VMID", "name", "uuid"].contains(&name.as_str())).collect();
+            let known: BTreeSet<String> =
+                of_name.iter().flat_map(|row| quoted(&row["tags"])).collect();
+            assert!(own.iter().all(|name| known.contains(*name)), "{line:?}");
+        }
+    }
+    let names: BTreeSet<String> = table.iter().flat_map(|row| quoted(&row["name"])).collect();
+    assert_eq!(names.len(), Extra::ALL.len(), "{names:?}");
+}
+
 const DEVICE_TAGS: [DeviceTag; 7] = [
     DeviceTag::Mac,
     DeviceTag::Model,
@@ -245,7 +378,7 @@ fn the_table_of_tags_has_every_tag_that_can_be_printed_and_no_other() {
     assert_eq!(source.as_deref(), Some("source"));
 
     let mut of_devices: Vec<String> = Vec::new();
-    for line in all_lines_with(&[], &DEVICE_TAGS) {
+    for line in all_lines_with(&[], &DEVICE_TAGS, &[]) {
         let tags: Vec<String> = line.tags.into_iter().map(|(name, _)| name).collect();
         let (all, more) = tags.split_at(told["all"].len());
         assert_eq!(all, told["all"]);
