@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -15,6 +15,7 @@ use crate::config::Settings;
 use crate::config::extra::Extra;
 use crate::deadline::{Deadline, Ending};
 use crate::features::{self, Rates};
+use crate::host::{self, Moment, Replay};
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
 use crate::points::{self, Choice, CollectedGuests, Collector, Writer};
@@ -61,6 +62,8 @@ struct Source {
     before: HashMap<Uuid, Domain>,
     /// How long its last collection took.
     took: Duration,
+    /// The moment of its collection: this one, or the recorded one.
+    moment: Moment,
 }
 
 /// One collection to standard output.
@@ -151,9 +154,12 @@ impl Agent {
 
     /// One collection; then the samples are kept for the next run.
     fn once(&mut self, triggers: &Triggers) -> Exit {
-        let collected_by =
-            Deadline::within(self.collection_time(), &triggers.ending, Duration::ZERO);
-        let up = self.collect(&collected_by);
+        let time = self.collection_time();
+        let collected_by = || Deadline::within(time, &triggers.ending, Duration::ZERO);
+        for source in &mut self.sources {
+            source.catch_up(&self.settings, collected_by);
+        }
+        let up = self.collect(&collected_by());
         let printed = self.print(&Deadline::at_ending(&triggers.ending, self.grace()));
         self.keep_devices();
         self.keep_samples();
@@ -231,14 +237,13 @@ impl Agent {
     /// Reads every hypervisor, each on a thread of its own where there are several, and fills the
     /// buffer with their lines. Returns how many hypervisors could be asked.
     fn collect(&mut self, deadline: &Deadline) -> usize {
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_unix_s = started.as_secs();
+        let started = Moment::now();
         let settings = &self.settings;
         let collected: Vec<Option<Collected>> = match self.sources.as_mut_slice() {
-            [source] => vec![source.read(settings, now_unix_s, deadline)],
-            sources => read_all(sources, settings, now_unix_s, deadline),
+            [source] => vec![source.read(settings, started, deadline)],
+            sources => read_all(sources, settings, started, deadline),
         };
-        self.lines.start(i64::try_from(started.as_nanos()).unwrap_or(i64::MAX));
+        self.lines.start(unix_ns(started));
         let tags = self.source_tags();
         let mut up = 0;
         let mut readings = Vec::new();
@@ -259,19 +264,26 @@ impl Agent {
                 continue;
             };
             let lines_before = self.lines.count();
+            let moment = source.moment;
+            if moment != started {
+                self.lines.stamp(unix_ns(moment));
+            }
             let sample = source.take(reading, |sample, rates, inventory| {
                 let guest = points::Guest { sample, rates, inventory };
+                let now_unix_s = moment.unix.as_secs();
                 self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
             });
-            if let Some(old) = source.before.insert(sample.uuid, sample) {
-                source.hypervisor.recycle(old);
+            if moment != started {
+                self.lines.stamp(unix_ns(started));
             }
+            source.keep(sample);
             if let Some(collector) = collectors.get_mut(place) {
                 collector.lines += self.lines.count() - lines_before;
             }
         }
         if settings.extra.has(Extra::Collector) {
             for ((source, tags), collector) in self.sources.iter().zip(&tags).zip(&collectors) {
+                self.lines.stamp(unix_ns(source.moment));
                 points::write_collector(&mut self.lines, source.hypervisor.uri(), tags, collector);
             }
         }
@@ -314,7 +326,7 @@ impl Agent {
     }
 
     fn keep_devices(&mut self) {
-        let now_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now_unix_s = Moment::now().unix.as_secs();
         for source in &mut self.sources {
             let Some(files) = &source.files else { continue };
             let saved =
@@ -353,7 +365,7 @@ fn counted(collected: &Collected) -> CollectedGuests {
 fn read_all(
     sources: &mut [Source],
     settings: &Settings,
-    now_unix_s: u64,
+    started: Moment,
     deadline: &Deadline,
 ) -> Vec<Option<Collected>> {
     let is_expected: Vec<bool> =
@@ -363,13 +375,13 @@ fn read_all(
     let expected_done = Ending::default();
     let read = |source: &mut Source, is_expected: bool| {
         if none_is {
-            return source.read(settings, now_unix_s, deadline);
+            return source.read(settings, started, deadline);
         }
         if !is_expected {
             let deadline = deadline.while_others_work(&expected_done);
-            return source.read(settings, now_unix_s, &deadline);
+            return source.read(settings, started, &deadline);
         }
-        let collected = source.read(settings, now_unix_s, deadline);
+        let collected = source.read(settings, started, deadline);
         if at_work.fetch_sub(1, Ordering::Relaxed) == 1 {
             expected_done.begin();
         }
@@ -384,8 +396,17 @@ fn read_all(
     })
 }
 
-/// The server that a URI names, without its user; empty for this machine.
+/// A moment as lines are stamped with it.
+fn unix_ns(moment: Moment) -> i64 {
+    i64::try_from(moment.unix.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The server that a URI names, without its user; empty for this machine. A recording is of a server
+/// of its own.
 fn server(uri: &str) -> &str {
+    if uri.starts_with(host::REPLAY) {
+        return uri;
+    }
     let authority = uri.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '?']).next().unwrap_or_default();
     authority.rsplit('@').next().unwrap_or_default()
@@ -393,7 +414,8 @@ fn server(uri: &str) -> &str {
 
 /// The cache's folder, or the word that there is none.
 fn place(settings: &Settings, log: &Log) -> Option<Place> {
-    if !settings.cache.enabled {
+    let is_of_use = settings.uris.iter().any(|uri| !uri.starts_with(host::REPLAY));
+    if !settings.cache.enabled || !is_of_use {
         return None;
     }
     let place = Place::of(settings.cache.dir.as_deref(), &Surroundings::of_process());
@@ -419,6 +441,8 @@ impl Source {
         boot: Option<Uuid>,
         log: &Log,
     ) -> Self {
+        // What a recording prints must not depend on what is on this disk.
+        let place = place.filter(|_| hypervisor.replay().is_none());
         let files = place.map(|place| HypervisorFiles::new(place.clone(), hypervisor.uri()));
         let mut devices = DeviceCache::default();
         let mut before = HashMap::new();
@@ -435,16 +459,22 @@ impl Source {
         for silent in before.values().filter(|it| it.answer == sample::Answer::Partial) {
             hypervisor.remember_silent(silent.uuid);
         }
-        Self { hypervisor, files, devices, before, took: Duration::ZERO }
+        let (took, moment) = (Duration::ZERO, Moment::now());
+        Self { hypervisor, files, devices, before, took, moment }
     }
 
     /// One collection of this hypervisor; `None` where it is down.
     fn read(
         &mut self,
         settings: &Settings,
-        now_unix_s: u64,
+        started: Moment,
         deadline: &Deadline,
     ) -> Option<Collected> {
+        if let Some(replay) = self.hypervisor.replay() {
+            replay.advance();
+        }
+        self.moment = self.hypervisor.replay().and_then(Replay::moment).unwrap_or(started);
+        let now_unix_s = self.moment.unix.as_secs();
         let (devices, before) = (&self.devices, &self.before);
         let known = |guest: &Listed| {
             let fresh = devices.fresh(&guest.uuid, guest.id, now_unix_s, settings.cache.ttl);
@@ -457,9 +487,11 @@ impl Source {
             }
         };
         let takes = |guest: &Listed| settings.domains.takes(&guest.name);
-        let started = Instant::now();
+        let began = Instant::now();
         let collected = self.hypervisor.collect(takes, known, deadline);
-        self.took = started.elapsed();
+        // How long a replay takes says nothing of the host, and differs each time.
+        let is_replay = self.hypervisor.replay().is_some();
+        self.took = if is_replay { Duration::ZERO } else { began.elapsed() };
         let collected = collected.ok()?;
         for reading in collected.readings.iter().filter(|reading| reading.inventory_is_new) {
             if let Some(inventory) = &reading.inventory {
@@ -472,11 +504,36 @@ impl Source {
 
     /// Forgets the guests whose last sample is too old for a rate.
     fn forget_old(&mut self) {
-        let now_ns = sample::boottime_ns();
+        let now_ns = match self.hypervisor.replay() {
+            Some(_) => self.moment.boot_ns,
+            None => sample::boottime_ns(),
+        };
         let is_recent =
             |sample: &Domain| now_ns.saturating_sub(sample.answered_at_ns) < features::OLDEST_NS;
         self.before.retain(|_, sample| is_recent(sample));
         self.devices.retain(|uuid| self.before.contains_key(uuid));
+    }
+
+    /// Collects the moments of a recording before its last, of which `once` prints the rates.
+    fn catch_up(&mut self, settings: &Settings, deadline: impl Fn() -> Deadline) {
+        for _ in 0..self.hypervisor.replay().map_or(0, Replay::before_last) {
+            let Some(collected) = self.read(settings, Moment::now(), &deadline()) else { return };
+            collected.readings.into_iter().for_each(|reading| self.keep(reading.sample));
+            self.forget_old();
+        }
+    }
+
+    /// Keeps a sample for the next collection's rates. Where a recording is at its end the next
+    /// collection is of the same moment, and has its rates from the same one before it.
+    fn keep(&mut self, sample: Domain) {
+        let old = if self.hypervisor.replay().is_some_and(Replay::is_at_last) {
+            Some(sample)
+        } else {
+            self.before.insert(sample.uuid, sample)
+        };
+        if let Some(old) = old {
+            self.hypervisor.recycle(old);
+        }
     }
 
     /// Hands a reading over with its rates, and returns its sample to be kept.

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! trigger -> collect -> sample -> features -> points -> line_protocol -> sink
-//!            (libvirt, devices)
+//!            (host, devices)
+//!             libvirt, record
 //! ```
 //!
 //! | room | what lives there |
@@ -26,7 +27,8 @@
 //! | [`sink`] | standard output: whole lines, whatever is behind it |
 //! | [`log`] | standard error: one line a message, with Telegraf's levels |
 //! | [`check`] | what `telegraf-virt check` looks at |
-//! | [`record`] | a host's raw answers in a file: what fixtures are made of |
+//! | [`host`] | what collect asks: a hypervisor over libvirt, or a recording of one |
+//! | [`record`] | a host's raw answers in a file: bug reports and fixtures are made of such files |
 #![deny(unsafe_code)]
 
 pub mod agent;
@@ -38,6 +40,7 @@ pub mod config;
 pub mod deadline;
 pub mod devices;
 pub mod features;
+pub mod host;
 pub mod libvirt;
 pub mod line_protocol;
 pub mod log;

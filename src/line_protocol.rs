@@ -52,6 +52,11 @@ impl Lines {
     pub fn start(&mut self, timestamp_ns: i64) {
         self.buffer.clear();
         self.count = 0;
+        self.stamp(timestamp_ns);
+    }
+
+    /// Gives the lines from here on this time, in Unix nanoseconds.
+    pub fn stamp(&mut self, timestamp_ns: i64) {
         self.end.clear();
         self.end.push(b' ');
         self.end.extend_from_slice(itoa::Buffer::new().format(timestamp_ns).as_bytes());

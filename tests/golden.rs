@@ -23,9 +23,9 @@ fn hosts() -> PathBuf {
 
 /// The guests of a recording, sorted by name, as a collection would have measured them.
 fn guests(host: &str) -> Vec<(Domain, Inventory)> {
-    let text = fs::read_to_string(hosts().join(format!("{host}.jsonl"))).unwrap();
-    let mut guests: Vec<(Domain, Inventory)> = Recording::parse(&text)
-        .unwrap()
+    let text = fs::read(hosts().join(format!("{host}.jsonl"))).unwrap();
+    let recording = Recording::parse(&text).unwrap();
+    let mut guests: Vec<(Domain, Inventory)> = recording.moments[0]
         .guests
         .iter()
         .map(|guest| {
@@ -37,7 +37,7 @@ fn guests(host: &str) -> Vec<(Domain, Inventory)> {
                 ..Domain::default()
             };
             assert_eq!(sample.fill(guest.parameters()), 0, "unknown statistics of {}", guest.name);
-            let (nics, disks) = xml::inventory(&guest.xml).unwrap();
+            let (nics, disks) = xml::inventory(guest.xml()).unwrap();
             let inventory = Inventory { id: guest.id, nics, disks, ..Inventory::default() };
             sample.disks.retain(|disk| inventory.is_disk(&disk.name));
             (sample, inventory)

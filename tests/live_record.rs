@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use support::lab::Lab;
 use support::wait_until;
-use telegraf_virt::libvirt::Connection;
-use telegraf_virt::record::{RecordedGuest, RecordedValue, Recording};
+use telegraf_virt::deadline::Ending;
+use telegraf_virt::log::{Level, Log};
+use telegraf_virt::record::{self, Orders, RecordedGuest, RecordedValue, Recording};
 
 fn value<'a>(guest: &'a RecordedGuest, name: &str) -> Option<&'a RecordedValue> {
-    guest.parameters.iter().find(|(parameter, _)| parameter == name).map(|(_, value)| value)
+    let statistics = guest.statistics.result().unwrap();
+    statistics.iter().find(|(parameter, _)| parameter == name).map(|(_, value)| value)
 }
 
 #[test]
@@ -23,22 +25,26 @@ fn a_recording_holds_every_guests_typed_answers_and_reads_back_as_it_was() {
     let Some(lab) = Lab::require("live_record") else { return };
     lab.linux("linux one");
     lab.paused("paused, with=odd name", 2, 3);
-    let connection = Connection::open(&lab.uri()).unwrap();
+    let uri = lab.uri();
+    let log = Log::immediate(Level::Warn);
+    let (every, patience) = (Duration::ZERO, Duration::from_secs(30));
+    let orders = Orders { uri: &uri, moments: 1, every, patience, max_stuck: 8 };
     let recording = wait_until("the guest's memory figures", Duration::from_secs(60), || {
-        let recording = Recording::of(&connection).unwrap();
+        let recording = record::capture(&orders, &Ending::default(), &log).unwrap();
         let has_reported = |guest: &RecordedGuest| value(guest, "balloon.usable").is_some();
-        recording.guests.iter().any(has_reported).then_some(recording)
+        recording.moments[0].guests.iter().any(has_reported).then_some(recording)
     });
     let text = recording.to_text().unwrap();
     if let Some(file) = env::var_os("CAPTURE") {
         fs::write(file, &text).unwrap();
     }
-    assert_eq!(Recording::parse(&text), Ok(recording.clone()));
-    let mut names: Vec<_> = recording.guests.iter().map(|guest| guest.name.as_str()).collect();
+    assert_eq!(Recording::parse(text.as_bytes()), Ok(recording.clone()));
+    let guests = &recording.moments[0].guests;
+    let mut names: Vec<_> = guests.iter().map(|guest| guest.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["linux one", "paused, with=odd name"]);
-    for guest in &recording.guests {
-        assert!(guest.xml.starts_with("<domain type='qemu'"), "{}", guest.xml);
+    for guest in guests {
+        assert!(guest.xml().starts_with("<domain type='qemu'"), "{}", guest.xml());
         let state = if guest.name == "linux one" { 1 } else { 3 };
         assert_eq!(value(guest, "state.state"), Some(&RecordedValue::Int(state)));
         assert!(matches!(value(guest, "cpu.time"), Some(RecordedValue::Uint(1..))));

@@ -10,7 +10,7 @@ use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::features::{self, Rates};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{self, Choice, Writer};
-use telegraf_virt::record::{RecordedGuest, RecordedValue, Recording};
+use telegraf_virt::record::{Answer, RecordedGuest, RecordedValue, Recording, Statistic};
 use telegraf_virt::sample::Domain;
 use uuid::Uuid;
 
@@ -52,7 +52,7 @@ impl Host {
     pub fn new(guests: usize) -> Self {
         let mut answer = recorded();
         grow(&mut answer, AGE);
-        let (nics, disks) = xml::inventory(&answer.xml).expect("the recording holds domain XML");
+        let (nics, disks) = xml::inventory(answer.xml()).expect("the recording holds domain XML");
         let inventory = Inventory { id: answer.id, nics, disks, ..Inventory::default() };
         let guest = |number: usize| Guest {
             name: format!("instance-{number:08x}"),
@@ -144,26 +144,34 @@ impl Host {
 
     /// How many statistics libvirt sends of each guest.
     pub fn statistics(&self) -> usize {
-        self.answer.parameters.len()
+        self.answer.parameters().count()
     }
 }
 
 /// The recorded guest with 2 NICs and 3 disks. It was paused and had no balloon driver, so what the
 /// Linux guest beside it says of its memory is taken in.
 fn recorded() -> RecordedGuest {
-    let recording = Recording::parse(RECORDING).expect("the fixture is a recording");
-    let [mut fleet, linux] = <[RecordedGuest; 2]>::try_from(recording.guests).expect("two guests");
-    fleet.parameters.retain(|(name, _)| !name.starts_with("balloon."));
-    let memory = linux.parameters.into_iter().filter(|(name, _)| name.starts_with("balloon."));
-    let place = fleet.parameters.iter().position(|(name, _)| name == "vcpu.current");
+    let mut recording = Recording::parse(RECORDING.as_bytes()).expect("a recording");
+    let guests = recording.moments.swap_remove(0).guests;
+    let [mut fleet, mut linux] = <[RecordedGuest; 2]>::try_from(guests).expect("two guests");
+    let parameters = parameters(&mut fleet);
+    parameters.retain(|(name, _)| !name.starts_with("balloon."));
+    let memory = self::parameters(&mut linux).drain(..);
+    let memory = memory.filter(|(name, _)| name.starts_with("balloon."));
+    let place = parameters.iter().position(|(name, _)| name == "vcpu.current");
     let place = place.expect("vCPUs");
-    fleet.parameters.splice(place..place, memory);
+    parameters.splice(place..place, memory);
     fleet
+}
+
+fn parameters(guest: &mut RecordedGuest) -> &mut Vec<Statistic> {
+    let Answer::Ok(parameters) = &mut guest.statistics else { panic!("no statistics") };
+    parameters
 }
 
 /// Lets all counters grow as so many busy collections would.
 fn grow(answer: &mut RecordedGuest, collections: u64) {
-    for (name, value) in &mut answer.parameters {
+    for (name, value) in parameters(answer) {
         let RecordedValue::Uint(value) = value else { continue };
         *value += collections * gain(name);
     }

@@ -23,8 +23,12 @@ pub(super) fn findings(uri: &str, settings: &Settings, ending: &Ending) -> Vec<F
     let started = Instant::now();
     let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
     let takes = |guest: &Listed| settings.domains.takes(&guest.name);
-    let collected =
-        Hypervisor::new(uri, plan, &log).collect(takes, |_| Known::default(), &deadline);
+    let mut hypervisor = Hypervisor::new(uri, plan, &log);
+    if let Some(replay) = hypervisor.replay() {
+        replay.skip_to_last();
+        replay.advance();
+    }
+    let collected = hypervisor.collect(takes, |_| Known::default(), &deadline);
     let took = started.elapsed();
     let collected = match collected {
         Ok(collected) => collected,

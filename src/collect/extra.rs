@@ -6,7 +6,8 @@ use crate::config::extra::{Extra, Extras};
 use crate::devices::Inventory;
 use crate::devices::details::{self, Details};
 use crate::devices::xml::XmlError;
-use crate::libvirt::{Error, Group, Groups, Guest, Kind};
+use crate::host::Guest;
+use crate::libvirt::{Error, Group, Groups, Kind};
 use crate::sample::{Answer, Domain, Job, More, Vcpu};
 
 /// What of it comes with the bulk call, in groups that are not asked for otherwise.
@@ -94,7 +95,7 @@ pub(super) fn fill(answer: &mut Answered<'_>, question: &Question) -> Vec<String
         }
     }
     if let (true, Some(more)) = (extra.has(Extra::Jobs), &mut sample.more) {
-        let job = guest.job().map(|job| more.job = Job::of(job.kind, job.parameters.iter()));
+        let job = guest.job().map(|job| more.job = Job::of(job.kind(), job.parameters()));
         note("its job", job);
     }
     failures

@@ -2,7 +2,8 @@
 //! Xen, LXC, bhyve and ESX lack some or all groups.
 
 use crate::devices::Inventory;
-use crate::libvirt::{Group, Groups, Guest, GuestInfo, MemoryStatistic};
+use crate::host::Guest;
+use crate::libvirt::{Group, Groups, GuestInfo, MemoryStatistic};
 use crate::sample::{Disk, Domain, Memory, Nic};
 
 /// Fills in the groups `missing`. Returns what failed although it is offered, a line each.

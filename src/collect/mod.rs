@@ -42,6 +42,7 @@ pub use session::Listed;
 use crate::config::extra::Extras;
 use crate::deadline::Deadline;
 use crate::devices::Inventory;
+use crate::host::{Origin, Replay};
 use crate::libvirt::{Group, Groups, Offer};
 use crate::log::{Level, Log};
 use crate::sample::Domain;
@@ -89,6 +90,7 @@ fn always() -> Groups {
 /// One hypervisor, with what is remembered of it.
 pub struct Hypervisor {
     uri: Arc<str>,
+    origin: Origin,
     plan: Plan,
     log: Arc<Log>,
     pool: Pool,
@@ -167,13 +169,15 @@ pub struct Down(pub String);
 impl Hypervisor {
     /// A hypervisor; nobody is asked before the first collection.
     pub fn new(uri: &str, plan: Plan, log: &Arc<Log>) -> Self {
+        let origin = Origin::of(uri);
         let uri: Arc<str> = uri.into();
         // Calls for guests, with the reserve of those that are known to answer, and for lists.
         let most_stuck = plan.max_stuck + plan.workers + 2;
         Self {
-            pool: Pool::new(Arc::clone(&uri), Arc::clone(log), most_stuck),
+            pool: Pool::new(origin.clone(), Arc::clone(log), most_stuck),
             standings: Standings::new(&uri, log),
             uri,
+            origin,
             plan,
             log: Arc::clone(log),
             offer: None,
@@ -188,6 +192,11 @@ impl Hypervisor {
     /// Its URI.
     pub fn uri(&self) -> &str {
         &self.uri
+    }
+
+    /// The recording that stands for it, where it is one. A collection asks the moment that it is at.
+    pub fn replay(&self) -> Option<&Replay> {
+        self.origin.replay()
     }
 
     /// The host's name, where it was asked for and is known.
@@ -357,10 +366,11 @@ impl Hypervisor {
         self.is_expected = false;
         // A libvirtd that comes back may be another version.
         self.offer = None;
-        let message = format_args!(
-            "cannot read the guests of {}: {error}; `telegraf-virt check` says more",
-            self.uri
-        );
+        let more = match self.origin {
+            Origin::Libvirt(_) => "; `telegraf-virt check` says more",
+            Origin::Recording(_) => "",
+        };
+        let message = format_args!("cannot read the guests of {}: {error}{more}", self.uri);
         self.log.begins(&self.condition(), Level::Error, message);
         Down(error.to_owned())
     }

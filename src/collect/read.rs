@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::reading::{Answered, Outcome, Question, Reading, Skipped, Target};
 use super::session::Session;
 use super::{extra, fallback, settle};
-use crate::libvirt::{self, Control, Group, Groups, Guest, Record};
+use crate::host::{Guest, Record};
+use crate::libvirt::{self, Control, Group, Groups};
 use crate::log::Log;
 use crate::sample::{Answer, Domain, boottime_ns};
 
@@ -88,6 +89,9 @@ impl<'a> Reader<'a> {
         for record in records.iter() {
             let Some(answer) = answer_of(&record, answers) else { continue };
             answer.present = true;
+            if let Some(moment) = record.answered_at_ns() {
+                answer.sample.answered_at_ns = moment;
+            }
             answer.unknown += answer.sample.fill(record.parameters());
             if !is_of_same_boot(&answer.sample, answer.target, since_list) {
                 answer.sample.id = record.id();
@@ -182,7 +186,7 @@ impl<'a> Reader<'a> {
         let settled = settle::settle(&mut answer, self.question, missing, self.log);
         let Some(settled) = settled else { return Outcome::Gone };
         if answer.sample.answered_at_ns == 0 {
-            answer.sample.answered_at_ns = boottime_ns();
+            answer.sample.answered_at_ns = answer.handle.answered_at_ns();
         }
         // A guest that ends loses its counters before it is gone.
         if !settled.failures.is_empty() && !self.is_running(answer.target) {
@@ -212,7 +216,7 @@ fn answer_of<'a, 'b>(
     record: &Record<'_>,
     answers: &'b mut [Answered<'a>],
 ) -> Option<&'b mut Answered<'a>> {
-    let name = record.name().to_bytes();
+    let name = record.name();
     let place = answers.iter().position(|answer| answer.target.name.as_bytes() == name);
     let place = place.or_else(|| {
         let uuid = record.uuid();

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::config::extra::Extras;
 use crate::devices::Inventory;
-use crate::libvirt::{Groups, Guest, Offer};
+use crate::host::Guest;
+use crate::libvirt::{Groups, Offer};
 use crate::sample::Domain;
 
 /// A guest that shall be read.

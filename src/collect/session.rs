@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::reading::Target;
-use crate::libvirt::{self, Connection, Groups, Guest, Kind, Offer};
+use crate::host::{Guest, Host, Origin};
+use crate::libvirt::{self, Groups, Kind, Offer};
 
 /// So many missing handles are looked up one by one; for more, the list is cheaper.
 const LOOKUPS: usize = 4;
@@ -19,7 +20,7 @@ const LIST_MAX_AGE: Duration = Duration::from_secs(60);
 
 /// A connection with its guests' handles, which last as long as it does.
 pub struct Session {
-    pub(super) connection: Connection,
+    pub(super) connection: Host,
     handles: HashMap<Uuid, Guest>,
     /// Handles that came with a list and have not been asked for, by name.
     unclaimed: HashMap<String, Guest>,
@@ -49,10 +50,10 @@ impl Session {
     /// Connects.
     ///
     /// # Errors
-    /// libvirt's words.
-    pub fn open(uri: &str) -> Result<Self, libvirt::Error> {
+    /// libvirt's words, or what is wrong with the recording.
+    pub fn open(origin: &Origin) -> Result<Self, libvirt::Error> {
         Ok(Self {
-            connection: Connection::open(uri)?,
+            connection: origin.open()?,
             handles: HashMap::new(),
             unclaimed: HashMap::new(),
             list: None,

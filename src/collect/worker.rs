@@ -11,6 +11,7 @@ use super::mailbox::{Found, Mailbox, Report};
 use super::read;
 use super::reading::{Question, Target};
 use super::session::Session;
+use crate::host::Origin;
 use crate::libvirt::{self, Groups};
 use crate::log::Log;
 use crate::sample::Domain;
@@ -57,7 +58,7 @@ struct Worker {
 
 /// The workers of one hypervisor.
 pub(super) struct Pool {
-    uri: Arc<str>,
+    origin: Origin,
     log: Arc<Log>,
     workers: Vec<Worker>,
     next_number: usize,
@@ -67,9 +68,9 @@ pub(super) struct Pool {
 
 impl Pool {
     /// No thread is started while `most_stuck` calls are stuck.
-    pub(super) fn new(uri: Arc<str>, log: Arc<Log>, most_stuck: usize) -> Self {
+    pub(super) fn new(origin: Origin, log: Arc<Log>, most_stuck: usize) -> Self {
         let reports = Arc::default();
-        Self { uri, log, workers: Vec::new(), next_number: 0, most_stuck, reports }
+        Self { origin, log, workers: Vec::new(), next_number: 0, most_stuck, reports }
     }
 
     /// Gives the job to a worker that is free, or to a new one while fewer than `most` are at work.
@@ -109,10 +110,10 @@ impl Pool {
         let number = self.next_number;
         let (jobs, inbox) = mpsc::channel();
         let is_connected = Arc::new(AtomicBool::new(false));
-        let (uri, log) = (Arc::clone(&self.uri), Arc::clone(&self.log));
+        let (origin, log) = (self.origin.clone(), Arc::clone(&self.log));
         let (connected, reports) = (Arc::clone(&is_connected), Arc::clone(&self.reports));
         let body = move || {
-            let mut work = Work { uri, log, is_connected: connected, session: None };
+            let mut work = Work { origin, log, is_connected: connected, session: None };
             while let Ok((collection, job)) = inbox.recv() {
                 let found = work.perform(job);
                 reports.put(Report { worker: number, collection, found });
@@ -180,7 +181,7 @@ impl Worker {
 
 /// What a worker's thread owns.
 struct Work {
-    uri: Arc<str>,
+    origin: Origin,
     log: Arc<Log>,
     is_connected: Arc<AtomicBool>,
     session: Option<Session>,
@@ -206,7 +207,7 @@ impl Work {
             Some(session) => session,
             None => {
                 self.is_connected.store(false, Ordering::Relaxed);
-                Session::open(&self.uri)?
+                Session::open(&self.origin)?
             }
         };
         self.is_connected.store(true, Ordering::Relaxed);

@@ -117,6 +117,28 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Versions, each as libvirt's one number (9.0.0 is 9000000): of the library in this process, of
+    /// the daemon behind the connection, and of the hypervisor.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectGetVersion>
+    pub fn versions(&self) -> [(&'static str, Result<u64, Error>); 3] {
+        let number = |ask: &dyn Fn(*mut u64) -> i32| {
+            let mut number = 0;
+            if ask(&mut number) < 0 { Err(Error::last()) } else { Ok(number) }
+        };
+        let null = ptr::null_mut();
+        // SAFETY: the connection is open, and each call writes one number to where it is told.
+        unsafe {
+            [
+                ("library", number(&|to| sys::virGetVersion(to, ptr::null(), null))),
+                ("daemon", number(&|to| sys::virConnectGetLibVersion(self.as_ptr(), to))),
+                ("hypervisor", number(&|to| sys::virConnectGetVersion(self.as_ptr(), to))),
+            ]
+        }
+    }
+}
+
 /// Stops libvirt from printing errors itself: standard error carries our messages only.
 fn be_silent() {
     extern "C" fn pass_over(_: *mut c_void, _: sys::virErrorPtr) {}

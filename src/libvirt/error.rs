@@ -3,10 +3,12 @@
 use std::ffi::CStr;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use virt::sys;
 
 /// What an error means for us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// There is no such guest (any more): no error of a collection.
     GuestGone,
@@ -47,6 +49,11 @@ impl Error {
     /// The connection broke while it was used.
     pub fn connection_lost() -> Self {
         Self::invalid("the connection to libvirt broke")
+    }
+
+    /// An error that a call once had, or that stands in for libvirt's.
+    pub fn of(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
     }
 
     /// An error that we found before libvirt could.

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 use std::{ptr, slice};
 
+use serde::{Deserialize, Serialize};
 use virt::sys;
 
 use super::guest::{check, text};
@@ -10,7 +11,8 @@ use super::statistics::Parameter;
 use super::{Error, Guest};
 
 /// A state and why it is so, from virDomainGetState; both are numbers of libvirt's enums.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct State {
     /// virDomainState
     pub state: i64,
@@ -19,7 +21,8 @@ pub struct State {
 }
 
 /// One virtual CPU, from virDomainGetVcpus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct VcpuInfo {
     /// Its number.
     pub number: u32,

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use std::mem::{self, MaybeUninit};
 use std::ptr;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use virt::sys;
 
@@ -58,7 +59,8 @@ pub(super) unsafe fn id(domain: sys::virDomainPtr) -> i32 {
 }
 
 /// What virDomainGetInfo tells; libvirtd answers it without asking the guest's monitor.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GuestInfo {
     /// virDomainState
     pub state: i64,
@@ -73,7 +75,8 @@ pub struct GuestInfo {
 }
 
 /// What virDomainGetCPUStats tells of the whole guest, ns.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CpuTimes {
     /// cpu_time
     pub time_ns: Option<u64>,
@@ -84,7 +87,8 @@ pub struct CpuTimes {
 }
 
 /// One statistic of virDomainMemoryStats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // the names are libvirt's tags; KiB but for counts (faults, Hugetlb) and LastUpdate (s)
 pub enum MemoryStatistic {
     SwapIn(u64),
@@ -102,7 +106,8 @@ pub enum MemoryStatistic {
 }
 
 /// What virDomainInterfaceStats tells, in libvirt's order; -1 is not offered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct NicCounters {
     pub rx_bytes: i64,
@@ -116,7 +121,8 @@ pub struct NicCounters {
 }
 
 /// What virDomainBlockStats tells; -1 is not offered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct BlockCounters {
     pub rd_reqs: i64,
@@ -127,7 +133,8 @@ pub struct BlockCounters {
 }
 
 /// Whether a guest's monitor is free; libvirtd answers it without asking the monitor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Control {
     /// Nothing is out.
     Free,

@@ -1,0 +1,398 @@
+//! What `collect` asks: a hypervisor over libvirt, or a recording of one, by the same calls. Either
+//! gives what the other would, so that all that is made of the answers is the same code.
+//!
+//! ```text
+//! mod.rs       which of the two, call by call
+//! recorded.rs  the answers out of a recording, and which of its moments they are of
+//! ```
+
+mod recorded;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+use crate::libvirt::{
+    self, BlockCounters, Connection, Control, CpuTimes, Error, Groups, GuestInfo, MemoryStatistic,
+    NicCounters, Offer, Parameter, Parameters, State, VcpuInfo,
+};
+use crate::record::{self, RecordedGuest, plain_calls};
+use crate::sample::boottime_ns;
+use recorded::{Filtered, Played, PlayedGuest, PlayedRecords};
+
+pub use recorded::Replay;
+
+/// What a URI begins with that names a recording.
+pub const REPLAY: &str = "replay:";
+
+/// Where a hypervisor's answers come from.
+#[derive(Clone)]
+pub enum Origin {
+    /// libvirt, by this URI.
+    Libvirt(Arc<str>),
+    /// A recording.
+    Recording(Arc<Replay>),
+}
+
+impl Origin {
+    /// The origin that a URI names.
+    pub fn of(uri: &str) -> Self {
+        match uri.strip_prefix(REPLAY) {
+            Some(path) => Self::Recording(Arc::new(Replay::of(path.into()))),
+            None => Self::Libvirt(uri.into()),
+        }
+    }
+
+    /// The recording, where it is one.
+    pub fn replay(&self) -> Option<&Replay> {
+        match self {
+            Self::Libvirt(_) => None,
+            Self::Recording(replay) => Some(replay),
+        }
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// libvirt's words, or what is wrong with the recording.
+    pub fn open(&self) -> Result<Host, Error> {
+        match self {
+            Self::Libvirt(uri) => Connection::open(uri).map(Host::Live),
+            Self::Recording(replay) => replay.open().map(Host::Recorded),
+        }
+    }
+}
+
+/// A moment, by the two clocks that a collection needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Since 1970.
+    pub unix: Duration,
+    /// The host's clock that does not step, in nanoseconds.
+    pub boot_ns: u64,
+}
+
+impl Moment {
+    /// This one.
+    pub fn now() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { unix, boot_ns: boottime_ns() }
+    }
+}
+
+/// A hypervisor: connected, or recorded. Its calls are those of [`Connection`].
+pub enum Host {
+    /// Over libvirt.
+    Live(Connection),
+    /// Out of a file.
+    Recorded(Played),
+}
+
+#[allow(missing_docs, clippy::missing_errors_doc)] // as those of Connection
+impl Host {
+    pub fn is_alive(&self) -> bool {
+        match self {
+            Self::Live(connection) => connection.is_alive(),
+            Self::Recorded(_) => true,
+        }
+    }
+
+    pub fn guests(&self, inactive: bool) -> Result<Vec<Guest>, Error> {
+        match self {
+            Self::Live(connection) => {
+                Ok(connection.guests(inactive)?.into_iter().map(Guest::Live).collect())
+            }
+            Self::Recorded(played) => {
+                Ok(played.guests(inactive).into_iter().map(Guest::Recorded).collect())
+            }
+        }
+    }
+
+    pub fn running_ids(&self, most: usize) -> Result<Option<Vec<i32>>, Error> {
+        match self {
+            Self::Live(connection) => connection.running_ids(most),
+            Self::Recorded(played) => {
+                let ids: Vec<i32> = played.guests(false).iter().map(PlayedGuest::id).collect();
+                Ok((ids.len() <= most).then_some(ids))
+            }
+        }
+    }
+
+    pub fn guest(&self, uuid: &Uuid) -> Result<Guest, Error> {
+        match self {
+            Self::Live(connection) => connection.guest(uuid).map(Guest::Live),
+            Self::Recorded(played) => played.guest(uuid).map(Guest::Recorded),
+        }
+    }
+
+    pub fn host_name(&self) -> Result<String, Error> {
+        match self {
+            Self::Live(connection) => connection.host_name(),
+            Self::Recorded(played) => played.host().name.result().cloned(),
+        }
+    }
+
+    pub fn offer(&self, wanted: Groups) -> Result<Offer, Error> {
+        match self {
+            Self::Live(connection) => connection.offer(wanted),
+            Self::Recorded(played) => Ok(played.offer(wanted)),
+        }
+    }
+
+    pub fn statistics<'a>(
+        &self,
+        guests: impl Iterator<Item = &'a Guest>,
+        groups: Groups,
+        nowait: bool,
+    ) -> Result<Records, Error> {
+        match self {
+            Self::Live(connection) => {
+                let guests = guests.filter_map(Guest::live);
+                connection.statistics(guests, groups, nowait).map(Records::Live)
+            }
+            Self::Recorded(played) => {
+                let uuids = guests.map(Guest::uuid);
+                played.statistics(uuids, groups).map(Records::Recorded)
+            }
+        }
+    }
+
+    /// The moment: this one, or that of the recording.
+    pub fn moment(&self) -> Moment {
+        match self {
+            Self::Live(_) => Moment::now(),
+            Self::Recorded(played) => played.moment(),
+        }
+    }
+}
+
+/// The answer of a bulk call.
+pub enum Records {
+    /// libvirt's list.
+    Live(libvirt::Records),
+    /// Out of a file.
+    Recorded(PlayedRecords),
+}
+
+impl Records {
+    /// The records, one a guest that answered.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        let (live, recorded) = match self {
+            Self::Live(records) => (Some(records.iter()), None),
+            Self::Recorded(records) => (None, Some(records.iter())),
+        };
+        let live = live.into_iter().flatten().map(Record::Live);
+        let recorded = recorded.into_iter().flatten();
+        live.chain(recorded.map(|(guest, groups)| Record::Recorded(guest, groups)))
+    }
+}
+
+/// One guest's part of the answer.
+pub enum Record<'a> {
+    /// libvirt's.
+    Live(libvirt::Record<'a>),
+    /// Of a recorded guest, these groups.
+    Recorded(&'a RecordedGuest, Groups),
+}
+
+impl<'a> Record<'a> {
+    /// The name of the guest that it speaks of, in bytes, as in C.
+    pub fn name(&self) -> &'a [u8] {
+        match self {
+            Self::Live(record) => record.name().to_bytes(),
+            Self::Recorded(guest, _) => guest.name.as_bytes(),
+        }
+    }
+
+    /// The UUID of the guest that it speaks of.
+    pub fn uuid(&self) -> Uuid {
+        match self {
+            Self::Live(record) => record.uuid(),
+            Self::Recorded(guest, _) => guest.uuid,
+        }
+    }
+
+    /// The guest's id when it was asked; -1 when it did not run.
+    pub fn id(&self) -> i32 {
+        match self {
+            Self::Live(record) => record.id(),
+            Self::Recorded(guest, _) => guest.id,
+        }
+    }
+
+    /// When it came, on the host's clock that does not step; `None` where that is now.
+    pub fn answered_at_ns(&self) -> Option<u64> {
+        match self {
+            Self::Live(_) => None,
+            Self::Recorded(guest, _) => Some(guest.answered_ns),
+        }
+    }
+
+    /// The typed parameters.
+    pub fn parameters(&self) -> Statistics<'a> {
+        match self {
+            Self::Live(record) => Statistics::Live(record.parameters()),
+            Self::Recorded(guest, groups) => Statistics::Recorded(Filtered::of(guest, *groups)),
+        }
+    }
+}
+
+/// The typed parameters of one record.
+pub enum Statistics<'a> {
+    /// libvirt's.
+    Live(Parameters<'a>),
+    /// Out of a file.
+    Recorded(Filtered<'a>),
+}
+
+impl<'a> Iterator for Statistics<'a> {
+    type Item = Parameter<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Parameter<'a>> {
+        match self {
+            Self::Live(parameters) => parameters.next(),
+            Self::Recorded(parameters) => parameters.next(),
+        }
+    }
+}
+
+/// A guest: libvirt's handle of it, or one of a recording. Its calls are those of [`libvirt::Guest`].
+pub enum Guest {
+    /// libvirt's handle.
+    Live(libvirt::Guest),
+    /// Out of a file.
+    Recorded(PlayedGuest),
+}
+
+macro_rules! plain_methods {
+    ($($call:ident: $answer:ty, $kind:ident;)*) => {
+        #[allow(missing_docs, clippy::missing_errors_doc)] // as those of libvirt::Guest
+        impl Guest {
+            $(pub fn $call(&self) -> Result<$answer, Error> {
+                match self {
+                    Self::Live(guest) => guest.$call(),
+                    Self::Recorded(guest) => guest.now()?.calls.$call.result().cloned(),
+                }
+            })*
+        }
+    };
+}
+plain_calls!(plain_methods);
+
+#[allow(missing_docs, clippy::missing_errors_doc)] // as those of libvirt::Guest
+impl Guest {
+    fn live(&self) -> Option<&libvirt::Guest> {
+        match self {
+            Self::Live(guest) => Some(guest),
+            Self::Recorded(_) => None,
+        }
+    }
+
+    pub fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Live(guest) => guest.name(),
+            Self::Recorded(guest) => Cow::Borrowed(guest.name()),
+        }
+    }
+
+    pub fn uuid(&self) -> Uuid {
+        match self {
+            Self::Live(guest) => guest.uuid(),
+            Self::Recorded(guest) => guest.uuid(),
+        }
+    }
+
+    pub fn id(&self) -> i32 {
+        match self {
+            Self::Live(guest) => guest.id(),
+            Self::Recorded(guest) => guest.id(),
+        }
+    }
+
+    pub fn vcpus(&self, most: u16) -> Result<Vec<VcpuInfo>, Error> {
+        match self {
+            Self::Live(guest) => guest.vcpus(most),
+            Self::Recorded(guest) => {
+                let vcpus = guest.now()?.vcpus.result()?;
+                Ok(vcpus.iter().take(most.into()).copied().collect())
+            }
+        }
+    }
+
+    pub fn nic_counters(&self, target: &str) -> Result<NicCounters, Error> {
+        match self {
+            Self::Live(guest) => guest.nic_counters(target),
+            Self::Recorded(guest) => guest.device(target)?.nic_counters.result().copied(),
+        }
+    }
+
+    pub fn block_counters(&self, target: &str) -> Result<BlockCounters, Error> {
+        match self {
+            Self::Live(guest) => guest.block_counters(target),
+            Self::Recorded(guest) => guest.device(target)?.block_counters.result().copied(),
+        }
+    }
+
+    pub fn block_statistics(
+        &self,
+        target: &str,
+        take: impl FnMut(Parameter<'_>),
+    ) -> Result<(), Error> {
+        match self {
+            Self::Live(guest) => guest.block_statistics(target, take),
+            Self::Recorded(guest) => {
+                let statistics = guest.device(target)?.block_statistics.result()?;
+                record::parameters(statistics).for_each(take);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn job(&self) -> Result<JobStatistics<'_>, Error> {
+        match self {
+            Self::Live(guest) => guest.job().map(JobStatistics::Live),
+            Self::Recorded(guest) => guest.now()?.job.result().map(JobStatistics::Recorded),
+        }
+    }
+
+    /// When an answer that has just come came, on the host's clock that does not step.
+    pub fn answered_at_ns(&self) -> u64 {
+        match self {
+            Self::Live(_) => boottime_ns(),
+            Self::Recorded(guest) => guest.answered_at_ns(),
+        }
+    }
+}
+
+/// What a job of the guest has done.
+pub enum JobStatistics<'a> {
+    /// libvirt's.
+    Live(libvirt::JobStatistics),
+    /// Out of a file.
+    Recorded(&'a record::RecordedJob),
+}
+
+impl JobStatistics<'_> {
+    /// virDomainJobType; 0 where no job runs.
+    pub fn kind(&self) -> i64 {
+        match self {
+            Self::Live(job) => job.kind,
+            Self::Recorded(job) => job.kind,
+        }
+    }
+
+    /// The typed parameters, in libvirt's order.
+    pub fn parameters(&self) -> impl Iterator<Item = Parameter<'_>> {
+        let (live, recorded) = match self {
+            Self::Live(job) => (Some(job.parameters.iter()), None),
+            Self::Recorded(job) => (None, Some(record::parameters(&job.parameters))),
+        };
+        live.into_iter().flatten().chain(recorded.into_iter().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,383 @@
+//! Asking a host for all that a recording holds. One connection on one thread asks guest after guest;
+//! a call that does not come back is left behind with its thread, as in `collect`, and of that guest
+//! only what libvirtd itself knows is asked then, over another connection.
+
+use std::collections::HashSet;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::calls::{Devices, Keep, steps};
+use super::value::{Statistic, statistic};
+use super::{Answer, CaptureError, Moment, RecordedGuest, RecordedHost, Recording};
+use crate::deadline::Ending;
+use crate::devices::xml;
+use crate::libvirt::{Connection, Control, Error, Group, Groups, Guest, Kind, Offer};
+use crate::log::Log;
+use crate::sample::boottime_ns;
+
+/// How often a waiter looks whether the program was told to end.
+const GLANCE: Duration = Duration::from_millis(250);
+/// A monitor command that is out for longer than this is stuck, as in `collect`.
+const STUCK_MS: u64 = 1000;
+/// How often a guest is asked again that was skipped, and after which pause.
+const AGAIN: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What to record.
+#[derive(Clone, Copy, Debug)]
+pub struct Orders<'a> {
+    /// Of which hypervisor.
+    pub uri: &'a str,
+    /// How many moments.
+    pub moments: usize,
+    /// From the start of one moment to that of the next.
+    pub every: Duration,
+    /// How long an answer is waited for; a guest whose answer takes longer counts as hung.
+    pub patience: Duration,
+    /// Hung guests that a call may be left behind in; of others that hang too only libvirtd is asked
+    /// once there are so many.
+    pub max_stuck: usize,
+}
+
+/// Records a host.
+///
+/// # Errors
+/// Where the host cannot be read, or the end was ordered before all was asked.
+pub fn capture(orders: &Orders<'_>, ending: &Ending, log: &Log) -> Result<Recording, CaptureError> {
+    let caller = Caller::start(orders.uri)?;
+    let mut capture = Capture {
+        orders: *orders,
+        ending,
+        log,
+        caller,
+        hung: HashSet::new(),
+        answered: HashSet::new(),
+    };
+    let (host, offer) = capture.host()?;
+    let started = Instant::now();
+    let mut moments = Vec::new();
+    for number in 0..orders.moments {
+        let factor = u32::try_from(number).unwrap_or(u32::MAX);
+        capture.sleep_until(started + orders.every.saturating_mul(factor))?;
+        moments.push(capture.moment(offer)?);
+    }
+    Ok(Recording { host, moments })
+}
+
+/// What is under way.
+struct Capture<'a> {
+    orders: Orders<'a>,
+    ending: &'a Ending,
+    log: &'a Log,
+    caller: Caller,
+    /// Guests that a call of ours is stuck in.
+    hung: HashSet<Uuid>,
+    /// Guests that have answered.
+    answered: HashSet<Uuid>,
+}
+
+/// How a guest is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// For everything.
+    Wholly,
+    /// A call of ours is stuck in it: for what libvirtd answers by itself then.
+    Quietly,
+    /// Nobody knows whether it hangs, and enough calls are stuck: only for what cannot hang.
+    Unasked,
+}
+
+impl Capture<'_> {
+    fn host(&mut self) -> Result<(RecordedHost, Offer), CaptureError> {
+        let uri = self.orders.uri.to_owned();
+        self.caller.give(move |connection, tell| {
+            let told = match host(connection, uri) {
+                Ok((host, offer)) => Told::Host(Box::new(host), offer),
+                Err(error) => Told::Failed(error),
+            };
+            let _ = tell.send(told);
+        });
+        match self.next()? {
+            Some(Told::Host(host, offer)) => Ok((*host, offer)),
+            other => Err(self.failed(other)),
+        }
+    }
+
+    fn moment(&mut self, offer: Offer) -> Result<Moment, CaptureError> {
+        let now = crate::host::Moment::now();
+        self.caller.give(|connection, tell| {
+            let told = match connection.guests(true) {
+                Ok(guests) => Told::Listed(guests.iter().map(listed).collect()),
+                Err(error) => Told::Failed(error),
+            };
+            let _ = tell.send(told);
+        });
+        let listed = match self.next()? {
+            Some(Told::Listed(listed)) => listed,
+            other => return Err(self.failed(other)),
+        };
+        let mut guests = Vec::with_capacity(listed.len());
+        for guest in listed {
+            guests.extend(self.guest(guest, offer)?);
+        }
+        let unix_ns = u64::try_from(now.unix.as_nanos()).unwrap_or(u64::MAX);
+        Ok(Moment { unix_ns, boot_ns: now.boot_ns, guests })
+    }
+
+    /// One guest; `None` where it is gone.
+    fn guest(
+        &mut self,
+        listed: RecordedGuest,
+        offer: Offer,
+    ) -> Result<Option<RecordedGuest>, CaptureError> {
+        let uuid = listed.uuid;
+        let is_new = !self.answered.contains(&uuid);
+        let mut how = if self.hung.contains(&uuid) {
+            How::Quietly
+        } else if is_new && self.hung.len() >= self.orders.max_stuck {
+            How::Unasked
+        } else {
+            How::Wholly
+        };
+        let mut recorded = listed;
+        loop {
+            self.caller.give(move |connection, tell| {
+                let told = ask(connection, &uuid, offer, how, tell);
+                let _ = tell.send(told.map_or_else(Told::Failed, |()| Told::Done));
+            });
+            loop {
+                match self.next()? {
+                    Some(Told::Keep(keep)) => keep(&mut recorded),
+                    Some(Told::Done) => {
+                        self.answered.insert(uuid);
+                        return Ok(Some(recorded));
+                    }
+                    Some(Told::Failed(error)) if error.kind == Kind::GuestGone => return Ok(None),
+                    Some(other) => return Err(self.failed(Some(other))),
+                    None => break,
+                }
+            }
+            // Its thread stays behind, and comes to its end when the call does.
+            self.caller = Caller::start(self.orders.uri)?;
+            self.log.warn(format_args!(
+                "guest \"{}\" ({uuid}) did not answer within {:?}: what only it can tell is not in \
+                 the recording",
+                recorded.name, self.orders.patience
+            ));
+            if how != How::Wholly {
+                return Ok(Some(recorded));
+            }
+            self.hung.insert(uuid);
+            how = How::Quietly;
+        }
+    }
+
+    /// What the caller tells next; `None` where it takes too long.
+    fn next(&self) -> Result<Option<Told>, CaptureError> {
+        let until = Instant::now() + self.orders.patience;
+        loop {
+            self.check_ending()?;
+            let left = until.saturating_duration_since(Instant::now());
+            match self.caller.told.recv_timeout(left.min(GLANCE)) {
+                Ok(told) => return Ok(Some(told)),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(CaptureError("its thread ended".to_owned()));
+                }
+            }
+        }
+    }
+
+    fn sleep_until(&self, moment: Instant) -> Result<(), CaptureError> {
+        loop {
+            self.check_ending()?;
+            let left = moment.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            thread::sleep(left.min(GLANCE));
+        }
+    }
+
+    fn check_ending(&self) -> Result<(), CaptureError> {
+        match self.ending.since() {
+            Some(_) => Err(CaptureError("told to end before all was asked".to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    fn failed(&self, told: Option<Told>) -> CaptureError {
+        CaptureError(match told {
+            Some(Told::Failed(error)) => error.to_string(),
+            Some(_) => "its answers came out of order".to_owned(),
+            None => format!("it does not answer within {:?}", self.orders.patience),
+        })
+    }
+}
+
+/// What a caller says.
+enum Told {
+    Host(Box<RecordedHost>, Offer),
+    Listed(Vec<RecordedGuest>),
+    /// An answer, to be put into the guest's recording.
+    Keep(Keep),
+    /// All of the guest was asked.
+    Done,
+    Failed(Error),
+}
+
+type Job = Box<dyn FnOnce(&Connection, &Sender<Told>) + Send>;
+
+/// A thread with a connection of its own.
+struct Caller {
+    jobs: Sender<Job>,
+    told: Receiver<Told>,
+}
+
+impl Caller {
+    fn start(uri: &str) -> Result<Self, CaptureError> {
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (tell, told) = mpsc::channel();
+        let uri = uri.to_owned();
+        let body = move || {
+            let connection = match Connection::open(&uri) {
+                Ok(connection) => connection,
+                Err(error) => {
+                    let _ = tell.send(Told::Failed(error));
+                    return;
+                }
+            };
+            while let Ok(job) = inbox.recv() {
+                job(&connection, &tell);
+            }
+        };
+        let started = thread::Builder::new().name("record".to_owned()).spawn(body);
+        match started {
+            Ok(_) => Ok(Self { jobs, told }),
+            Err(error) => Err(CaptureError(format!("cannot start a thread: {error}"))),
+        }
+    }
+
+    /// Where the thread has ended, it has told why before.
+    fn give(&self, job: impl FnOnce(&Connection, &Sender<Told>) + Send + 'static) {
+        let _ = self.jobs.send(Box::new(job));
+    }
+}
+
+fn host(connection: &Connection, uri: String) -> Result<(RecordedHost, Offer), Error> {
+    let offer = connection.offer(Group::ALL.into_iter().collect())?;
+    let bulk = Group::ALL.into_iter().filter(|&group| offer.bulk.has(group));
+    let versions = connection.versions().map(|(what, version)| (what.to_owned(), version.into()));
+    let host = RecordedHost {
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        uri,
+        versions: versions.into(),
+        name: connection.host_name().into(),
+        bulk: bulk.map(|group| group.name().to_owned()).collect(),
+        nowait: offer.nowait,
+    };
+    Ok((host, offer))
+}
+
+fn listed(guest: &Guest) -> RecordedGuest {
+    RecordedGuest {
+        id: guest.id(),
+        name: guest.name().into_owned(),
+        uuid: guest.uuid(),
+        ..RecordedGuest::default()
+    }
+}
+
+/// Asks one guest, and tells each answer as soon as it is there.
+fn ask(
+    connection: &Connection,
+    uuid: &Uuid,
+    offer: Offer,
+    how: How,
+    tell: &Sender<Told>,
+) -> Result<(), Error> {
+    let guest = connection.guest(uuid)?;
+    let keep = |keep: Keep| {
+        // Nobody listens any more to a thread that was left behind.
+        let _ = tell.send(Told::Keep(keep));
+    };
+    let groups = match how {
+        How::Wholly => offer.bulk,
+        How::Quietly if offer.nowait => offer.bulk,
+        How::Quietly | How::Unasked => {
+            offer.bulk.and([Group::State, Group::Interface].into_iter().collect())
+        }
+    };
+    let id = guest.id();
+    keep(Box::new(move |recorded| recorded.id = id));
+    let mut is_stuck = how != How::Wholly;
+    for _ in 0..AGAIN {
+        let (all, each) = statistics(connection, &guest, groups, offer.nowait);
+        let answered_ns = boottime_ns();
+        let is_whole = !offer.nowait || id < 0 || has_monitor(&all);
+        keep(Box::new(move |recorded| {
+            recorded.answered_ns = answered_ns;
+            recorded.statistics = all;
+            recorded.groups = each;
+        }));
+        if is_whole || is_stuck {
+            break;
+        }
+        // It was skipped, since another call was in its monitor; one that is stuck stays there.
+        match guest.control() {
+            Ok(Control::Busy { for_ms, command: true }) if for_ms >= STUCK_MS => is_stuck = true,
+            Ok(Control::Free | Control::Busy { .. }) => thread::sleep(PAUSE),
+            Ok(Control::Broken) | Err(_) => break,
+        }
+    }
+    let devices = devices(&guest);
+    for step in steps().filter(|step| step.is_quiet || !is_stuck) {
+        keep((step.ask)(&guest, &devices));
+    }
+    Ok(())
+}
+
+type Answered =
+    (Answer<Vec<Statistic>>, std::collections::BTreeMap<String, Answer<Vec<Statistic>>>);
+
+/// The bulk call for this guest, and where it fails group by group.
+fn statistics(connection: &Connection, guest: &Guest, groups: Groups, nowait: bool) -> Answered {
+    let ask = |groups: Groups| -> Answer<Vec<Statistic>> {
+        let records = connection.statistics(std::iter::once(guest), groups, nowait);
+        let all = records.map(|records| {
+            records.iter().flat_map(|record| record.parameters()).map(statistic).collect()
+        });
+        all.into()
+    };
+    let all = ask(groups);
+    let each = match &all {
+        Answer::Ok(_) => Default::default(),
+        _ => {
+            let asked = Group::ALL.into_iter().filter(|&group| groups.has(group));
+            asked.map(|group| (group.name().to_owned(), ask(group.into()))).collect()
+        }
+    };
+    (all, each)
+}
+
+/// Whether a running guest's statistics hold what only its monitor, or the job that guards it, gives.
+fn has_monitor(statistics: &Answer<Vec<Statistic>>) -> bool {
+    let Ok(statistics) = statistics.result() else { return true };
+    statistics.iter().any(|(name, _)| {
+        name == "balloon.rss" || (name.starts_with("block.") && name.ends_with(".rd.reqs"))
+    })
+}
+
+/// The targets of its NICs and disks, by its XML.
+fn devices(guest: &Guest) -> Devices {
+    let Ok(text) = guest.xml() else { return Devices::default() };
+    let Ok((nics, disks)) = xml::inventory(&text) else { return Devices::default() };
+    Devices {
+        nics: nics.into_iter().filter_map(|nic| nic.target).map(|it| it.to_string()).collect(),
+        disks: disks.into_iter().map(|disk| disk.target.to_string()).collect(),
+    }
+}

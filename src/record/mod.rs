@@ -1,0 +1,152 @@
+//! A host's raw answers in a file: what every call of ours answered, of every guest, at some moments.
+//! Bug reports are made of such files, and our own fixtures, so that whoever has no access to a host
+//! still sees what it sends. `crate::host` answers out of them.
+//!
+//! ```text
+//! value.rs      typed parameters
+//! calls.rs      the calls for one guest: the table that the rest is made from
+//! capture.rs    asking a host for all of it
+//! file.rs       the format: read with the same distrust as any input
+//! ```
+
+mod calls;
+mod capture;
+mod file;
+mod value;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub(crate) use calls::plain_calls;
+pub use calls::{Answer, DeviceAnswers, PlainAnswers, RecordedJob};
+pub use capture::{Orders, capture};
+pub use file::{FileError, RecordError, read};
+pub(crate) use value::parameters;
+pub use value::{RecordedValue, Statistic};
+
+use crate::libvirt::{Group, Parameter, VcpuInfo};
+
+/// What a host answered, at some moments.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recording {
+    /// Of the host itself.
+    pub host: RecordedHost,
+    /// The moments, one after another; there is at least one.
+    pub moments: Vec<Moment>,
+}
+
+/// What does not change from moment to moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedHost {
+    /// The version of this program.
+    pub program: String,
+    /// The URI that was read.
+    pub uri: String,
+    /// libvirt's versions: the library's, the daemon's, the hypervisor's, each as libvirt's one number.
+    pub versions: BTreeMap<String, Answer<u64>>,
+    /// The host's name.
+    pub name: Answer<String>,
+    /// The groups that the bulk call has, by libvirt's words.
+    pub bulk: Vec<String>,
+    /// Whether the bulk call knows NOWAIT.
+    pub nowait: bool,
+}
+
+/// All guests at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moment {
+    /// When it began, in nanoseconds since 1970.
+    pub unix_ns: u64,
+    /// The same on the host's clock that does not step.
+    pub boot_ns: u64,
+    /// The guests, in libvirt's order; those that are off, too.
+    pub guests: Vec<RecordedGuest>,
+}
+
+/// One guest at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedGuest {
+    /// The domain's id; -1 when it did not run.
+    pub id: i32,
+    /// Its name.
+    pub name: String,
+    /// Its lasting identity.
+    pub uuid: Uuid,
+    /// When its statistics came, on the clock of [`Moment::boot_ns`].
+    pub answered_ns: u64,
+    /// The bulk call's parameters, of all groups, in libvirt's order.
+    pub statistics: Answer<Vec<Statistic>>,
+    /// The same by libvirt's word for the group, where the call for all of them failed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, Answer<Vec<Statistic>>>,
+    /// The calls without arguments.
+    pub calls: PlainAnswers,
+    /// virDomainGetVcpus
+    #[serde(default)]
+    pub vcpus: Answer<Vec<VcpuInfo>>,
+    /// virDomainGetJobStats
+    #[serde(default)]
+    pub job: Answer<RecordedJob>,
+    /// The calls for one NIC or disk, by its target.
+    #[serde(default)]
+    pub devices: BTreeMap<String, DeviceAnswers>,
+}
+
+impl RecordedGuest {
+    /// The parameters as the bulk call gives them, of all groups; none where it failed.
+    pub fn parameters(&self) -> impl Iterator<Item = Parameter<'_>> {
+        parameters(self.statistics.result().map_or(&[], Vec::as_slice))
+    }
+
+    /// The domain XML; empty where it could not be read.
+    pub fn xml(&self) -> &str {
+        self.calls.xml.result().map_or("", String::as_str)
+    }
+}
+
+/// Why a host could not be recorded, in libvirt's words where it has any.
+#[derive(Debug)]
+pub struct CaptureError(pub(super) String);
+
+impl fmt::Display for CaptureError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CaptureError {}
+
+/// The group of the bulk call that a parameter of this name belongs to.
+pub(crate) fn group_of(name: &[u8]) -> Option<Group> {
+    let prefix = name.split(|&byte| byte == b'.').next().unwrap_or_default();
+    Some(match prefix {
+        b"state" => Group::State,
+        b"cpu" => Group::Cpu,
+        b"balloon" => Group::Balloon,
+        b"vcpu" => Group::Vcpu,
+        b"net" => Group::Interface,
+        b"block" => Group::Block,
+        b"perf" => Group::Perf,
+        b"iothread" => Group::Iothread,
+        b"memory" => Group::Memory,
+        b"dirtyrate" => Group::DirtyRate,
+        b"vm" => Group::Vm,
+        _ => return None,
+    })
+}
+
+/// The guests of each moment by their identity.
+pub(crate) fn by_uuid(recording: &Recording) -> Vec<HashMap<Uuid, usize>> {
+    let of_moment = |moment: &Moment| {
+        moment.guests.iter().enumerate().map(|(place, guest)| (guest.uuid, place)).collect()
+    };
+    recording.moments.iter().map(of_moment).collect()
+}
+
+#[cfg(test)]
+mod tests;
