@@ -76,6 +76,11 @@ fn perf_events_are_named_as_libvirt_names_them() {
         ("perf.cmt", Value::Uint(u64::MAX)),
         ("perf.a_new.one", Value::Uint(6)),
         ("perf.instructions", Value::Int(-1)),
+        // Neither without a name, nor twice, nor as a tag or what a database keeps for itself.
+        ("perf.", Value::Uint(1)),
+        ("perf.cache-misses", Value::Uint(1)),
+        ("perf.uuid", Value::Uint(1)),
+        ("perf.time", Value::Uint(1)),
     ];
     let line = format!("vm_perf cache_misses=5i,cmt={}i,a_new_one=6i", i64::MAX);
     assert_eq!(printed(&sent, &[Extra::Perf]), [line]);

@@ -4,7 +4,7 @@
 //! The input is text, a line each, in which a carriage return stands for a newline in what follows:
 //!
 //! ```text
-//! o omit partial id=5 elapsed=10000000000 features=31 tags=127     options, of which none is needed
+//! o omit partial id=5 elapsed=10000000000 features=31 tags=127 extra=262143    options, none needed
 //! n NAME              the guest's name
 //! t KEY VALUE         a tag that the user configured
 //! x <domain>...       the guest's XML
@@ -17,14 +17,16 @@ use std::collections::HashSet;
 
 use influxdb_line_protocol::{FieldValue, ParsedLine};
 use libfuzzer_sys::fuzz_target;
+use telegraf_virt::config::extra::{Extra, Extras};
 use telegraf_virt::config::{DeviceTag, Feature, Missing, names};
+use telegraf_virt::devices::details::details;
 use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::features::{self, Rates};
 use telegraf_virt::libvirt::Parameter;
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, Guest, Writer};
 use telegraf_virt::record::RecordedValue;
-use telegraf_virt::sample::{Answer, Domain};
+use telegraf_virt::sample::{Answer, Domain, More};
 use telegraf_virt_fuzz::reference::{as_tag, points_of, tags_of};
 use telegraf_virt_fuzz::schema;
 use uuid::Uuid;
@@ -81,8 +83,7 @@ struct Input {
 
 impl Input {
     fn read(text: &str) -> Self {
-        let choice =
-            Choice::DEFAULT;
+        let choice = Choice::DEFAULT;
         let mut input = Self {
             id: 5,
             name: String::new(),
@@ -104,8 +105,10 @@ impl Input {
                 "t" => input.tag(rest),
                 "x" => {
                     let (nics, disks) = xml::inventory(rest).unwrap_or_default();
+                    let details = details(rest).ok().map(Box::new);
                     let id = input.id;
-                    input.inventory = Some(Inventory { id, nics, disks, ..Inventory::default() });
+                    input.inventory =
+                        Some(Inventory { id, nics, disks, details, ..Inventory::default() });
                 }
                 "-" => second = true,
                 _ => {
@@ -129,6 +132,10 @@ impl Input {
             "features" => {
                 let all = FEATURES.into_iter().enumerate();
                 self.choice.features = all.filter(|(at, _)| chosen(*at)).map(|it| it.1).collect();
+            }
+            "extra" => {
+                let all = Extra::ALL.into_iter().enumerate();
+                self.choice.extra = all.filter(|(at, _)| chosen(*at)).map(|it| it.1).collect();
             }
             "tags" => {
                 let all = DeviceTag::ALL.into_iter().enumerate();
@@ -158,6 +165,10 @@ impl Input {
         sample.uuid = UUID;
         sample.answered_at_ns = at_ns;
         sample.answer = self.answer;
+        if self.choice.extra != Extras::NONE {
+            let keeps_other = self.choice.extra.has(Extra::Other);
+            sample.more = Some(Box::new(More { keeps_other, ..More::default() }));
+        }
         let given = parameters
             .iter()
             .map(|(name, value)| Parameter { name: name.as_bytes(), value: value.into() });
@@ -204,7 +215,8 @@ impl Input {
                     assert!(place, "a device of another guest, or out of order: {point:?}");
                     2
                 }
-                _ => 3,
+                "vm_totals" => 3,
+                more => 4 + schema::place_of_more(more).expect("a measurement of the schema"),
             });
         }
         assert!(places.is_sorted(), "the order of measurements: {places:?}");
@@ -262,9 +274,15 @@ fn assert_from_somewhere(
         })
         .collect();
     let sums: HashSet<&str> = schema::sums().map(|(sum, ..)| sum).collect();
-    for (key, value) in points.iter().flat_map(|point| &point.field_set) {
+    // These are sums too, or from the XML, or of what libvirt names: as it sent them.
+    let is_plain = |point: &&ParsedLine<'_>| {
+        !["vm_limits", "vm_numa", "vm_other", "vm_hypervisor"]
+            .contains(&point.series.measurement.as_str())
+    };
+    for (key, value) in points.iter().filter(is_plain).flat_map(|point| &point.field_set) {
         if let FieldValue::I64(number) = value
             && !sums.contains(key.as_str())
+            && !["vcpu_wait_ns", "vcpu_delay_ns"].contains(&key.as_str())
         {
             assert!(given.contains(number) || (zeros && *number == 0), "{key} is {number}");
         }

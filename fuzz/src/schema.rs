@@ -9,9 +9,10 @@ pub enum Type {
     Integer,
     Float,
     Text,
+    Bool,
 }
 
-use Type::{Float, Integer, Text};
+use Type::{Bool, Float, Integer, Text};
 
 /// On every guest's lines.
 pub const GUEST_TAGS: [&str; 3] = ["VMID", "name", "uuid"];
@@ -19,12 +20,13 @@ pub const GUEST_TAGS: [&str; 3] = ["VMID", "name", "uuid"];
 pub const DEVICE_TAGS: [&str; 9] =
     ["devtype", "device", "mac", "model", "bus", "serial", "alias", "path", "network"];
 
-const METRICS: [(&str, Type); 5] = [
+const METRICS: [(&str, Type); 6] = [
     ("state", Text),
     ("cpu_count", Integer),
     ("memory_max_kb", Integer),
     ("memory_used_kb", Integer),
     ("cputime_ns", Integer),
+    ("state_reason", Text),
 ];
 
 const FEATURES: [(&str, Type); 24] = [
@@ -65,15 +67,23 @@ const NIC: [(&str, Type); 8] = [
     ("txdrops", Integer),
 ];
 
-const DISK: [(&str, Type); 5] = [
+const DISK: [(&str, Type); 13] = [
     ("rd_req", Integer),
     ("rd_bytes", Integer),
     ("wr_reqs", Integer),
     ("wr_bytes", Integer),
     ("errors", Integer),
+    ("rd_time_ns", Integer),
+    ("wr_time_ns", Integer),
+    ("fl_reqs", Integer),
+    ("fl_time_ns", Integer),
+    ("allocation_bytes", Integer),
+    ("capacity_bytes", Integer),
+    ("physical_bytes", Integer),
+    ("threshold_bytes", Integer),
 ];
 
-const TOTALS: [(&str, Type); 27] = [
+const TOTALS: [(&str, Type); 36] = [
     ("net_rxbytes", Integer),
     ("net_rxpackets", Integer),
     ("net_rxerrors", Integer),
@@ -101,14 +111,115 @@ const TOTALS: [(&str, Type); 27] = [
     ("cpus", Integer),
     ("cputime", Integer),
     ("state", Integer),
+    ("state_reason_code", Integer),
+    ("vcpu_wait_ns", Integer),
+    ("vcpu_delay_ns", Integer),
+    ("haltpoll_success_ns", Integer),
+    ("haltpoll_fail_ns", Integer),
+    ("memunused", Integer),
+    ("memhugetlb_pgalloc", Integer),
+    ("memhugetlb_pgfail", Integer),
+    ("memlast_update", Integer),
 ];
+
+/// The measurements that stand behind vm_totals, in their order, each with its tags and its fields; none
+/// where libvirt names them.
+const MORE: [(&str, &[&str], &[(&str, Type)]); 12] = [
+    (
+        "vm_vcpus",
+        &["vcpu"],
+        &[
+            ("state", Integer),
+            ("time_ns", Integer),
+            ("wait_ns", Integer),
+            ("delay_ns", Integer),
+            ("halted", Bool),
+            ("cpuset", Text),
+        ],
+    ),
+    (
+        "vm_iothreads",
+        &["iothread"],
+        &[("poll_max_ns", Integer), ("poll_grow", Integer), ("poll_shrink", Integer)],
+    ),
+    ("vm_perf", &[], &[]),
+    (
+        "vm_dirty_rate",
+        &["vcpu"],
+        &[
+            ("calc_status", Integer),
+            ("calc_start_time", Integer),
+            ("calc_period", Integer),
+            ("mib_per_sec", Integer),
+            ("calc_mode", Text),
+        ],
+    ),
+    (
+        "vm_memory_bandwidth",
+        &["monitor", "node"],
+        &[("bytes_local", Integer), ("bytes_total", Integer), ("vcpus", Text)],
+    ),
+    ("vm_cpu_cache", &["monitor", "bank"], &[("bytes", Integer), ("vcpus", Text)]),
+    ("vm_jobs", &[], &[("type", Text)]),
+    (
+        "vm_limits",
+        &["devtype", "device"],
+        &[
+            ("total_bytes_sec", Integer),
+            ("read_bytes_sec", Integer),
+            ("write_bytes_sec", Integer),
+            ("total_iops_sec", Integer),
+            ("read_iops_sec", Integer),
+            ("write_iops_sec", Integer),
+            ("inbound_average_kb_sec", Integer),
+            ("inbound_peak_kb_sec", Integer),
+            ("inbound_floor_kb_sec", Integer),
+            ("inbound_burst_kib", Integer),
+            ("outbound_average_kb_sec", Integer),
+            ("outbound_peak_kb_sec", Integer),
+            ("outbound_burst_kib", Integer),
+        ],
+    ),
+    (
+        "vm_numa",
+        &["cell"],
+        &[
+            ("cells", Integer),
+            ("nodeset", Text),
+            ("mode", Text),
+            ("memory_kib", Integer),
+            ("cpus", Text),
+        ],
+    ),
+    (
+        "vm_info",
+        &[],
+        &[
+            ("title", Text),
+            ("os_type", Text),
+            ("machine", Text),
+            ("arch", Text),
+            ("persistent", Bool),
+            ("autostart", Bool),
+            ("vcpus_max", Integer),
+        ],
+    ),
+    ("vm_hypervisor", &["vcpu"], &[]),
+    ("vm_other", &["vcpu", "devtype", "device", "index"], &[]),
+];
+
+/// The place of a measurement among those that stand behind vm_totals.
+pub fn place_of_more(measurement: &str) -> Option<usize> {
+    MORE.iter().position(|(name, ..)| *name == measurement)
+}
 
 /// The sums of vm_totals, each with the device type and the field that it is the sum of.
 pub fn sums() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let of = |devtype, fields: &'static [(&'static str, Type)]| {
         fields.iter().map(move |&(field, _)| (devtype, field))
     };
-    let parts = of("nic", &NIC).chain(of("disk", &DISK));
+    // What `extra` adds to a disk's line has no sum.
+    let parts = of("nic", &NIC).chain(of("disk", &DISK[..5]));
     TOTALS.iter().zip(parts).map(|(&(sum, _), (devtype, field))| (sum, devtype, field))
 }
 
@@ -121,6 +232,14 @@ pub fn devtype(tags: &[(String, String)]) -> Option<&str> {
 /// the fields, each once, in order and of its type.
 pub fn assert_kept(point: &ParsedLine<'_>, tags: &[(String, String)], user: &[(String, String)]) {
     let measurement = point.series.measurement.to_string();
+    let (own, theirs) = tags.split_at(tags.len().saturating_sub(user.len()));
+    assert_eq!(theirs, user, "the user's tags of {point:?}");
+    if let Some((_, more, fields)) = place_of_more(&measurement).and_then(|at| MORE.get(at)) {
+        let known = GUEST_TAGS.iter().chain(*more).copied();
+        assert_each_once_in_order(own.iter().map(|(key, _)| key.as_str()), known, point);
+        assert_fields(point, fields);
+        return;
+    }
     let fields: &[(&str, Type)] = match (measurement.as_str(), devtype(tags)) {
         ("vm_metrics", None) => &METRICS,
         ("vm_features", None) => &FEATURES,
@@ -129,18 +248,31 @@ pub fn assert_kept(point: &ParsedLine<'_>, tags: &[(String, String)], user: &[(S
         ("vm_totals", None) => &TOTALS,
         other => panic!("no such measurement: {other:?} of {point:?}"),
     };
-    let (own, theirs) = tags.split_at(tags.len().saturating_sub(user.len()));
-    assert_eq!(theirs, user, "the user's tags of {point:?}");
     let known =
-        GUEST_TAGS.iter().chain(if fields.len() == NIC.len() || fields.len() == DISK.len() {
+        GUEST_TAGS.iter().chain(if measurement == "vm_devices" {
             &DEVICE_TAGS[..]
         } else {
             &[]
         });
     assert_each_once_in_order(own.iter().map(|(key, _)| key.as_str()), known.copied(), point);
 
+    assert_fields(point, fields);
+}
+
+/// Whether these are fields of the schema, each once and of its type; where it is libvirt that names
+/// them, whether each has a name that stands for itself in line protocol, once.
+fn assert_fields(point: &ParsedLine<'_>, fields: &[(&'static str, Type)]) {
     assert!(!point.field_set.is_empty(), "no field in {point:?}");
     let keys: Vec<String> = point.field_set.iter().map(|(key, _)| key.to_string()).collect();
+    if fields.is_empty() {
+        let plain = |key: &String| {
+            !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        assert!(keys.iter().all(plain), "{point:?}");
+        let once: std::collections::HashSet<&String> = keys.iter().collect();
+        assert_eq!(once.len(), keys.len(), "{point:?}");
+        return;
+    }
     let known = fields.iter().map(|(key, _)| *key);
     assert_each_once_in_order(keys.iter().map(String::as_str), known, point);
     for (key, value) in &point.field_set {
@@ -149,6 +281,7 @@ pub fn assert_kept(point: &ParsedLine<'_>, tags: &[(String, String)], user: &[(S
             FieldValue::I64(_) => Some(Integer),
             FieldValue::F64(number) if number.is_finite() => Some(Float),
             FieldValue::String(_) => Some(Text),
+            FieldValue::Boolean(_) => Some(Bool),
             _ => None,
         };
         assert_eq!(of_type, wanted, "the type of {key} in {point:?}");

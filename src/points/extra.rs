@@ -62,9 +62,45 @@ impl Types {
     }
 }
 
-/// libvirt's name as a field's: every character but letters and digits becomes `_`.
-fn field_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+/// libvirt's name as a field's: every character but letters and digits becomes `_`. `None` where
+/// nothing is left, or a line has a tag of that name, or a database keeps it for itself.
+fn field_name(name: &str) -> Option<String> {
+    const TAKEN: [&str; 11] = [
+        "VMID",
+        "name",
+        "uuid",
+        "vcpu",
+        "devtype",
+        "device",
+        "index",
+        "source",
+        "time",
+        "_field",
+        "_measurement",
+    ];
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    (!name.is_empty() && !TAKEN.contains(&&*name)).then_some(name)
+}
+
+/// The fields of one line whose names are libvirt's: of two that become one the first stays.
+#[derive(Default)]
+struct Named<'a>(Vec<(String, &'a Scalar)>);
+
+impl<'a> Named<'a> {
+    fn add(&mut self, name: &str, value: &'a Scalar) {
+        if let Some(name) = field_name(name)
+            && !self.0.iter().any(|(other, _)| *other == name)
+        {
+            self.0.push((name, value));
+        }
+    }
+
+    fn write(self, fields: &mut Fields<'_>, measurement: &'static str, types: &mut Types) {
+        for (name, value) in self.0 {
+            types.write(fields, measurement, name, value);
+        }
+    }
 }
 
 fn unsigned(fields: &mut Fields<'_>, name: &str, value: Option<u64>) {
@@ -144,11 +180,9 @@ pub(super) fn write(page: &Page<'_>, lines: &mut Lines, own: &mut Tags, types: &
             }
         }
         if extra.has(Extra::Perf) {
-            page.line(lines, "vm_perf", |fields| {
-                for (name, count) in &more.perf {
-                    fields.unsigned(&field_name(name), *count);
-                }
-            });
+            let mut events = Named::default();
+            more.perf.iter().for_each(|(name, count)| events.add(name, count));
+            page.line(lines, "vm_perf", |fields| events.write(fields, "vm_perf", types));
         }
         if extra.has(Extra::DirtyRate) {
             write_dirty_rate(page, lines, own, &more.dirty_rate);
@@ -335,42 +369,40 @@ fn write_hypervisor(
         if let Some(vcpu) = vcpu {
             own.add_number("vcpu", vcpu.into());
         }
-        page.own(lines, "vm_hypervisor", own, |fields| {
-            for statistic in statistics.iter().filter(|it| it.vcpu == vcpu) {
-                let name = field_name(&statistic.name);
-                types.write(fields, "vm_hypervisor", name, &statistic.value);
-            }
-        });
+        let mut named = Named::default();
+        let of_it = statistics.iter().filter(|it| it.vcpu == vcpu);
+        of_it.for_each(|statistic| named.add(&statistic.name, &statistic.value));
+        page.own(lines, "vm_hypervisor", own, |fields| named.write(fields, "vm_hypervisor", types));
     }
 }
 
 /// What nobody knows, a line for each part of the guest that it is of.
 fn write_other(page: &Page<'_>, lines: &mut Lines, types: &mut Types, other: &[(SmolStr, Scalar)]) {
-    let mut parts: Vec<(Tags, Vec<(String, &Scalar)>)> = Vec::new();
+    let mut parts: Vec<(Tags, Named<'_>)> = Vec::new();
     for (name, value) in other {
         let Some((tags, field)) = part_of(page.guest.sample, name) else { continue };
         match parts.iter_mut().find(|(known, _)| *known == tags) {
-            Some((_, fields)) => fields.push((field, value)),
-            None => parts.push((tags, vec![(field, value)])),
+            Some((_, named)) => named.add(&field, value),
+            None => {
+                let mut named = Named::default();
+                named.add(&field, value);
+                parts.push((tags, named));
+            }
         }
     }
-    for (tags, values) in parts {
-        page.own(lines, "vm_other", &tags, |fields| {
-            for (name, value) in values {
-                types.write(fields, "vm_other", name, value);
-            }
-        });
+    for (tags, named) in parts {
+        page.own(lines, "vm_other", &tags, |fields| named.write(fields, "vm_other", types));
     }
 }
 
-/// The tags and the field of a statistic that nobody knows: the first number in its name says which part
+/// The tags of a statistic that nobody knows, and its name without its part's number: the first number in its name says which part
 /// of the guest it is of. `None` where that is no part that has lines, such as a cdrom drive.
 fn part_of(sample: &Domain, name: &str) -> Option<(Tags, String)> {
     let mut tags = Tags::default();
     let words: Vec<&str> = name.split('.').collect();
     let is_number = |word: &&str| !word.is_empty() && word.bytes().all(|it| it.is_ascii_digit());
     let Some(place) = words.iter().position(is_number) else {
-        return Some((tags, field_name(name)));
+        return Some((tags, name.to_owned()));
     };
     let number = words[place];
     let index: Option<u32> = number.parse().ok();
@@ -388,7 +420,7 @@ fn part_of(sample: &Domain, name: &str) -> Option<(Tags, String)> {
     }
     let words: Vec<&str> =
         words.iter().enumerate().filter(|&(at, _)| at != place).map(|(_, &word)| word).collect();
-    Some((tags, field_name(&words.join("."))))
+    Some((tags, words.join(".")))
 }
 
 /// What one collection of a hypervisor cost and met, for `vm_collector`.

@@ -14,7 +14,7 @@ pub struct More {
     /// The group iothread.
     pub iothreads: Vec<Iothread>,
     /// perf.X, by its X.
-    pub perf: Vec<(SmolStr, u64)>,
+    pub perf: Vec<(SmolStr, Scalar)>,
     /// The group dirtyrate.
     pub dirty_rate: DirtyRate,
     /// memory.bandwidth.monitor.N
@@ -46,7 +46,7 @@ pub(super) fn take(more: &mut Option<Box<More>>, name: &[u8], value: Value<'_>) 
     if let Some(field) = name.strip_prefix(b"iothread.") {
         fill_indexed(&mut more.iothreads, field, value)
     } else if let Some(field) = name.strip_prefix(b"perf.") {
-        more.perf.extend(unsigned(value).map(|count| (text(field), count)));
+        more.perf.extend(unsigned(value).map(|count| (text(field), Scalar::Uint(count))));
         true
     } else if let Some(field) = name.strip_prefix(b"dirtyrate.") {
         more.dirty_rate.fill(field, value)
