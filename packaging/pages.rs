@@ -39,15 +39,18 @@ pub fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The definition with the commands and the levels that are plain words to the program, for shells to
+/// The definition with the commands and the values that are plain words to the program, for shells to
 /// know them: each command as a subcommand with its own options. For bash the commands are values,
 /// since behind a subcommand of a program whose name has a hyphen clap_complete completes nothing
 /// there (<https://github.com/clap-rs/clap/issues/6421>).
 fn for_shell(shell: Shell) -> clap::Command {
     let definition = cli::definition();
     let levels = PossibleValuesParser::new(cli::LEVELS.map(|(name, _)| name));
-    let definition = definition.mut_args(|arg| {
-        if arg.get_long() == Some("log-level") { arg.value_parser(levels.clone()) } else { arg }
+    let formats = PossibleValuesParser::new(cli::FORMATS.map(|(name, _)| name));
+    let definition = definition.mut_args(|arg| match arg.get_long() {
+        Some("log-level") => arg.value_parser(levels.clone()),
+        Some("format") => arg.value_parser(formats.clone()),
+        _ => arg,
     });
     if shell == Shell::Bash {
         let words = PossibleValuesParser::new(cli::Command::ALL.map(cli::Command::name));
@@ -193,6 +196,8 @@ fn environment(roff: &mut Roff) {
     );
     entry(roff, "CACHE_DIRECTORY, XDG_CACHE_HOME, HOME", "Where the cache may lie: see FILES.");
     entry(roff, "XDG_RUNTIME_DIR", "Where libvirt finds the guests of qemu:///session.");
+    entry(roff, "COLUMNS", "How wide a table may be; else it is as wide as the terminal.");
+    entry(roff, "NO_COLOR", "Set, a table has no colours on a terminal either.");
     entry(
         roff,
         check::TELEGRAF_FILE_VARIABLE,

@@ -1,5 +1,7 @@
 //! One collection from its trigger to the sink, and the loop around it: the only file that knows
-//! every room.
+//! every room. Beside it `show.rs`, the same for a person's eyes.
+
+mod show;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::cache::{self, DeviceCache, HypervisorFiles, Place, Surroundings};
+use crate::cli::Format;
 use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Plan, Reading};
 use crate::config::Settings;
 use crate::config::extra::Extra;
@@ -21,6 +24,7 @@ use crate::log::{Level, Log};
 use crate::points::{self, Choice, CollectedGuests, Collector, Writer};
 use crate::sample::{self, Domain};
 use crate::sink::{Sink, SinkError};
+use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Signals, Triggers};
 
 /// How the program ends.
@@ -47,6 +51,8 @@ struct Agent {
     sources: Vec<Source>,
     sink: Sink,
     lines: Lines,
+    /// Instead of lines, where the collection is for a person.
+    rows: Option<Vec<Row>>,
     writer: Writer,
     choice: Choice,
     tags: Tags,
@@ -66,11 +72,12 @@ struct Source {
     moment: Moment,
 }
 
-/// One collection to standard output.
-pub fn once(settings: Settings, signals: Signals, log: &Arc<Log>) -> Exit {
-    match start(settings, signals, false, log) {
-        Ok((mut agent, triggers)) => agent.once(&triggers),
-        Err(exit) => exit,
+/// One collection to standard output; as a table with two samples a second apart where none is stored.
+pub fn once(settings: Settings, format: Format, signals: Signals, log: &Arc<Log>) -> Exit {
+    match (start(settings, signals, false, log), format) {
+        (Ok((mut agent, triggers)), Format::Influx) => agent.once(&triggers),
+        (Ok((mut agent, triggers)), Format::Table) => agent.show(&triggers, &Look::of_stdout()),
+        (Err(exit), _) => exit,
     }
 }
 
@@ -144,6 +151,7 @@ impl Agent {
             sources,
             sink,
             lines: Lines::default(),
+            rows: None,
             writer: Writer::default(),
             choice,
             tags,
@@ -154,13 +162,23 @@ impl Agent {
 
     /// One collection; then the samples are kept for the next run.
     fn once(&mut self, triggers: &Triggers) -> Exit {
+        let up = self.collect_once(&triggers.ending);
+        let printed = self.print(&Deadline::at_ending(&triggers.ending, self.grace()));
+        self.end(up, printed, triggers)
+    }
+
+    /// The one collection of a run; of a recording that of its last moment.
+    fn collect_once(&mut self, ending: &Ending) -> usize {
         let time = self.collection_time();
-        let collected_by = || Deadline::within(time, &triggers.ending, Duration::ZERO);
+        let collected_by = || Deadline::within(time, ending, Duration::ZERO);
         for source in &mut self.sources {
             source.catch_up(&self.settings, collected_by);
         }
-        let up = self.collect(&collected_by());
-        let printed = self.print(&Deadline::at_ending(&triggers.ending, self.grace()));
+        self.collect(&collected_by())
+    }
+
+    /// Keeps what the next run shall know, and says how it went.
+    fn end(&mut self, up: usize, printed: Result<(), SinkError>, triggers: &Triggers) -> Exit {
         self.keep_devices();
         self.keep_samples();
         // Whoever stopped us believes what has arrived, if we say that all is well.
@@ -244,7 +262,8 @@ impl Agent {
             sources => read_all(sources, settings, started, deadline),
         };
         self.lines.start(unix_ns(started));
-        let tags = self.source_tags();
+        let sources = self.source_names();
+        let tags: Vec<Tags> = sources.iter().map(|it| self.tags_with(it.as_deref())).collect();
         let mut up = 0;
         let mut readings = Vec::new();
         let mut collectors = Vec::new();
@@ -263,15 +282,19 @@ impl Agent {
             let (Some(source), Some(tags)) = (self.sources.get_mut(place), tags.get(place)) else {
                 continue;
             };
+            let name = sources.get(place).and_then(Option::as_deref);
             let lines_before = self.lines.count();
             let moment = source.moment;
             if moment != started {
                 self.lines.stamp(unix_ns(moment));
             }
-            let sample = source.take(reading, |sample, rates, inventory| {
-                let guest = points::Guest { sample, rates, inventory };
-                let now_unix_s = moment.unix.as_secs();
-                self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
+            let sample = source.take(reading, |sample, rates, inventory| match &mut self.rows {
+                Some(rows) => rows.push(Row::of(sample, rates, name)),
+                None => {
+                    let guest = points::Guest { sample, rates, inventory };
+                    let now_unix_s = moment.unix.as_secs();
+                    self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
+                }
             });
             if moment != started {
                 self.lines.stamp(unix_ns(started));
@@ -291,38 +314,48 @@ impl Agent {
         up
     }
 
-    /// The user's tags, and where several hypervisors are read which one it is: its host's name, or
-    /// its URI where two are of one host. Two URIs of one server are, whether both are up or not.
-    fn source_tags(&self) -> Vec<Tags> {
+    /// Where several hypervisors are read, which one each is: its host's name, or its URI where two are
+    /// of one host. Two URIs of one server are, whether both are up or not.
+    fn source_names(&self) -> Vec<Option<String>> {
         let hypervisors: Vec<&Hypervisor> =
             self.sources.iter().map(|source| &source.hypervisor).collect();
-        let of_source = |hypervisor: &&Hypervisor| {
-            let mut tags = Tags::default();
-            if hypervisors.len() > 1 {
-                let is_of_host = |other: &&&Hypervisor| {
-                    server(other.uri()) == server(hypervisor.uri())
-                        || (hypervisor.host_name().is_some()
-                            && other.host_name() == hypervisor.host_name())
-                };
-                let is_shared = hypervisors.iter().filter(is_of_host).count() > 1;
-                let host_name = hypervisor.host_name().filter(|_| !is_shared);
-                tags.add("source", host_name.unwrap_or(hypervisor.uri()));
-            }
-            tags.append(&self.tags);
-            tags
+        let name = |hypervisor: &&Hypervisor| {
+            let is_of_host = |other: &&&Hypervisor| {
+                server(other.uri()) == server(hypervisor.uri())
+                    || (hypervisor.host_name().is_some()
+                        && other.host_name() == hypervisor.host_name())
+            };
+            let is_shared = hypervisors.iter().filter(is_of_host).count() > 1;
+            let host_name = hypervisor.host_name().filter(|_| !is_shared);
+            let is_alone = hypervisors.len() == 1;
+            (!is_alone).then(|| host_name.unwrap_or(hypervisor.uri()).to_owned())
         };
-        hypervisors.iter().map(of_source).collect()
+        hypervisors.iter().map(name).collect()
+    }
+
+    /// The hypervisor's tag, where several are read, and the user's.
+    fn tags_with(&self, source: Option<&str>) -> Tags {
+        let mut tags = Tags::default();
+        if let Some(source) = source {
+            tags.add("source", source);
+        }
+        tags.append(&self.tags);
+        tags
     }
 
     fn print(&mut self, deadline: &Deadline) -> Result<(), SinkError> {
         let result = self.sink.write(self.lines.as_bytes(), deadline);
-        if let Err(error) = &result
+        self.tell_printed(&result);
+        self.log.debug(format_args!("{} lines", self.lines.count()));
+        result
+    }
+
+    fn tell_printed(&self, result: &Result<(), SinkError>) {
+        if let Err(error) = result
             && *error != SinkError::Gone
         {
             self.log.error(error);
         }
-        self.log.debug(format_args!("{} lines", self.lines.count()));
-        result
     }
 
     fn keep_devices(&mut self) {

@@ -59,12 +59,26 @@ impl Command {
     /// the program's own alone.
     pub fn offers(self, option: &str) -> bool {
         match self {
-            Self::Execd => option != "version",
-            Self::Once | Self::Check => !matches!(option, "interval" | "version"),
+            Self::Execd => !matches!(option, "format" | "version"),
+            Self::Once => !matches!(option, "interval" | "version"),
+            Self::Check => !matches!(option, "format" | "interval" | "version"),
             Self::Config => option == "help",
         }
     }
 }
+
+/// How a collection is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Line protocol.
+    #[default]
+    Influx,
+    /// A table, for a person.
+    Table,
+}
+
+/// The words for `--format`.
+pub const FORMATS: [(&str, Format); 2] = [("influx", Format::Influx), ("table", Format::Table)];
 
 /// The command line, read.
 #[derive(Debug, Parser)]
@@ -130,6 +144,19 @@ pub struct Cli {
             as :00, :10, :20 with 10s.")]
     pub interval: Option<Duration>,
 
+    /// once: influx (line protocol), or table, for a person
+    #[arg(long = "format", value_name = "FORMAT", value_parser = text_as(format),
+        long_help = "Of once only: influx, which is the default, prints line protocol; table \
+            prints a person's view: each guest's state, CPU, steal, memory, and the rates of its \
+            network and disks. Where no earlier sample is stored it takes two, a second apart, \
+            each within the deadline. It fits $COLUMNS, else the terminal: names are cut, then \
+            columns left out. It has colours on a terminal, unless $NO_COLOR is set.")]
+    format_named: Option<Format>,
+
+    /// How a collection is printed.
+    #[arg(skip)]
+    pub format: Format,
+
     /// error, warn, info, debug, default warn (execd: info)
     #[arg(long = "log-level", value_name = "LEVEL", value_parser = text_as(level),
         long_help = "The least grave messages to print on standard error: error, warn, info or \
@@ -179,6 +206,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
         return Err(Exit::Text(format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"))));
     }
     cli.command = cli.command_named.unwrap_or_default();
+    cli.format = cli.format_named.unwrap_or_default();
     match cli.misfit() {
         Some(message) => Err(Exit::Refused(message)),
         None => Ok(cli),
@@ -227,6 +255,7 @@ impl Cli {
                 ("--no-cache", self.no_cache),
                 ("--deadline", self.deadline.is_some()),
                 ("--interval", self.interval.is_some()),
+                ("--format", self.format_named.is_some()),
                 ("--log-level", self.log_level_named.is_some()),
             ];
             let (option, _) = given.iter().find(|(_, given)| *given)?;
@@ -239,6 +268,12 @@ impl Cli {
                 "--interval belongs to execd, not to {}, as in telegraf-virt execd --interval {}",
                 self.command.name(),
                 duration::shown(interval)
+            ));
+        }
+        if self.format_named.is_some() && self.command != Command::Once {
+            return Some(format!(
+                "--format belongs to once, not to {}, as in telegraf-virt once --format table",
+                self.command.name()
             ));
         }
         let twice = self.uris.iter().enumerate().find(|(n, uri)| self.uris[..*n].contains(uri));
@@ -276,6 +311,17 @@ pub const LEVELS: [(&str, Level); 4] = [
     ("info", Level::Info),
     ("debug", Level::Debug),
 ];
+
+fn format(text: &str) -> Result<Format, String> {
+    let found = FORMATS.into_iter().find(|(name, _)| *name == text);
+    found.map(|(_, format)| format).ok_or_else(|| {
+        let must = "must be influx or table".to_owned();
+        match names::nearest(text, FORMATS.map(|(name, _)| name)) {
+            Some(name) => format!("{must}; did you mean {name}?"),
+            None => must,
+        }
+    })
+}
 
 fn level(text: &str) -> Result<Level, String> {
     let found = LEVELS.into_iter().find(|(name, _)| *name == text);
@@ -386,13 +432,12 @@ Examples: telegraf-virt once --help, telegraf-virt execd --help
 
 const ONCE_HELP: &str = "\
 One collection to standard output, then exit. Rates need an earlier run: they
-come from the second on, by way of the cache.
+come from the second on, by way of the cache. A table takes two samples itself.
 
 Usage: telegraf-virt [OPTIONS] [once]
 
 Examples:
-  telegraf-virt                             this host's guests
-  telegraf-virt once -u test:///default     libvirt's built-in test guest
+  telegraf-virt once --format table         to look at, in a second or so
   telegraf-virt once >> guests.line         from cron: whole lines, appended
   telegraf-virt once | influx write -b vms  into InfluxDB
 

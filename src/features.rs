@@ -11,6 +11,8 @@ pub const OLDEST_NS: u64 = 3_600_000_000_000;
 /// What changed between two samples of one guest. `None`: not to be had from these two.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rates {
+    /// The time that they are over.
+    pub seconds: f64,
     /// Memory the guest has, KiB/s; negative when it shrank.
     pub memory_kib_per_s: Option<f64>,
     /// Bytes and packets received and sent by its NICs, per second.
@@ -93,6 +95,7 @@ pub fn rates(now: &Domain, before: &Domain) -> Option<Rates> {
         requests => Some(time_ns? as f64 / 1e6 / requests as f64),
     };
     Some(Rates {
+        seconds,
         memory_kib_per_s: both(now.memory.current_kib, before.memory.current_kib)
             .map(|(now, before)| (now as f64 - before as f64) / seconds),
         nics: NicRates {
@@ -225,7 +228,10 @@ mod tests {
         assert_eq!(rates(&sample(100), &sample(100)), None);
         assert_eq!(rates(&sample(99), &sample(100)), None);
         assert_eq!(rates(&sample(3700), &sample(100)), None);
-        assert_eq!(rates(&sample(3699), &sample(100)), Some(Rates::default()));
+        assert_eq!(
+            rates(&sample(3699), &sample(100)),
+            Some(Rates { seconds: 3599.0, ..Rates::default() })
+        );
     }
 
     fn nic(name: &str, rx_bytes: Option<u64>) -> Nic {

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! trigger -> collect -> sample -> features -> points -> line_protocol -> sink
-//!            (host, devices)
+//!            (host, devices)                  \-> table -------------^
 //!             libvirt, record
 //! ```
 //!
@@ -24,6 +24,7 @@
 //! | [`features`] | two samples to rates, pure |
 //! | [`points`] | the one table of measurements, tags and fields |
 //! | [`line_protocol`] | escaping and numbers, into one buffer |
+//! | [`table`] | a person's view: the figures of a collection, for a terminal |
 //! | [`sink`] | standard output: whole lines, whatever is behind it |
 //! | [`log`] | standard error: one line a message, with Telegraf's levels |
 //! | [`check`] | what `telegraf-virt check` looks at |
@@ -48,4 +49,5 @@ pub mod points;
 pub mod record;
 pub mod sample;
 pub mod sink;
+pub mod table;
 pub mod trigger;

@@ -44,7 +44,7 @@ fn run(signals: Signals) -> Result<u8, Refusal> {
             return print(&check::report(&findings), u8::from(check::is_lost(&findings)));
         }
         Command::Execd => agent::execd(settings, cli.interval, signals, &log),
-        _ => agent::once(settings, signals, &log),
+        _ => agent::once(settings, cli.format, signals, &log),
     };
     log.flush();
     Ok(u8::from(exit == Exit::Failed))

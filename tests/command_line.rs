@@ -37,7 +37,7 @@ fn words<'a>(arguments: &'a [&'a str]) -> Vec<&'a OsStr> {
 
 #[test]
 fn a_bad_command_line_gives_one_line_and_exit_code_2() {
-    let cases: [(&[&str], &str); 36] = [
+    let cases: [(&[&str], &str); 42] = [
         (&["onc"], "E! unknown command \"onc\"; did you mean once?"),
         (&["exec"], "E! unknown command \"exec\"; did you mean execd?"),
         (&["help"], "E! unknown command \"help\"; the commands are once, execd, check, config"),
@@ -48,7 +48,21 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         ),
         (&["--deadlin", "4s"], "E! unknown option \"--deadlin\"; did you mean --deadline?"),
         (&["check", "--configs=x"], "E! unknown option \"--configs\"; did you mean --config?"),
-        (&["--format", "table"], "E! unknown option \"--format\"; telegraf-virt --help lists them"),
+        (&["--formt", "table"], "E! unknown option \"--formt\"; did you mean --format?"),
+        (&["--format"], "E! --format has no value: write --format FORMAT"),
+        (
+            &["--format", "tabel"],
+            "E! --format is \"tabel\", but must be influx or table; did you mean table?",
+        ),
+        (&["--format", "json"], "E! --format is \"json\", but must be influx or table"),
+        (
+            &["execd", "--format", "table"],
+            "E! --format belongs to once, not to execd, as in telegraf-virt once --format table",
+        ),
+        (
+            &["--format", "influx", "check"],
+            "E! --format belongs to once, not to check, as in telegraf-virt once --format table",
+        ),
         (&["-x"], "E! unknown option \"-x\"; telegraf-virt --help lists them"),
         (&["--a\nE! b"], "E! unknown option \"--a\\nE! b\"; telegraf-virt --help lists them"),
         (&["-c"], "E! --config has no value: write --config FILE"),
@@ -111,6 +125,10 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         (
             &["config", "--config", "x"],
             "E! --config does nothing for config, which only prints the sample: leave it out",
+        ),
+        (
+            &["config", "--format", "table"],
+            "E! --format does nothing for config, which only prints the sample: leave it out",
         ),
         (
             &["--log-level", "info", "config"],

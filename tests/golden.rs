@@ -3,6 +3,8 @@
 //! outputs; read their difference before it is committed.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,9 @@ use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, Guest, Writer};
 use telegraf_virt::record::Recording;
 use telegraf_virt::sample::Domain;
+use telegraf_virt::table::{self, Look, Row};
+
+use support::table::Table;
 
 const NOW_UNIX_S: u64 = 1_700_000_000;
 
@@ -83,10 +88,9 @@ fn a_recorded_host_gives_its_lines_byte_for_byte() {
     assert_golden("debian12-qemu.omit.txt", &lines(&guests, &[], &omit));
 }
 
-#[test]
-fn with_everything_on_it_gives_rates_and_device_tags() {
-    let before = guests("debian12-qemu");
-    let mut now = before.clone();
+/// The guests ten seconds later, when all that counts has gone on.
+fn later(before: &[(Domain, Inventory)]) -> Vec<(Domain, Inventory)> {
+    let mut now = before.to_vec();
     for (sample, _) in &mut now {
         sample.answered_at_ns += 10_000_000_000;
         sample.cpu.time_ns = sample.cpu.time_ns.map(|time| time + 2_500_000_000);
@@ -102,16 +106,60 @@ fn with_everything_on_it_gives_rates_and_device_tags() {
             disk.rd_time_ns = disk.rd_time_ns.map(|time| time + 10_000_000);
         }
     }
-    let choice = Choice {
-        features: vec![
-            Feature::Net,
-            Feature::Disk,
-            Feature::Cpu,
-            Feature::Latency,
-            Feature::Balloon,
-        ],
-        device_tags: DeviceTag::ALL.to_vec(),
-        ..Choice::DEFAULT
+    now
+}
+
+fn everything(missing: Missing) -> Choice {
+    let features =
+        vec![Feature::Net, Feature::Disk, Feature::Cpu, Feature::Latency, Feature::Balloon];
+    Choice { missing, features, device_tags: DeviceTag::ALL.to_vec(), ..DEFAULT }
+}
+
+#[test]
+fn with_everything_on_it_gives_rates_and_device_tags() {
+    let before = guests("debian12-qemu");
+    let printed = lines(&later(&before), &before, &everything(Missing::Zero));
+    assert_golden("debian12-qemu.all.txt", &printed);
+}
+
+/// The same guests as a table.
+fn table(
+    now: &[(Domain, Inventory)],
+    before: &[(Domain, Inventory)],
+    width: Option<u16>,
+) -> String {
+    let row = |(sample, _): &(Domain, Inventory)| {
+        let earlier = before.iter().find(|(earlier, _)| earlier.uuid == sample.uuid);
+        let rates = earlier.and_then(|(earlier, _)| features::rates(sample, earlier));
+        Row::of(sample, rates.as_ref(), None)
     };
-    assert_golden("debian12-qemu.all.txt", &lines(&now, &before, &choice));
+    let rows: Vec<Row> = now.iter().map(row).collect();
+    table::text(&rows, &Look { width, colours: false })
+}
+
+#[test]
+fn as_a_table_it_is_the_same_to_the_byte_and_fits_80_columns() {
+    let before = guests("debian12-qemu");
+    let mut printed = table(&later(&before), &before, None);
+    printed.push_str(&format!("\nin 80 columns:\n{}", table(&later(&before), &before, Some(80))));
+    printed.push_str(&format!("\nwithout an earlier sample:\n{}", table(&before, &[], Some(80))));
+    assert_golden("debian12-qemu.table.txt", &printed);
+}
+
+#[test]
+fn every_figure_of_the_table_is_that_of_the_lines_of_the_same_moment() {
+    let before = guests("debian12-qemu");
+    let now = later(&before);
+    let printed = lines(&now, &before, &everything(Missing::Omit));
+    let printed = support::lines::read(&printed);
+    let shown = Table::read(&table(&now, &before, None));
+    assert_eq!(shown.rows.len(), now.len());
+    let mut compared = 0;
+    for ((sample, _), row) in now.iter().zip(&shown.rows) {
+        compared += row.compare(&printed, &sample.uuid.to_string(), 0.0);
+    }
+    // What the fixture's guests lack is a dash in the table, too.
+    let known = shown.rows.iter().flat_map(|row| row.figures.values()).filter(|it| *it != "-");
+    assert_eq!(compared, known.count());
+    assert!(compared > 10 * now.len(), "{compared} figures of {} guests", now.len());
 }

@@ -11,13 +11,14 @@ use telegraf_virt::cli::{self, Command};
 use telegraf_virt::{check, config};
 
 /// The contract's options.
-const OPTIONS: [(&str, Option<char>); 9] = [
+const OPTIONS: [(&str, Option<char>); 10] = [
     ("config", Some('c')),
     ("uri", Some('u')),
     ("cache-dir", None),
     ("no-cache", None),
     ("deadline", None),
     ("interval", None),
+    ("format", None),
     ("log-level", None),
     ("help", Some('h')),
     ("version", Some('V')),
@@ -103,6 +104,8 @@ fn the_man_page_tells_of_files_variables_and_exit_codes_as_the_readme_does() {
         "CACHE_DIRECTORY",
         "XDG_CACHE_HOME",
         "XDG_RUNTIME_DIR",
+        "COLUMNS",
+        "NO_COLOR",
         check::TELEGRAF_FILE_VARIABLE,
     ];
     for variable in variables {
@@ -144,9 +147,8 @@ fn the_completions_of_each_shell_name_every_option_and_command() {
                 assert!(text.contains(&format!("{short}{letter}")), "{name}: {letter}");
             }
         }
-        for word in
-            Command::ALL.map(Command::name).iter().chain(&["error", "warn", "info", "debug"])
-        {
+        let values = ["error", "warn", "info", "debug", "influx", "table"];
+        for word in Command::ALL.map(Command::name).iter().chain(&values) {
             assert!(text.contains(word), "{name}: {word}");
         }
     }

@@ -61,6 +61,15 @@ fn an_interval_is_for_execd() {
 }
 
 #[test]
+fn a_format_is_for_once() {
+    assert_eq!(read(&[]).format, Format::Influx);
+    for (name, format) in [("influx", Format::Influx), ("table", Format::Table)] {
+        assert_eq!(read(&["--format", name, "once"]).format, format);
+        assert_eq!(read(&["--format", name]).format, format);
+    }
+}
+
+#[test]
 fn options_stand_over_the_file_and_that_over_the_environment() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");
@@ -122,6 +131,9 @@ fn the_help_has_every_option_and_a_command_only_its_own() {
     assert!(text(&["execd", "-h"]).contains("--interval <TIME>"));
     assert!(!text(&["once", "-h"]).contains("--interval"));
     assert!(!text(&["check", "-h"]).contains("--interval"));
+    assert!(text(&["once", "-h"]).contains("--format <FORMAT>"));
+    assert!(!text(&["execd", "-h"]).contains("--format"));
+    assert!(!text(&["check", "-h"]).contains("--format"));
     assert!(!text(&["config", "-h"]).contains("--uri"));
 }
 
@@ -142,6 +154,7 @@ fn what_a_command_line_cannot_mean_is_refused() {
         ("--no-cache", None),
         ("--deadline", Some("4s")),
         ("--interval", Some("4s")),
+        ("--format", Some("table")),
         ("--log-level", Some("info")),
     ] {
         let arguments: Vec<&str> = ["config", option].into_iter().chain(value).collect();

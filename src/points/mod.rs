@@ -18,6 +18,8 @@ use crate::sample::{Answer, Disk, Domain, Memory, Nic};
 mod extra;
 mod words;
 
+pub use words::state as state_name;
+
 pub use extra::{CollectedGuests, Collector, write_collector};
 
 /// A rate of vm_features, the field of its angle, and where it comes from.

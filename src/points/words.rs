@@ -3,7 +3,7 @@
 //! <https://libvirt.org/html/libvirt-libvirt-domain.html>
 
 /// virDomainState, in the words that the schema gives it.
-pub(super) fn state(state: i64) -> &'static str {
+pub fn state(state: i64) -> &'static str {
     let words =
         ["no state", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "suspended"];
     word(&words, state)

@@ -10,6 +10,7 @@ use super::support::process::{Finished, run};
 use super::support::program::PROGRAM;
 use super::support::servers::find_program;
 use super::support::skip;
+use super::support::table::Table;
 use super::{Scratch, assert_ten_guests, blocks, read, repository};
 
 /// What a command must have done.
@@ -41,10 +42,18 @@ fn prints_80_lines(_: &Scratch, finished: &Finished) {
     assert_ten_guests(&lines::read(&finished.stdout), 10);
 }
 
+fn prints_a_table_of_10_guests(_: &Scratch, finished: &Finished) {
+    assert_eq!(finished.stderr, "", "{finished}");
+    let table = Table::read(&finished.stdout);
+    assert_eq!(table.rows.len(), 10, "{finished}");
+    // Rates, too, although the sample of the run before is a moment old.
+    assert!(table.rows.iter().all(|row| row.figures["RX/s"] != "-"), "{finished}");
+}
+
 const PACKAGE: &str = "live_package.rs makes the package, and installs it into a bare Debian";
 
 /// Every command of the README, in its order.
-const COMMANDS: [(&str, Told); 28] = [
+const COMMANDS: [(&str, Told); 29] = [
     (
         "tests/quickstart",
         Elsewhere("the_first_command_prints_the_80_lines_of_ten_guests, below, runs it"),
@@ -60,6 +69,7 @@ const COMMANDS: [(&str, Told); 28] = [
     ),
     ("telegraf-virt check", Run(check_finds_all_well)),
     ("telegraf-virt once", Run(prints_70_lines)),
+    ("telegraf-virt once --format table", Run(prints_a_table_of_10_guests)),
     (
         "sudo cp telegraf.d/telegraf-virt.conf /etc/telegraf/telegraf.d/",
         Run(|scratch, finished| {

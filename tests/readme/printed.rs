@@ -1,4 +1,5 @@
-//! The README's lines and its tables of fields and tags, against what the program can print.
+//! The README's lines, its guests as a table, and its tables of fields and tags, against what the
+//! program can print.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,13 +8,17 @@ use telegraf_virt::config::extra::Extra;
 use telegraf_virt::config::{DeviceTag, Feature, Missing};
 use telegraf_virt::devices::details::details;
 use telegraf_virt::devices::{Inventory, xml};
-use telegraf_virt::features::rates;
+use telegraf_virt::features::{DiskRates, NicRates, Rates, rates};
 use telegraf_virt::libvirt::{self, Parameter};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, CollectedGuests, Collector, Guest, Writer, write_collector};
-use telegraf_virt::sample::{Domain, Job, More};
+use telegraf_virt::sample::{Answer, Disk, Domain, Job, Memory, More, Nic};
+use telegraf_virt::table::{self, Look};
 
 use super::support::lines::{self, Line, Value};
+use super::support::process::run;
+use super::support::program::PROGRAM;
+use super::support::table::{Row as Shown, Table, value};
 use super::{Row, Scratch, assert_ten_guests, block_with, quoted, rows};
 
 #[test]
@@ -45,6 +50,77 @@ fn the_lines_shown_are_those_of_two_guests_in_the_programs_order() {
     for line in &lines {
         assert_eq!(shape(line), shapes[&kind(line)], "{line:?}");
     }
+}
+
+/// A guest with the figures of a row, as far as those say.
+fn guest_of(shown: &Shown) -> table::Row {
+    let (name, state) = shown.start.split_once(' ').unwrap();
+    let states = ["no state", "running", "blocked", "paused", "shutdown", "shutoff"];
+    let word = state.trim_end_matches('!');
+    let state_number = states.iter().position(|it| *it == word).unwrap();
+    let figure = |heading: &str| value(&shown.figures[heading]);
+    let kib = |bytes: Option<f64>| bytes.map(|bytes| (bytes / 1024.0) as u64);
+    let total = figure("USED").zip(figure("AVAIL")).map(|(used, available)| used + available);
+    let sample = Domain {
+        id: 1,
+        name: name.to_owned(),
+        state: Some(i64::try_from(state_number).unwrap()),
+        answer: if state.ends_with('!') { Answer::Partial } else { Answer::Whole },
+        vcpu_count: figure("VCPUS").map(|count| count as u64),
+        memory: Memory {
+            current_kib: kib(figure("MEM")),
+            available_kib: kib(total),
+            usable_kib: kib(figure("AVAIL")),
+            ..Memory::default()
+        },
+        nics: vec![Nic::default()],
+        disks: vec![Disk::default()],
+        ..Domain::default()
+    };
+    let rates = Rates {
+        seconds: 1.0,
+        cpu_percent: figure("CPU"),
+        steal_percent: figure("STEAL"),
+        nics: NicRates {
+            rx_bytes: figure("RX/s"),
+            tx_bytes: figure("TX/s"),
+            ..NicRates::default()
+        },
+        disks: DiskRates {
+            rd_bytes: figure("READ/s"),
+            wr_bytes: figure("WRITE/s"),
+            rd_reqs: figure("RD-REQ/s"),
+            wr_reqs: figure("WR-REQ/s"),
+        },
+        ..Rates::default()
+    };
+    table::Row::of(&sample, Some(&rates), None)
+}
+
+#[test]
+fn the_guests_shown_as_a_table_stand_as_the_program_of_today_draws_them() {
+    let shown = block_with("text", "GUEST");
+    let rows: Vec<table::Row> = Table::read(&shown).rows.iter().map(guest_of).collect();
+    let drawn = table::text(&rows, &Look::default());
+    // Below the guests stand sums of what is not rounded.
+    let (guests, rest) = shown.split_once("\n4 guests ").unwrap();
+    assert!(drawn.starts_with(&format!("{guests}\n4 guests ")), "{drawn}");
+    let remarks = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(remarks(rest), remarks(drawn.split_once("\n4 guests ").unwrap().1));
+}
+
+#[test]
+fn the_tables_columns_are_all_told_of() {
+    let scratch = Scratch::new();
+    let options = ["once", "--format", "table", "--uri", &scratch.node(), "-u", "test:///default"];
+    let printed = run(scratch.command(PROGRAM).args(options)).success().stdout;
+    let headings: Vec<&str> = printed.lines().next().unwrap().split_whitespace().collect();
+    let told: Vec<String> =
+        rows("## Try it").iter().flat_map(|row| quoted(&row["column"])).collect();
+    // Nobody needs to be told what these are.
+    let untold = ["GUEST", "STATE", "VCPUS"];
+    let expected: Vec<&str> = headings.into_iter().filter(|it| !untold.contains(it)).collect();
+    assert_eq!(told, expected);
 }
 
 /// The names of tags and the names and types of fields, in order.

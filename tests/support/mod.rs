@@ -16,6 +16,7 @@ pub mod process;
 pub mod program;
 pub mod servers;
 pub mod stage;
+pub mod table;
 pub mod traced;
 pub mod victoria_metrics;
 pub mod watched;

@@ -1,0 +1,67 @@
+//! A collection for a person's eyes: a table, with rates even where no earlier sample is stored.
+
+use std::thread;
+use std::time::Duration;
+
+use super::{Agent, Exit};
+use crate::deadline::{Deadline, Ending};
+use crate::table::{self, Look, Row};
+use crate::trigger::Triggers;
+
+/// Between two samples that are taken for their rates alone.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Rates over less than this many seconds tell little: two more samples are better.
+const SHORTEST_S: f64 = 0.5;
+/// How often to look whether the program was told to end.
+const GLANCE: Duration = Duration::from_millis(50);
+
+impl Agent {
+    /// One collection as a table, or two where the first has no rates for a guest.
+    pub(super) fn show(&mut self, triggers: &Triggers, look: &Look) -> Exit {
+        let ending = &triggers.ending;
+        let (mut up, mut rows) = self.read_rows(|agent| agent.collect_once(ending));
+        let wants_rates = rows.iter().any(|row| row.wants_rates(SHORTEST_S));
+        if wants_rates && !self.is_replay() && pause(ending) {
+            let collected_by = Deadline::within(self.collection_time(), ending, Duration::ZERO);
+            let (up_again, second) = self.read_rows(|agent| agent.collect(&collected_by));
+            // What a second look could not have any more, the first one had.
+            let is_cut_short = ending.since().is_some() || up_again < up;
+            rows = if is_cut_short { with_missing(second, rows) } else { second };
+            up = up.max(up_again);
+        }
+        let text = if up > 0 { table::text(&rows, look) } else { String::new() };
+        let printed = self.sink.write(text.as_bytes(), &Deadline::at_ending(ending, self.grace()));
+        self.tell_printed(&printed);
+        self.end(up, printed, triggers)
+    }
+
+    /// One collection: how many hypervisors could be asked, and the guests' rows.
+    fn read_rows(&mut self, collect: impl FnOnce(&mut Self) -> usize) -> (usize, Vec<Row>) {
+        self.rows = Some(Vec::new());
+        let up = collect(self);
+        (up, self.rows.take().unwrap_or_default())
+    }
+
+    /// Whether all that is read are recordings, which have no more moments than they have.
+    fn is_replay(&self) -> bool {
+        self.sources.iter().all(|source| source.hypervisor.replay().is_some())
+    }
+}
+
+/// Waits; whether there is time for more.
+fn pause(ending: &Ending) -> bool {
+    let pause = Deadline::within(PAUSE, ending, Duration::ZERO);
+    while !pause.is_over() {
+        thread::sleep(pause.left(GLANCE));
+    }
+    !pause.is_ending()
+}
+
+/// The rows, and of the earlier ones those of guests that are not among them, sorted by name.
+fn with_missing(mut rows: Vec<Row>, earlier: Vec<Row>) -> Vec<Row> {
+    let is_there = |row: &Row| rows.iter().any(|it| it.uuid == row.uuid && it.source == row.source);
+    let missing: Vec<Row> = earlier.into_iter().filter(|row| !is_there(row)).collect();
+    rows.extend(missing);
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    rows
+}

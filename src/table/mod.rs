@@ -1,0 +1,207 @@
+//! A person's view of one collection: a row a guest, for a terminal. Pure but for [`terminal`]: rows
+//! and a width in, text out.
+//!
+//! ```text
+//! mod.rs       the rows, and the text around them
+//!   columns.rs   the columns: a heading, a guest's cell, the cell below all guests
+//!   fit.rs       which of them a terminal's width holds, and how much of the names
+//!   units.rs     numbers in human units
+//!   names.rs     text of others, made harmless for a terminal
+//! terminal.rs  how wide it is, and whether it shows colours
+//! ```
+//!
+//! The figures are those of `sample` and `features`, whatever the user's `missing` and `features` say:
+//! what is not known is a dash here, and never a 0.
+
+mod columns;
+mod fit;
+mod names;
+mod terminal;
+mod units;
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, Row as Cells, Table, Width, presets};
+use uuid::Uuid;
+
+use crate::features::Rates;
+use crate::sample::{Answer, Domain};
+use columns::Column;
+use fit::Fit;
+pub use terminal::Look;
+
+/// What one guest's row is made of; `None` is not known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Which guest it is.
+    pub uuid: Uuid,
+    /// Its name, as libvirt has it.
+    pub name: String,
+    /// Its hypervisor, where several are read.
+    pub source: Option<String>,
+    /// `virDomainState`, the number.
+    state: Option<i64>,
+    /// Whether it has an id: a guest that is off has nothing to measure.
+    is_running: bool,
+    /// Whether it answered wholly.
+    is_whole: bool,
+    vcpus: Option<u64>,
+    /// Memory it has been given, KiB.
+    memory_kib: Option<u64>,
+    /// Of its own MemTotal what it does not count as MemAvailable, KiB.
+    used_kib: Option<u64>,
+    /// Its own MemAvailable, KiB.
+    available_kib: Option<u64>,
+    has_nics: bool,
+    has_disks: bool,
+    rates: Option<Rates>,
+}
+
+impl Row {
+    /// The row of a guest as it was measured, with its rates where there is an earlier sample.
+    pub fn of(sample: &Domain, rates: Option<&Rates>, source: Option<&str>) -> Self {
+        let memory = &sample.memory;
+        let is_running = sample.id >= 0;
+        // libvirt tells of the memory of a guest that is off, too: of what it would get.
+        let if_running = |value: Option<u64>| value.filter(|_| is_running);
+        let used_kib = memory.available_kib.zip(memory.usable_kib);
+        Self {
+            uuid: sample.uuid,
+            name: sample.name.clone(),
+            source: source.map(str::to_owned),
+            state: sample.state,
+            is_running,
+            is_whole: sample.answer == Answer::Whole,
+            vcpus: sample.vcpu_count,
+            memory_kib: if_running(memory.current_kib),
+            used_kib: if_running(used_kib.map(|(total, usable)| total.saturating_sub(usable))),
+            available_kib: if_running(memory.usable_kib),
+            has_nics: !sample.nics.is_empty(),
+            has_disks: !sample.disks.is_empty(),
+            rates: rates.cloned(),
+        }
+    }
+
+    /// Whether it runs and has no rates, or such as are over less than `shortest` seconds.
+    pub fn wants_rates(&self, shortest: f64) -> bool {
+        self.is_running && self.rates.as_ref().is_none_or(|rates| rates.seconds < shortest)
+    }
+
+    fn is_silent(&self) -> bool {
+        self.is_running && !self.is_whole
+    }
+
+    fn style(&self) -> Style {
+        const CRASHED: i64 = 6;
+        if self.is_silent() {
+            AnsiColor::Yellow.on_default()
+        } else if self.state == Some(CRASHED) {
+            AnsiColor::Red.on_default()
+        } else if self.is_running {
+            Style::new()
+        } else {
+            Style::new().dimmed()
+        }
+    }
+}
+
+/// The rows as a table, in their order, with a line of totals below more than one of them and what
+/// else there is to know of the figures.
+pub fn text(rows: &[Row], look: &Look) -> String {
+    if rows.is_empty() {
+        return "No guest to show: none runs, or [domains] of the configuration leaves it out.\n"
+            .to_owned();
+    }
+    let names: Vec<[String; 2]> = rows.iter().map(names_of).collect();
+    let columns = Column::of(rows);
+    let fit = Fit::of(&columns, look.width, |column| natural_width(column, rows, &names));
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(fit.columns.iter().map(|column| column.heading()));
+    for (row, names) in rows.iter().zip(&names) {
+        table.add_row(cells(fit.columns.iter().map(|column| column.cell(row, names))));
+    }
+    if rows.len() > 1 {
+        table.add_row(cells(fit.columns.iter().map(|column| column.total(rows))));
+    }
+    arrange(&mut table, &fit);
+    let bold = Style::new().bold();
+    let styles = std::iter::once(bold).chain(rows.iter().map(Row::style)).chain([bold]);
+    let mut text = String::new();
+    for (line, style) in table.lines().zip(styles) {
+        let line = line.trim_end();
+        let _ = if look.colours {
+            writeln!(text, "{style}{line}{style:#}")
+        } else {
+            writeln!(text, "{line}")
+        };
+    }
+    text.push_str(&remarks(rows));
+    text
+}
+
+/// A guest's name and its hypervisor's, as a terminal may see them.
+fn names_of(row: &Row) -> [String; 2] {
+    [names::shown(&row.name), row.source.as_deref().map_or_else(columns::unknown, names::shown)]
+}
+
+fn cells(texts: impl Iterator<Item = String>) -> Cells {
+    let mut cells = Cells::from(texts.map(Cell::new));
+    cells.max_height(1);
+    cells
+}
+
+/// How wide a column would be, were there room for all.
+fn natural_width(column: Column, rows: &[Row], names: &[[String; 2]]) -> u16 {
+    let mut table = Table::new();
+    table.set_header([column.heading()]);
+    for (row, names) in rows.iter().zip(names) {
+        table.add_row([column.cell(row, names)]);
+    }
+    if rows.len() > 1 {
+        table.add_row([column.total(rows)]);
+    }
+    table.column_max_content_widths().first().copied().unwrap_or_default()
+}
+
+/// Alignment, gaps, and the widths that names are cut to.
+fn arrange(table: &mut Table, fit: &Fit) {
+    for (place, (column, width)) in fit.columns.iter().zip(&fit.widths).enumerate() {
+        let Some(drawn) = table.column_mut(place) else { continue };
+        let gap = if place == 0 { 0 } else { fit.gap };
+        drawn.set_padding((gap, 0));
+        drawn.set_constraint(ColumnConstraint::Absolute(Width::Fixed(gap + width)));
+        // A name is cut where it must be, and not between two words.
+        drawn.set_delimiter('\0');
+        if column.is_number() {
+            drawn.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// What the figures are of, and what the marks mean, a line each.
+fn remarks(rows: &[Row]) -> String {
+    let mut text = String::new();
+    let over = rows.iter().filter_map(|row| row.rates.as_ref()).map(|rates| rates.seconds);
+    let (shortest, longest) = over.fold((f64::INFINITY, 0.0), |(shortest, longest), seconds| {
+        (f64::min(shortest, seconds), f64::max(longest, seconds))
+    });
+    let (shortest, longest) = (units::time(shortest), units::time(longest));
+    if rows.iter().all(|row| row.rates.is_none()) {
+        if rows.iter().any(|row| row.is_running) {
+            text.push_str("No rates: they need two samples.\n");
+        }
+    } else if shortest == longest {
+        let _ = writeln!(text, "Rates are over the last {longest}.");
+    } else {
+        let _ = writeln!(text, "Rates are over the last {shortest} to {longest}.");
+    }
+    if rows.iter().any(Row::is_silent) {
+        text.push_str("! does not answer: it hangs, or is busy; what only it can tell is -\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
