@@ -18,7 +18,7 @@ use telegraf_virt::record::Recording;
 use telegraf_virt::sample::Domain;
 use telegraf_virt::table::{self, Look, Row};
 
-use support::table::Table;
+use support::table::{Slack, Table};
 
 const NOW_UNIX_S: u64 = 1_700_000_000;
 
@@ -156,7 +156,7 @@ fn every_figure_of_the_table_is_that_of_the_lines_of_the_same_moment() {
     assert_eq!(shown.rows.len(), now.len());
     let mut compared = 0;
     for ((sample, _), row) in now.iter().zip(&shown.rows) {
-        compared += row.compare(&printed, &sample.uuid.to_string(), 0.0);
+        compared += row.compare(&printed, &sample.uuid.to_string(), Slack::NONE);
     }
     // What the fixture's guests lack is a dash in the table, too.
     let known = shown.rows.iter().flat_map(|row| row.figures.values()).filter(|it| *it != "-");

@@ -73,8 +73,8 @@ fn without_an_earlier_sample_it_takes_two_and_keeps_the_last_for_the_next_run() 
             assert_ne!(row.figures[heading], "-", "{heading} of {row:?}");
         }
     }
-    // No less than the pause between them; more only on a machine that is busy.
-    assert!((1.0..5.0).contains(&seconds(&first)), "{:?}", first.remarks);
+    // No less than the pause between them.
+    assert!(seconds(&first) >= 1.0, "{:?}", first.remarks);
 
     // The lines of the next run have rates from the first.
     let mut lines = program(scratch.path());

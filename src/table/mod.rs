@@ -83,9 +83,14 @@ impl Row {
         }
     }
 
-    /// Whether it runs and has no rates, or such as are over less than `shortest` seconds.
+    /// Whether another sample would tell more: it runs and has no rates, or such as are over less than
+    /// `shortest` seconds, or lacks some since it did not answer when the earlier sample was taken.
     pub fn wants_rates(&self, shortest: f64) -> bool {
-        self.is_running && self.rates.as_ref().is_none_or(|rates| rates.seconds < shortest)
+        let Some(rates) = &self.rates else { return self.is_running };
+        let lacks_some = rates.cpu_percent.is_none()
+            || (self.has_nics && rates.nics.rx_bytes.is_none())
+            || (self.has_disks && rates.disks.rd_bytes.is_none());
+        rates.seconds < shortest || (self.is_whole && lacks_some)
     }
 
     fn is_silent(&self) -> bool {

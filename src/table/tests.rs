@@ -104,6 +104,22 @@ fn a_guest_that_is_off_has_its_state_and_its_vcpus() {
 }
 
 #[test]
+fn another_sample_is_wanted_where_it_would_tell_more() {
+    let wants =
+        |sample: &Domain, rates: &Rates| Row::of(sample, Some(rates), None).wants_rates(0.5);
+    let whole = sample("whole");
+    assert!(Row::of(&whole, None, None).wants_rates(0.5));
+    assert!(!wants(&whole, &rates()));
+    assert!(wants(&whole, &Rates { seconds: 0.4, ..rates() }));
+    // It hung when the earlier sample was taken.
+    let partial = Rates { disks: DiskRates::default(), ..rates() };
+    assert!(wants(&whole, &partial));
+    // It hangs still, or has no disks.
+    assert!(!wants(&Domain { answer: Answer::Partial, ..sample("silent") }, &partial));
+    assert!(!wants(&Domain { disks: Vec::new(), ..sample("bare") }, &partial));
+}
+
+#[test]
 fn a_guest_that_did_not_answer_is_marked_and_the_mark_is_told() {
     let silent = Domain { answer: Answer::Partial, ..sample("silent") };
     let shown = text(&[row("a"), Row::of(&silent, Some(&rates()), None)], &WIDE);

@@ -61,9 +61,8 @@ impl Row {
     }
 
     /// Compares every figure that this guest's lines have, too, and fails where one is not what they
-    /// say; returns how many agree. `slack` is the share by which a rate may be off, since it is over
-    /// a little more or less time.
-    pub fn compare(&self, lines: &[Line], uuid: &str, slack: f64) -> usize {
+    /// say; returns how many agree.
+    pub fn compare(&self, lines: &[Line], uuid: &str, slack: Slack) -> usize {
         let of = |measurement: &str, field: &str| {
             let line = find(lines, uuid, measurement, None)?;
             line.find_field(field).map(|value| match value {
@@ -76,18 +75,18 @@ impl Row {
         let rate = |field: &str| of("vm_features", field);
         let used = kib("memavailable").zip(kib("memusable")).map(|(all, usable)| all - usable);
         let expected = [
-            ("VCPUS", of("vm_metrics", "cpu_count"), 0.0),
+            ("VCPUS", of("vm_metrics", "cpu_count"), Slack::NONE),
             ("CPU", rate("cpu_percent"), slack),
             ("STEAL", rate("steal_percent"), slack),
-            ("MEM", of("vm_metrics", "memory_used_kb").map(|kib| kib * 1024.0), 0.0),
-            ("USED", used, 0.0),
-            ("AVAIL", kib("memusable"), 0.0),
-            ("RX/s", rate("net_rxbytes_rate"), slack),
-            ("TX/s", rate("net_txbytes_rate"), slack),
-            ("READ/s", rate("disk_rd_bytes_rate"), slack),
-            ("WRITE/s", rate("disk_wr_bytes_rate"), slack),
-            ("RD-REQ/s", rate("disk_rd_req_rate"), slack),
-            ("WR-REQ/s", rate("disk_wr_reqs_rate"), slack),
+            ("MEM", of("vm_metrics", "memory_used_kb").map(|kib| kib * 1024.0), Slack::NONE),
+            ("USED", used, Slack::NONE),
+            ("AVAIL", kib("memusable"), Slack::NONE),
+            ("RX/s", rate("net_rxbytes_rate"), slack.of_counters()),
+            ("TX/s", rate("net_txbytes_rate"), slack.of_counters()),
+            ("READ/s", rate("disk_rd_bytes_rate"), slack.of_counters()),
+            ("WRITE/s", rate("disk_wr_bytes_rate"), slack.of_counters()),
+            ("RD-REQ/s", rate("disk_rd_req_rate"), slack.of_counters()),
+            ("WR-REQ/s", rate("disk_wr_reqs_rate"), slack.of_counters()),
         ];
         let mut agree = 0;
         for (heading, value, slack) in expected {
@@ -104,14 +103,31 @@ impl Row {
     }
 }
 
+/// By how much a figure may be off what it is compared with.
+#[derive(Clone, Copy)]
+pub struct Slack {
+    /// The share of a rate, since it is over a little more or less time.
+    pub share: f64,
+    /// Points of a percentage: a guest's QEMU spends CPU time on each answer.
+    pub points: f64,
+}
+
+impl Slack {
+    pub const NONE: Slack = Slack { share: 0.0, points: 0.0 };
+
+    fn of_counters(self) -> Slack {
+        Slack { points: 0.0, ..self }
+    }
+}
+
 /// Whether a figure, such as 1.5GiB, is this value, rounded to the digits that it has.
-pub fn says(figure: &str, value: f64, slack: f64) -> bool {
+pub fn says(figure: &str, value: f64, slack: Slack) -> bool {
     let (number, scale) = parts(figure);
     let decimals = number.split_once('.').map_or(0, |(_, decimals)| decimals.len());
     let half = 0.5 * 0.1_f64.powi(decimals.try_into().unwrap());
     let number: f64 = number.parse().unwrap_or_else(|error| panic!("{figure:?}: {error}"));
     let exact = value / scale;
-    (exact - number).abs() <= half + 1e-9 + slack * exact.abs()
+    (exact - number).abs() <= half + 1e-9 + slack.points + slack.share * exact.abs()
 }
 
 /// What a figure is about; none where it is not known.
