@@ -22,8 +22,12 @@ fn scratch() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
+fn repository() -> &'static str {
+    env!("CARGO_MANIFEST_DIR")
+}
+
 fn node() -> String {
-    format!("test://{}/fixtures/node.xml", env!("CARGO_MANIFEST_DIR"))
+    format!("test://{}/fixtures/node.xml", repository())
 }
 
 /// The program with a table of the fixture's host, told nothing of terminals and colours.
@@ -169,6 +173,24 @@ fn where_no_guest_is_it_says_so_and_all_is_well() {
     fs::write(&file, "[domains]\nexclude = [\"*\"]\n").unwrap();
     let finished = quiet(command(scratch.path()).arg("--config").arg(file));
     assert!(finished.stdout.starts_with("No guest to show: "), "{finished}");
+}
+
+#[test]
+fn a_recording_is_shown_at_once_and_the_same_each_time() {
+    let scratch = scratch();
+    let recording = format!("replay:{}/fixtures/hosts/debian12-qemu.jsonl", repository());
+    let show = || {
+        let mut command = program(scratch.path());
+        command.env_remove("COLUMNS").args(["once", "--format", "table", "--uri", &recording]);
+        quiet(&mut command).stdout
+    };
+    let shown = show();
+    let table = Table::read(&shown);
+    assert_eq!(table.row("linux one").start, "linux one running");
+    assert_eq!(table.rows.len(), 2);
+    // It holds one moment, and waiting makes no second one.
+    assert_eq!(table.remarks, ["No rates: they need two samples."]);
+    assert_eq!(show(), shown);
 }
 
 // A terminal.
