@@ -132,10 +132,16 @@ impl Round<'_> {
     ) {
         let collection = self.collection;
         for task in self.pool.tasks_mut() {
-            if task.is_overdue || task.collection != collection || task.since.elapsed() < patience {
+            if task.is_overdue || task.collection != collection || task.begun().elapsed() < patience
+            {
                 continue;
             }
             task.is_overdue = true;
+            if !task.is_asked() {
+                // Others, who have a connection, ask in its place.
+                queue.push_back(Batch { places: task.places.clone(), not_before: None });
+                continue;
+            }
             let alone = task.places.len() == 1;
             for &place in &task.places {
                 let Some(guest) = guests.get_mut(place).filter(|guest| !guest.is_settled) else {
@@ -264,7 +270,7 @@ impl Round<'_> {
             .pool
             .tasks()
             .filter(|task| !task.is_overdue)
-            .map(|task| (task.since + patience).saturating_duration_since(now));
+            .map(|task| (task.begun() + patience).saturating_duration_since(now));
         let waiting = queue
             .iter()
             .filter_map(|batch| batch.not_before)

@@ -1,9 +1,8 @@
 //! Threads that call libvirt, each with a connection of its own. A call may block for ever: then its
 //! thread stays behind with it, and comes back to the pool when the call does.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +37,20 @@ pub(super) enum Job {
     },
 }
 
+/// Since when a worker has its connection; not while it waits for one.
+#[derive(Clone, Default)]
+struct Link(Arc<Mutex<Option<Instant>>>);
+
+impl Link {
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What a worker is at.
 pub(super) struct Task {
     /// The collection that it belongs to.
@@ -47,12 +60,26 @@ pub(super) struct Task {
     pub(super) is_overdue: bool,
     /// The places of the guests that it reads.
     pub(super) places: Vec<usize>,
+    link: Link,
+}
+
+impl Task {
+    /// Whether its worker has a connection, and so has asked: until then nothing is said of a guest.
+    pub(super) fn is_asked(&self) -> bool {
+        self.link.since().is_some()
+    }
+
+    /// When its worker asked, or began to wait for a connection: with a host far away that takes longer
+    /// than a call to a healthy guest.
+    pub(super) fn begun(&self) -> Instant {
+        self.link.since().map_or(self.since, |connected| connected.max(self.since))
+    }
 }
 
 struct Worker {
     number: usize,
     jobs: Sender<(u64, Job)>,
-    is_connected: Arc<AtomicBool>,
+    link: Link,
     task: Option<Task>,
 }
 
@@ -102,18 +129,19 @@ impl Pool {
             return Err((places, job));
         }
         let since = Instant::now();
-        worker.task = Some(Task { collection, since, is_overdue: false, places });
+        let link = worker.link.clone();
+        worker.task = Some(Task { collection, since, is_overdue: false, places, link });
         Ok(())
     }
 
     fn start_worker(&mut self) -> Option<usize> {
         let number = self.next_number;
         let (jobs, inbox) = mpsc::channel();
-        let is_connected = Arc::new(AtomicBool::new(false));
+        let link = Link::default();
         let (origin, log) = (self.origin.clone(), Arc::clone(&self.log));
-        let (connected, reports) = (Arc::clone(&is_connected), Arc::clone(&self.reports));
+        let (its_link, reports) = (link.clone(), Arc::clone(&self.reports));
         let body = move || {
-            let mut work = Work { origin, log, is_connected: connected, session: None };
+            let mut work = Work { origin, log, link: its_link, session: None };
             while let Ok((collection, job)) = inbox.recv() {
                 let found = work.perform(job);
                 reports.put(Report { worker: number, collection, found });
@@ -129,7 +157,7 @@ impl Pool {
             return None;
         }
         self.next_number += 1;
-        self.workers.push(Worker { number, jobs, is_connected, task: None });
+        self.workers.push(Worker { number, jobs, link, task: None });
         Some(self.workers.len() - 1)
     }
 
@@ -174,8 +202,7 @@ impl Pool {
 
 impl Worker {
     fn waits_to_connect(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| task.is_overdue)
-            && !self.is_connected.load(Ordering::Relaxed)
+        self.task.as_ref().is_some_and(|task| task.is_overdue && !task.is_asked())
     }
 }
 
@@ -183,7 +210,7 @@ impl Worker {
 struct Work {
     origin: Origin,
     log: Arc<Log>,
-    is_connected: Arc<AtomicBool>,
+    link: Link,
     session: Option<Session>,
 }
 
@@ -193,7 +220,7 @@ impl Work {
             Ok(found) => found,
             Err(error) => {
                 if !self.session.as_ref().is_some_and(Session::is_alive) {
-                    self.is_connected.store(false, Ordering::Relaxed);
+                    self.link.set(None);
                     self.session = None;
                 }
                 Found::Lost(error)
@@ -206,11 +233,12 @@ impl Work {
         let mut session = match self.session.take().filter(Session::is_alive) {
             Some(session) => session,
             None => {
-                self.is_connected.store(false, Ordering::Relaxed);
-                Session::open(&self.origin)?
+                self.link.set(None);
+                let session = Session::open(&self.origin)?;
+                self.link.set(Some(Instant::now()));
+                session
             }
         };
-        self.is_connected.store(true, Ordering::Relaxed);
         let found = match job {
             Job::List { inactive, wanted, ask_offer, ask_host } => {
                 let offer = if ask_offer { Some(session.offer(wanted)?) } else { None };
