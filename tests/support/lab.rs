@@ -65,6 +65,13 @@ impl Lab {
         run(Command::new(script()).arg(command).arg(&self.folder).args(arguments)).success()
     }
 
+    /// A command that runs these words in the lab's namespaces.
+    pub fn inside_command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(script());
+        command.arg("ns").arg(&self.folder).args(words);
+        command
+    }
+
     /// Runs a command in the lab's namespaces, and returns what it printed.
     pub fn inside(&self, command: &[&str]) -> String {
         self.lab("ns", command).stdout

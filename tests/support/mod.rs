@@ -14,6 +14,7 @@ pub mod logrotate;
 pub mod names;
 pub mod process;
 pub mod program;
+pub mod remote;
 pub mod servers;
 pub mod stage;
 pub mod table;

@@ -114,6 +114,11 @@ impl Watched {
     /// Ends its input, and expects it to end well.
     pub fn end(mut self) -> Vec<String> {
         drop(self.stdin.take());
+        self.ended()
+    }
+
+    /// Expects it to end well, having been told to.
+    pub fn ended(mut self) -> Vec<String> {
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
