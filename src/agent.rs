@@ -3,7 +3,7 @@
 
 mod show;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -21,7 +21,7 @@ use crate::features::{self, Rates};
 use crate::host::{self, Moment, Replay};
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
-use crate::points::{self, Choice, CollectedGuests, Collector, Writer};
+use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
 use crate::sample::{self, Domain};
 use crate::sink::{Sink, SinkError};
 use crate::table::{Look, Row};
@@ -55,7 +55,7 @@ struct Agent {
     rows: Option<Vec<Row>>,
     writer: Writer,
     choice: Choice,
-    tags: Tags,
+    tags: UserTags,
     boot: Option<Uuid>,
     samples_written: Option<Instant>,
 }
@@ -70,6 +70,8 @@ struct Source {
     took: Duration,
     /// The moment of its collection: this one, or the recorded one.
     moment: Moment,
+    /// Guests that the filter did not let pass for their metadata, so that it need not be read again.
+    turned_away: HashSet<Uuid>,
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
@@ -123,7 +125,7 @@ impl Agent {
         let plan = Plan {
             workers: settings.workers,
             max_stuck: settings.max_stuck,
-            inactive: settings.domains.inactive,
+            selection: Arc::new(settings.selection()),
             deadline: settings.deadline,
             host_name: settings.uris.len() > 1,
             extra: settings.extra,
@@ -133,12 +135,11 @@ impl Agent {
         let sources = settings
             .uris
             .iter()
-            .map(|uri| Source::new(Hypervisor::new(uri, plan, log), place.as_ref(), boot, log))
+            .map(|uri| {
+                Source::new(Hypervisor::new(uri, plan.clone(), log), place.as_ref(), boot, log)
+            })
             .collect();
-        let mut tags = Tags::default();
-        for (key, value) in &settings.tags {
-            tags.add(key, value);
-        }
+        let tags = UserTags::new(&settings.tags, &settings.metadata_tags);
         let choice = Choice {
             missing: settings.missing,
             extra: settings.extra,
@@ -263,7 +264,7 @@ impl Agent {
         };
         self.lines.start(unix_ns(started));
         let sources = self.source_names();
-        let tags: Vec<Tags> = sources.iter().map(|it| self.tags_with(it.as_deref())).collect();
+        let tags: Vec<Tags> = sources.iter().map(|it| source_tag(it.as_deref())).collect();
         let mut up = 0;
         let mut readings = Vec::new();
         let mut collectors = Vec::new();
@@ -292,6 +293,8 @@ impl Agent {
                 Some(rows) => rows.push(Row::of(sample, rates, name)),
                 None => {
                     let guest = points::Guest { sample, rates, inventory };
+                    let metadata = inventory.and_then(|inventory| inventory.metadata.as_ref());
+                    let tags = self.tags.of_guest(tags, metadata);
                     let now_unix_s = moment.unix.as_secs();
                     self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
                 }
@@ -307,7 +310,9 @@ impl Agent {
         if settings.extra.has(Extra::Collector) {
             for ((source, tags), collector) in self.sources.iter().zip(&tags).zip(&collectors) {
                 self.lines.stamp(unix_ns(source.moment));
-                points::write_collector(&mut self.lines, source.hypervisor.uri(), tags, collector);
+                let mut all = tags.clone();
+                all.append(self.tags.fixed());
+                points::write_collector(&mut self.lines, source.hypervisor.uri(), &all, collector);
             }
         }
         self.sources.iter_mut().for_each(Source::forget_old);
@@ -331,16 +336,6 @@ impl Agent {
             (!is_alone).then(|| host_name.unwrap_or(hypervisor.uri()).to_owned())
         };
         hypervisors.iter().map(name).collect()
-    }
-
-    /// The hypervisor's tag, where several are read, and the user's.
-    fn tags_with(&self, source: Option<&str>) -> Tags {
-        let mut tags = Tags::default();
-        if let Some(source) = source {
-            tags.add("source", source);
-        }
-        tags.append(&self.tags);
-        tags
     }
 
     fn print(&mut self, deadline: &Deadline) -> Result<(), SinkError> {
@@ -434,6 +429,15 @@ fn unix_ns(moment: Moment) -> i64 {
     i64::try_from(moment.unix.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// The tag that says which of several hypervisors it is; none where there is one only.
+fn source_tag(name: Option<&str>) -> Tags {
+    let mut tags = Tags::default();
+    if let Some(name) = name {
+        tags.add("source", name);
+    }
+    tags
+}
+
 /// The server that a URI names, without its user; empty for this machine. A recording is of a server
 /// of its own.
 fn server(uri: &str) -> &str {
@@ -492,8 +496,8 @@ impl Source {
         for silent in before.values().filter(|it| it.answer == sample::Answer::Partial) {
             hypervisor.remember_silent(silent.uuid);
         }
-        let (took, moment) = (Duration::ZERO, Moment::now());
-        Self { hypervisor, files, devices, before, took, moment }
+        let (took, moment, turned_away) = (Duration::ZERO, Moment::now(), HashSet::new());
+        Self { hypervisor, files, devices, before, took, moment, turned_away }
     }
 
     /// One collection of this hypervisor; `None` where it is down.
@@ -519,18 +523,24 @@ impl Source {
                 cpu_time_ns: sample.and_then(|sample| sample.cpu.time_ns),
             }
         };
-        let takes = |guest: &Listed| settings.domains.takes(&guest.name);
         let began = Instant::now();
-        let collected = self.hypervisor.collect(takes, known, deadline);
+        let collected = self.hypervisor.collect(known, deadline);
         // How long a replay takes says nothing of the host, and differs each time.
         let is_replay = self.hypervisor.replay().is_some();
         self.took = if is_replay { Duration::ZERO } else { began.elapsed() };
-        let collected = collected.ok()?;
+        let mut collected = collected.ok()?;
         for reading in collected.readings.iter().filter(|reading| reading.inventory_is_new) {
             if let Some(inventory) = &reading.inventory {
                 let (uuid, name) = (reading.sample.uuid, &reading.sample.name);
                 self.devices.insert(uuid, name, Arc::clone(inventory), now_unix_s);
             }
+        }
+        self.turned_away.clear();
+        for guest in collected.turned_away.drain(..) {
+            if let Some(inventory) = guest.read {
+                self.devices.insert(guest.uuid, &guest.name, inventory, now_unix_s);
+            }
+            self.turned_away.insert(guest.uuid);
         }
         Some(collected)
     }
@@ -544,7 +554,8 @@ impl Source {
         let is_recent =
             |sample: &Domain| now_ns.saturating_sub(sample.answered_at_ns) < features::OLDEST_NS;
         self.before.retain(|_, sample| is_recent(sample));
-        self.devices.retain(|uuid| self.before.contains_key(uuid));
+        self.devices
+            .retain(|uuid| self.before.contains_key(uuid) || self.turned_away.contains(uuid));
     }
 
     /// Collects the moments of a recording before its last, of which `once` prints the rates.

@@ -184,7 +184,7 @@ fn a_long_argument_is_not_repeated_whole() {
 
 #[test]
 fn a_bad_configuration_gives_one_line_and_exit_code_2() {
-    let cases: [(&str, &str); 16] = [
+    let cases: [(&str, &str); 18] = [
         ("worker = 4", "line 1: unknown key worker; did you mean workers?"),
         ("[cach]", "line 1: unknown table [cach]; did you mean cache?"),
         ("\nworkers = 0", "line 2: workers is 0, but must be a whole number from 1 to 64"),
@@ -226,9 +226,21 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
             "line 2: tags.dc is \"\", but a tag must have a value: write one, or leave it out",
         ),
         (
-            "[metadata_tags]\nproject = \"//x\"",
-            "line 2: metadata_tags.project is a metadata tag, which this version has not yet: \
-             leave it out",
+            "[metadata_tags]\nproject = \"//nova:project[1]\"",
+            "line 2: metadata_tags.project is \"//nova:project[1]\", but that path has the step \
+             nova:project[1], but a step is an element's name, and the last one may be an @attribute: \
+             there are no [conditions], * or functions",
+        ),
+        (
+            "[domains]\nexclude_states = [\"stopped\"]",
+            "line 2: domains.exclude_states holds \"stopped\", but each entry must be \"no state\", \
+             \"running\", \"blocked\", \"paused\", \"shutdown\", \"shutoff\", \"crashed\", \
+             \"suspended\" or \"unknown\"",
+        ),
+        (
+            "[devices]\nexclude_nics = [\"/(/\"]",
+            "line 2: devices.exclude_nics holds \"/(/\", but that pattern is no regular expression: \
+             unclosed group",
         ),
         (
             "[cache]\ndir = \"cache\"",

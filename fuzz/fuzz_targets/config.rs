@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use telegraf_virt::config::{self, DEADLINE, names};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt_fuzz::reference::{as_tag, points_of, tags_of};
+use uuid::Uuid;
 
 /// A line on standard error stands behind `E! `, ends in a newline and has less than 500 bytes.
 const MESSAGE_MAX: usize = 499 - "E! \n".len();
@@ -39,7 +40,10 @@ fuzz_target!(|text: &str| {
     }
     // Patterns on names that have something to do with them.
     for name in text.split(|c: char| c.is_whitespace() || c == '"').take(20) {
-        settings.domains.takes(&name.chars().take(100).collect::<String>());
+        let name = name.chars().take(100).collect::<String>();
+        settings.domains.takes(&name, &Uuid::from_u128(text.len() as u128));
+        settings.devices.takes_nic(&name, None);
+        settings.devices.takes_disk(&name, None);
     }
 
     let mut written = Tags::default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Finding;
-use crate::collect::{Hypervisor, Known, Listed, Plan};
+use crate::collect::{Hypervisor, Known, Plan};
 use crate::config::{Settings, duration};
 use crate::deadline::{Deadline, Ending};
 use crate::log::{Level, Log};
@@ -15,20 +15,19 @@ pub(super) fn findings(uri: &str, settings: &Settings, ending: &Ending) -> Vec<F
     let plan = Plan {
         workers: settings.workers,
         max_stuck: settings.max_stuck,
-        inactive: settings.domains.inactive,
+        selection: Arc::new(settings.selection()),
         deadline: settings.deadline,
         host_name: false,
         extra: settings.extra,
     };
     let started = Instant::now();
     let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
-    let takes = |guest: &Listed| settings.domains.takes(&guest.name);
     let mut hypervisor = Hypervisor::new(uri, plan, &log);
     if let Some(replay) = hypervisor.replay() {
         replay.skip_to_last();
         replay.advance();
     }
-    let collected = hypervisor.collect(takes, |_| Known::default(), &deadline);
+    let collected = hypervisor.collect(|_| Known::default(), &deadline);
     let took = started.elapsed();
     let collected = match collected {
         Ok(collected) => collected,

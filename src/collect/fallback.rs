@@ -1,17 +1,19 @@
 //! What the bulk call of a hypervisor lacks, from the calls for one guest: libvirt's test driver,
 //! Xen, LXC, bhyve and ESX lack some or all groups.
 
+use crate::config::DeviceFilter;
 use crate::devices::Inventory;
 use crate::host::Guest;
 use crate::libvirt::{Group, Groups, GuestInfo, MemoryStatistic};
 use crate::sample::{Disk, Domain, Memory, Nic};
 
-/// Fills in the groups `missing`. Returns what failed although it is offered, a line each.
+/// Fills in the groups `missing`, of devices those that the filter takes. Returns what failed although it is offered, a line each.
 pub(super) fn fill(
     sample: &mut Domain,
     guest: &Guest,
     missing: Groups,
     inventory: Option<&Inventory>,
+    devices: &DeviceFilter,
 ) -> Vec<String> {
     let mut failures = Vec::new();
     if missing.is_empty() {
@@ -35,7 +37,8 @@ pub(super) fn fill(
     let Some(inventory) = inventory else { return failures };
     if missing.has(Group::Interface) {
         sample.nics.clear();
-        for target in inventory.nics.iter().filter_map(|nic| nic.target.as_deref()) {
+        let named = inventory.nics.iter().filter_map(|nic| Some((nic.target.as_deref()?, nic)));
+        for (target, _) in named.filter(|(target, nic)| devices.takes_nic(target, Some(nic))) {
             let (nic, failure) = nic(guest, target);
             sample.nics.push(nic);
             failures.extend(failure.map(|error| format!("its NIC {target}: {error}")));
@@ -43,7 +46,8 @@ pub(super) fn fill(
     }
     if missing.has(Group::Block) {
         sample.disks.clear();
-        for device in inventory.disks.iter().filter(|device| device.kind.is_disk()) {
+        let disks = inventory.disks.iter().filter(|device| device.kind.is_disk());
+        for device in disks.filter(|device| devices.takes_disk(&device.target, Some(device))) {
             let (disk, failure) = disk(guest, &device.target);
             sample.disks.push(disk);
             failures.extend(failure.map(|error| format!("its disk {}: {error}", device.target)));

@@ -29,8 +29,9 @@ pub(super) struct Report {
 impl Report {
     /// Whether something is to be done at once: a guest to be asked again, a list to be handed out.
     pub(super) fn is_urgent(&self) -> bool {
-        let is_whole =
-            |outcome: &Outcome| matches!(outcome, Outcome::Read(Reading { skipped: None, .. }));
+        let is_whole = |outcome: &Outcome| {
+            matches!(outcome, Outcome::Read(Reading { skipped: None, .. }) | Outcome::TurnedAway(_))
+        };
         match &self.found {
             Found::Read(outcomes) => !outcomes.iter().all(|(_, outcome)| is_whole(outcome)),
             Found::Listed(..) | Found::Lost(_) => true,

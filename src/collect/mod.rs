@@ -39,6 +39,7 @@ use uuid::Uuid;
 pub use reading::{Question, Reading, Skipped, Target};
 pub use session::Listed;
 
+use crate::config::Selection;
 use crate::config::extra::Extras;
 use crate::deadline::Deadline;
 use crate::devices::Inventory;
@@ -59,14 +60,14 @@ const GLANCE: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_millis(100);
 
 /// How a hypervisor is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Connections that a collection is spread over.
     pub workers: usize,
     /// Calls that may be stuck at the same time.
     pub max_stuck: usize,
-    /// Guests that do not run, too.
-    pub inactive: bool,
+    /// Which guests are read, and what of them.
+    pub selection: Arc<Selection>,
     /// The time that a collection has.
     pub deadline: Duration,
     /// Whether the host's name is asked for.
@@ -127,6 +128,8 @@ pub struct Collected {
     pub readings: Vec<Reading>,
     /// Guests that were listed and passed the filter.
     pub guests: usize,
+    /// Guests whose metadata the filter did not let pass.
+    pub turned_away: Vec<TurnedAway>,
     /// Those of them that did not answer wholly.
     pub not_answering: usize,
     /// Guests of which nothing came.
@@ -162,6 +165,17 @@ impl Collected {
     }
 }
 
+/// A guest whose metadata the filter did not let pass.
+#[derive(Clone, Debug)]
+pub struct TurnedAway {
+    /// Its lasting identity.
+    pub uuid: Uuid,
+    /// Its name when it was listed.
+    pub name: Arc<str>,
+    /// What its XML said, where it was read for that.
+    pub read: Option<Arc<Inventory>>,
+}
+
 /// Why a hypervisor could not be read, in libvirt's words; it has been told.
 #[derive(Debug)]
 pub struct Down(pub String);
@@ -174,7 +188,12 @@ impl Hypervisor {
         // Calls for guests, with the reserve of those that are known to answer, and for lists.
         let most_stuck = plan.max_stuck + plan.workers + 2;
         Self {
-            pool: Pool::new(origin.clone(), Arc::clone(log), most_stuck),
+            pool: Pool::new(
+                origin.clone(),
+                Arc::clone(log),
+                Arc::clone(&plan.selection),
+                most_stuck,
+            ),
             standings: Standings::new(&uri, log),
             uri,
             origin,
@@ -223,14 +242,13 @@ impl Hypervisor {
         self.spares.push(sample);
     }
 
-    /// Reads every guest that `takes` lets pass, by the deadline. It is given up with the others whose
-    /// end the deadline tells of only until it has answered.
+    /// Reads every guest that is selected, by the deadline. It is given up with the others whose end
+    /// the deadline tells of only until it has answered.
     ///
     /// # Errors
     /// [`Down`] where the guests could not even be listed.
     pub fn collect(
         &mut self,
-        takes: impl Fn(&Listed) -> bool,
         known: impl Fn(&Listed) -> Known,
         deadline: &Deadline,
     ) -> Result<Collected, Down> {
@@ -241,23 +259,29 @@ impl Hypervisor {
         let listed = self.list(deadline)?;
         self.standings.keep(listed.iter().map(|guest| guest.uuid));
         let Some(offer) = self.offer else { return Ok(Collected::default()) };
-        let taken = listed.iter().filter(|guest| takes(guest));
-        let targets = taken.enumerate().map(|(place, guest)| {
+        let selection = Arc::clone(&self.plan.selection);
+        let mut targets: Vec<Target> = Vec::new();
+        let mut turned_away = Vec::new();
+        for guest in listed.iter().filter(|guest| guest.is_taken_by(&selection.domains)) {
             let Known { devices, cpu_time_ns } = known(guest);
-            Target {
-                place,
+            let target = Target {
+                place: targets.len(),
                 uuid: guest.uuid,
                 id: guest.id,
                 name: Arc::clone(&guest.name),
                 cpu_before_ns: cpu_time_ns,
                 fresh: devices.as_ref().is_some_and(|devices| devices.is_fresh),
                 inventory: devices.map(|devices| devices.inventory),
+            };
+            if target.is_turned_away(&selection) {
+                turned_away.push(target.turned_away(None));
+            } else {
+                targets.push(target);
             }
-        });
-        let targets: Vec<Target> = targets.collect();
+        }
         let deadline = &deadline.whatever_others_do();
         let round = Round {
-            plan: self.plan,
+            plan: self.plan.clone(),
             question: Question {
                 wanted: self.plan.wanted(),
                 extra: self.plan.extra,
@@ -272,7 +296,8 @@ impl Hypervisor {
             spares: &mut self.spares,
             deadline,
         };
-        let collected = round.run(targets);
+        let mut collected = round.run(targets);
+        collected.turned_away.extend(turned_away);
         self.pool.shrink(self.plan.workers);
         Ok(collected)
     }
@@ -328,7 +353,6 @@ impl Hypervisor {
 
     fn ask_for_list(&mut self) -> bool {
         let job = Job::List {
-            inactive: self.plan.inactive,
             wanted: self.plan.wanted(),
             ask_offer: self.offer.is_none(),
             ask_host: self.plan.host_name && self.host_name.is_none(),

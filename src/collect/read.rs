@@ -1,11 +1,14 @@
 //! Reading some guests over one connection: the bulk call, and where it fails for one guest, that
 //! guest alone, and group by group. Runs on a worker's thread, and may block there for ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::reading::{Answered, Outcome, Question, Reading, Skipped, Target};
 use super::session::Session;
 use super::{extra, fallback, settle};
+use crate::config::Selection;
+use crate::devices::Inventory;
 use crate::host::{Guest, Record};
 use crate::libvirt::{self, Control, Group, Groups};
 use crate::log::Log;
@@ -28,14 +31,20 @@ pub fn read(
     session: &mut Session,
     targets: &[Target],
     question: &Question,
+    selection: &Selection,
     spares: &mut Vec<Domain>,
     log: &Log,
 ) -> Result<Vec<(usize, Outcome)>, libvirt::Error> {
     session.find_handles(targets, question.listed)?;
-    let reader = Reader { session, question, log };
-    let mut answers: Vec<Answered<'_>> =
-        targets.iter().filter_map(|target| reader.answered(target, spares.pop())).collect();
+    let reader = Reader { session, question, selection, log };
+    let mut answers: Vec<Answered<'_>> = Vec::with_capacity(targets.len());
     let mut outcomes = Vec::with_capacity(targets.len());
+    for mut answer in targets.iter().filter_map(|target| reader.answered(target, spares.pop())) {
+        match reader.stopped(&mut answer) {
+            None => answers.push(answer),
+            Some(outcome) => outcomes.push((answer.target.place, outcome)),
+        }
+    }
     let together = answers.len() > 1 && !question.careful;
     // One guest's error fails the call for all: then each is asked alone.
     if together && reader.ask(&mut answers, question.in_bulk()).is_ok() {
@@ -43,6 +52,7 @@ pub fn read(
     } else if reader.session.is_alive() {
         for answer in answers.drain(..) {
             let again = reader.answered(answer.target, Some(answer.sample));
+            let again = again.map(|again| Answered { shown: answer.shown, ..again });
             let outcome = again.map_or(Outcome::Gone, |answer| reader.read_alone(answer));
             outcomes.push((answer.target.place, outcome));
         }
@@ -58,6 +68,7 @@ pub fn read(
 struct Reader<'a> {
     session: &'a Session,
     question: &'a Question,
+    selection: &'a Selection,
     log: &'a Log,
 }
 
@@ -73,7 +84,34 @@ impl<'a> Reader<'a> {
         sample.more = extra::room(self.question.extra);
         // Where nothing is to be had in bulk, no record says whether the guest is there.
         let present = self.question.in_bulk().is_empty();
-        Some(Answered { target, handle, sample, present, unknown: 0, failures: Vec::new() })
+        let (shown, failures) = (None, Vec::new());
+        Some(Answered { target, handle, sample, present, shown, unknown: 0, failures })
+    }
+
+    /// What becomes of a guest that is not asked for anything else, since its metadata is filtered by and
+    /// does not pass. What the XML of another one says serves on.
+    fn stopped(&self, answer: &mut Answered<'a>) -> Option<Outcome> {
+        let (target, selection) = (answer.target, self.selection);
+        if !target.must_show_metadata(selection) {
+            return None;
+        }
+        let takes = |inventory: &Inventory| settle::is_taken(inventory, selection);
+        match settle::shown(answer, self.question, selection, self.log) {
+            Ok(inventory) if takes(&inventory) => {
+                answer.shown = Some(inventory);
+                None
+            }
+            Ok(inventory) => Some(Outcome::TurnedAway(Some(Arc::new(inventory)))),
+            Err(failure) if failure.is_of_gone_guest() => Some(Outcome::Gone),
+            // What was known of it goes on serving.
+            Err(failure) => {
+                match target.inventory.as_ref().filter(|it| it.has_metadata(&selection.paths)) {
+                    Some(known) if takes(known) => None,
+                    Some(_) => Some(Outcome::TurnedAway(None)),
+                    None => Some(Outcome::Failed(format!("its metadata: {failure}"))),
+                }
+            }
+        }
     }
 
     /// The bulk call for these guests, its answers added to what they have.
@@ -183,13 +221,14 @@ impl<'a> Reader<'a> {
             return Outcome::Gone;
         }
         let missing = super::always().without(self.question.offer.bulk);
-        let settled = settle::settle(&mut answer, self.question, missing, self.log);
+        let settled = settle::settle(&mut answer, self.question, self.selection, missing, self.log);
         let Some(settled) = settled else { return Outcome::Gone };
         if answer.sample.answered_at_ns == 0 {
             answer.sample.answered_at_ns = answer.handle.answered_at_ns();
         }
         // A guest that ends loses its counters before it is gone.
-        if !settled.failures.is_empty() && !self.is_running(answer.target) {
+        let was_running = answer.sample.id >= 0;
+        if was_running && !settled.failures.is_empty() && !self.is_running(answer.target) {
             return Outcome::Gone;
         }
         answer.failures.extend(settled.failures);

@@ -5,8 +5,11 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use super::TurnedAway;
+use crate::config::Selection;
 use crate::config::extra::Extras;
 use crate::devices::Inventory;
+use crate::devices::metadata::Metadata;
 use crate::host::Guest;
 use crate::libvirt::{Groups, Offer};
 use crate::sample::Domain;
@@ -28,6 +31,33 @@ pub struct Target {
     pub inventory: Option<Arc<Inventory>>,
     /// Whether that list is within its time to live.
     pub fresh: bool,
+}
+
+impl Target {
+    /// What is known of its metadata, where all that is looked for in it is.
+    fn metadata(&self, selection: &Selection) -> Option<&Metadata> {
+        let inventory = self.inventory.as_ref().filter(|it| it.has_metadata(&selection.paths))?;
+        inventory.metadata.as_ref()
+    }
+
+    /// Whether its metadata must be read before anything else is asked of it.
+    pub(super) fn must_show_metadata(&self, selection: &Selection) -> bool {
+        selection.domains.has_metadata() && !(self.fresh && self.metadata(selection).is_some())
+    }
+
+    /// Whether its metadata is known, and the filter does not let it pass.
+    pub(super) fn is_turned_away(&self, selection: &Selection) -> bool {
+        selection.domains.has_metadata()
+            && self.fresh
+            && self
+                .metadata(selection)
+                .is_some_and(|metadata| !selection.domains.takes_metadata(metadata))
+    }
+
+    /// The guest as one that is not read; `read` is what its XML said.
+    pub(super) fn turned_away(&self, read: Option<Arc<Inventory>>) -> TurnedAway {
+        TurnedAway { uuid: self.uuid, name: Arc::clone(&self.name), read }
+    }
 }
 
 /// What to ask of guests.
@@ -63,6 +93,8 @@ pub enum Outcome {
     Read(Reading),
     /// It is gone, or no longer runs.
     Gone,
+    /// The filter does not let its metadata pass; what its XML said, where it could be read for that.
+    TurnedAway(Option<Arc<Inventory>>),
     /// libvirt could not read it, and says why.
     Failed(String),
 }
@@ -104,6 +136,8 @@ pub(super) struct Answered<'a> {
     pub(super) sample: Domain,
     /// Whether libvirt said anything of it.
     pub(super) present: bool,
+    /// Its devices and metadata, read before its statistics.
+    pub(super) shown: Option<Inventory>,
     pub(super) unknown: usize,
     pub(super) failures: Vec<String>,
 }

@@ -11,7 +11,7 @@ use super::mailbox::{Found, Report};
 use super::reading::{Outcome, Question, Reading, Skipped, Target};
 use super::standing::Standings;
 use super::worker::{Job, Pool, Task};
-use super::{Collected, GLANCE, PATIENCE, Plan, RETRY};
+use super::{Collected, GLANCE, PATIENCE, Plan, RETRY, TurnedAway};
 use crate::deadline::Deadline;
 use crate::sample::Domain;
 
@@ -43,6 +43,8 @@ struct Progress {
     /// A call of ours is stuck in it alone: what comes next is taken as it is.
     is_stuck: bool,
     pause: Duration,
+    /// It is not read after all, for its metadata.
+    turned_away: Option<TurnedAway>,
 }
 
 /// Guests to ask in one call, not before a moment.
@@ -218,6 +220,10 @@ impl Round<'_> {
         match outcome {
             // What it said before it went is of no use to anybody.
             Outcome::Gone => *guest = Progress { is_settled: true, ..Progress::default() },
+            Outcome::TurnedAway(read) => {
+                guest.is_settled = true;
+                guest.turned_away = Some(target.turned_away(read));
+            }
             Outcome::Failed(error) => {
                 guest.is_settled = true;
                 self.standings.fails(target, &error);
@@ -285,6 +291,11 @@ impl Round<'_> {
         let mut collected = Collected { guests: targets.len(), ..Collected::default() };
         let mut unasked = 0;
         for (target, guest) in targets.iter().zip(guests) {
+            if let Some(turned_away) = guest.turned_away {
+                collected.turned_away.push(turned_away);
+                collected.guests -= 1;
+                continue;
+            }
             match guest.reading {
                 Some(mut reading) => {
                     self.standings.note(target, &reading, self.collection);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::reading::Target;
+use crate::config::DomainFilter;
 use crate::host::{Guest, Host, Origin};
 use crate::libvirt::{self, Groups, Kind, Offer};
 
@@ -44,6 +45,16 @@ pub struct Listed {
     pub id: i32,
     /// Its name.
     pub name: Arc<str>,
+    /// virDomainState, where it was asked for and the guest was there to say.
+    pub state: Option<i64>,
+}
+
+impl Listed {
+    /// Whether the filter lets it pass, as far as a list tells.
+    pub fn is_taken_by(&self, filter: &DomainFilter) -> bool {
+        filter.takes(&self.name, &self.uuid)
+            && (!filter.has_states() || filter.takes_state(self.state))
+    }
 }
 
 impl Session {
@@ -65,13 +76,17 @@ impl Session {
         self.connection.is_alive()
     }
 
-    /// Lists the guests, sorted by name.
+    /// Lists the guests, sorted by name. Where the filter is one by state, each guest that passes it
+    /// otherwise is asked for its state, which libvirtd knows by itself.
     ///
     /// # Errors
     /// libvirt's words.
-    pub fn list(&mut self, inactive: bool) -> Result<Arc<[Listed]>, libvirt::Error> {
-        // Guests that are off have no ids to tell whether there are others.
-        if let Some(list) = self.list.as_ref().filter(|_| !inactive)
+    pub fn list(&mut self, filter: &DomainFilter) -> Result<Arc<[Listed]>, libvirt::Error> {
+        // Guests that are off have no ids to tell whether there are others, and a state changes while
+        // the ids stay.
+        let inactive = filter.inactive;
+        let may_serve = !inactive && !filter.has_states();
+        if let Some(list) = self.list.as_ref().filter(|_| may_serve)
             && list.at.elapsed() < LIST_MAX_AGE
             && self.has_same_ids(list)
         {
@@ -79,10 +94,11 @@ impl Session {
         }
         self.list = None;
         let guests = self.connection.guests(inactive)?;
-        let listed = |guest: &Guest| Listed {
-            uuid: guest.uuid(),
-            id: guest.id(),
-            name: guest.name().into(),
+        let listed = |guest: &Guest| {
+            let (uuid, name): (_, Arc<str>) = (guest.uuid(), guest.name().into());
+            let state = (filter.has_states() && filter.takes(&name, &uuid))
+                .then(|| guest.state().ok().map(|known| known.state));
+            Listed { uuid, id: guest.id(), name, state: state.flatten() }
         };
         let mut listed: Vec<Listed> = guests.iter().map(listed).collect();
         self.handles = listed.iter().map(|listed| listed.uuid).zip(guests).collect();
@@ -91,7 +107,7 @@ impl Session {
         let mut ids: Vec<i32> = listed.iter().map(|guest| guest.id).collect();
         ids.sort_unstable();
         let guests: Arc<[Listed]> = listed.into();
-        if !inactive {
+        if may_serve {
             self.list = Some(List { at: Instant::now(), ids, guests: Arc::clone(&guests) });
         }
         Ok(guests)

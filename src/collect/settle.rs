@@ -1,11 +1,13 @@
 //! Bringing a guest's statistics and its device list together: the cached list serves while its
 //! names agree with the statistics; else the guest's XML is read again at once.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::reading::{Answered, Question};
 use super::{extra, fallback};
-use crate::config::extra::Extras;
+use crate::config::{DeviceFilter, Selection};
+use crate::devices::metadata::Metadata;
 use crate::devices::{Inventory, xml};
 use crate::libvirt::{self, Group, Groups, Kind};
 use crate::log::Log;
@@ -50,6 +52,7 @@ impl Named {
 pub(super) fn settle(
     answer: &mut Answered<'_>,
     question: &Question,
+    selection: &Selection,
     missing: Groups,
     log: &Log,
 ) -> Option<Settled> {
@@ -59,21 +62,34 @@ pub(super) fn settle(
         Settled { inventory: target.inventory.clone(), is_new: false, failures: Vec::new() };
     // A guest that is off has no counters to tell apart.
     if answer.sample.id < 0 {
-        fallback::fill(&mut answer.sample, answer.handle, missing, None);
+        fallback::fill(&mut answer.sample, answer.handle, missing, None, &selection.devices);
+        let is_known = |inventory: &Arc<Inventory>| {
+            target.fresh && inventory.id < 0 && inventory.has_metadata(&selection.paths)
+        };
+        if !selection.paths.is_empty() && !settled.inventory.as_ref().is_some_and(is_known) {
+            let named = Named { nics: false, disks: false };
+            read_again(answer, named, question, selection, &mut settled, log)?;
+        }
         return Some(settled);
     }
-    let agrees = |inventory: &Arc<Inventory>| named.agree(inventory, &answer.sample);
+    let agrees = |inventory: &Arc<Inventory>| {
+        named.agree(inventory, &answer.sample) && inventory.has_metadata(&selection.paths)
+    };
     // Without names from bulk nothing would tell of a device that has come.
     let has_names = ![Group::Interface, Group::Block].iter().any(|&group| missing.has(group));
     let serves = target.fresh && has_names;
     let suffices = |inventory: &&Arc<Inventory>| extra::suffices(inventory, question.extra);
     if !serves || !settled.inventory.as_ref().filter(suffices).is_some_and(agrees) {
-        read_again(answer, named, question.extra, &mut settled, log)?;
+        read_again(answer, named, question, selection, &mut settled, log)?;
     }
-    let known = settled.inventory.clone();
-    let failures = fallback::fill(&mut answer.sample, answer.handle, missing, known.as_deref());
+    let known = settled.inventory.as_deref();
+    let devices = &selection.devices;
+    let failures = fallback::fill(&mut answer.sample, answer.handle, missing, known, devices);
     settled.failures.extend(failures);
     keep_listed(&mut answer.sample, &settled);
+    if !devices.is_empty() {
+        keep_selected(&mut answer.sample, settled.inventory.as_deref(), devices);
+    }
     if answer.sample.answer == Answer::Whole {
         settled.failures.extend(without_counters(&answer.sample, question));
     }
@@ -82,47 +98,98 @@ pub(super) fn settle(
 
 /// Reads the guest's XML; where that fails, the list that was known goes on serving.
 fn read_again(
-    answer: &Answered<'_>,
+    answer: &mut Answered<'_>,
     named: Named,
-    extra: Extras,
+    question: &Question,
+    selection: &Selection,
     settled: &mut Settled,
     log: &Log,
 ) -> Option<()> {
-    let target = answer.target;
-    log.debug(format_args!("reading the devices of guest \"{}\" ({})", target.name, target.uuid));
-    match inventory(answer, named, extra) {
+    // What was read a moment ago for the filter serves, unless a device has come since.
+    let serves = |shown: &Inventory| {
+        shown.id == answer.sample.id
+            && answer.sample.nics.iter().all(|nic| shown.nic(&nic.name).is_some())
+            && answer.sample.disks.iter().all(|disk| shown.disk(&disk.name).is_some())
+    };
+    let inventory = match answer.shown.take().filter(serves) {
+        Some(inventory) => Ok(inventory),
+        None => shown(answer, question, selection, log),
+    };
+    match inventory {
         Ok(inventory) => {
-            settled.inventory = Some(Arc::new(inventory));
+            settled.inventory = Some(Arc::new(counted(inventory, &answer.sample, named)));
             settled.is_new = true;
         }
-        Err(Failure::Libvirt(error)) if error.kind == Kind::GuestGone => return None,
-        Err(Failure::Libvirt(error)) => settled.failures.push(format!("its device list: {error}")),
-        Err(Failure::Xml(error)) => settled.failures.push(format!("its device list: {error}")),
+        Err(failure) if failure.is_of_gone_guest() => return None,
+        Err(failure) => settled.failures.push(format!("its device list: {failure}")),
     }
     Some(())
 }
 
-enum Failure {
+/// Why a guest's XML told nothing.
+pub(super) enum Failure {
     Libvirt(libvirt::Error),
     Xml(xml::XmlError),
 }
 
-fn inventory(answer: &Answered<'_>, named: Named, extra: Extras) -> Result<Inventory, Failure> {
+impl Failure {
+    pub(super) fn is_of_gone_guest(&self) -> bool {
+        matches!(self, Self::Libvirt(error) if error.kind == Kind::GuestGone)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Libvirt(error) => error.fmt(f),
+            Self::Xml(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What the guest's XML says of its devices, and of its metadata where that is looked at.
+pub(super) fn shown(
+    answer: &Answered<'_>,
+    question: &Question,
+    selection: &Selection,
+    log: &Log,
+) -> Result<Inventory, Failure> {
+    let target = answer.target;
+    log.debug(format_args!("reading the devices of guest \"{}\" ({})", target.name, target.uuid));
     let text = answer.handle.xml().map_err(Failure::Libvirt)?;
     let (nics, disks) = xml::inventory(&text).map_err(Failure::Xml)?;
-    let details = extra::read_details(&text, answer.handle, extra).map_err(Failure::Xml)?;
-    let sample = &answer.sample;
+    let metadata = if selection.paths.is_empty() {
+        None
+    } else {
+        Some(Metadata::read(&text, &selection.paths).map_err(Failure::Xml)?)
+    };
+    let id = answer.sample.id;
+    let inventory = Inventory { id, nics, disks, metadata, ..Inventory::default() };
+    if !is_taken(&inventory, selection) {
+        // Nothing more is asked of a guest that is not read.
+        return Ok(inventory);
+    }
+    let details = extra::read_details(&text, answer.handle, question.extra);
+    Ok(Inventory { details: details.map_err(Failure::Xml)?, ..inventory })
+}
+
+/// Whether the filter lets the metadata pass.
+pub(super) fn is_taken(inventory: &Inventory, selection: &Selection) -> bool {
+    let metadata = inventory.metadata.as_ref();
+    !selection.domains.has_metadata()
+        || metadata.is_some_and(|metadata| selection.domains.takes_metadata(metadata))
+}
+
+/// The list with the names that the statistics had beside it.
+fn counted(inventory: Inventory, sample: &Domain, named: Named) -> Inventory {
     let counted_nics = sample.nics.iter().filter(|_| named.nics).map(|nic| nic.name.to_string());
     let counted_disks =
         sample.disks.iter().filter(|_| named.disks).map(|disk| disk.name.to_string());
-    Ok(Inventory {
-        id: sample.id,
-        nics,
-        disks,
+    Inventory {
         counted_nics: counted_nics.collect(),
         counted_disks: counted_disks.collect(),
-        details,
-    })
+        ..inventory
+    }
 }
 
 /// Leaves the disks that are disks, and no device that the list just read does not have.
@@ -137,6 +204,16 @@ fn keep_listed(sample: &mut Domain, settled: &Settled) {
     if settled.is_new {
         sample.nics.retain(|nic| inventory.nic(&nic.name).is_some());
     }
+}
+
+/// Leaves the devices that the filter takes: the others have no lines and no part in a sum or a rate.
+fn keep_selected(sample: &mut Domain, inventory: Option<&Inventory>, devices: &DeviceFilter) {
+    sample.nics.retain(|nic| {
+        devices.takes_nic(&nic.name, inventory.and_then(|known| known.nic(&nic.name)))
+    });
+    sample.disks.retain(|disk| {
+        devices.takes_disk(&disk.name, inventory.and_then(|known| known.disk(&disk.name)))
+    });
 }
 
 /// Devices that libvirt names but has no counters of, although the guest answers.

@@ -10,6 +10,7 @@ use super::mailbox::{Found, Mailbox, Report};
 use super::read;
 use super::reading::{Question, Target};
 use super::session::Session;
+use crate::config::Selection;
 use crate::host::Origin;
 use crate::libvirt::{self, Groups};
 use crate::log::Log;
@@ -19,8 +20,6 @@ use crate::sample::Domain;
 pub(super) enum Job {
     /// List the guests, and say what the hypervisor offers in bulk unless that is known.
     List {
-        /// Inactive guests too.
-        inactive: bool,
         /// The statistics that are printed.
         wanted: Groups,
         /// Whether the offer is asked for.
@@ -87,6 +86,7 @@ struct Worker {
 pub(super) struct Pool {
     origin: Origin,
     log: Arc<Log>,
+    selection: Arc<Selection>,
     workers: Vec<Worker>,
     next_number: usize,
     most_stuck: usize,
@@ -95,9 +95,14 @@ pub(super) struct Pool {
 
 impl Pool {
     /// No thread is started while `most_stuck` calls are stuck.
-    pub(super) fn new(origin: Origin, log: Arc<Log>, most_stuck: usize) -> Self {
+    pub(super) fn new(
+        origin: Origin,
+        log: Arc<Log>,
+        selection: Arc<Selection>,
+        most_stuck: usize,
+    ) -> Self {
         let reports = Arc::default();
-        Self { origin, log, workers: Vec::new(), next_number: 0, most_stuck, reports }
+        Self { origin, log, selection, workers: Vec::new(), next_number: 0, most_stuck, reports }
     }
 
     /// Gives the job to a worker that is free, or to a new one while fewer than `most` are at work.
@@ -140,8 +145,9 @@ impl Pool {
         let link = Link::default();
         let (origin, log) = (self.origin.clone(), Arc::clone(&self.log));
         let (its_link, reports) = (link.clone(), Arc::clone(&self.reports));
+        let selection = Arc::clone(&self.selection);
         let body = move || {
-            let mut work = Work { origin, log, link: its_link, session: None };
+            let mut work = Work { origin, log, selection, link: its_link, session: None };
             while let Ok((collection, job)) = inbox.recv() {
                 let found = work.perform(job);
                 reports.put(Report { worker: number, collection, found });
@@ -210,6 +216,8 @@ impl Worker {
 struct Work {
     origin: Origin,
     log: Arc<Log>,
+    /// Which guests are read, and what of them.
+    selection: Arc<Selection>,
     link: Link,
     session: Option<Session>,
 }
@@ -240,13 +248,21 @@ impl Work {
             }
         };
         let found = match job {
-            Job::List { inactive, wanted, ask_offer, ask_host } => {
+            Job::List { wanted, ask_offer, ask_host } => {
                 let offer = if ask_offer { Some(session.offer(wanted)?) } else { None };
                 let host = if ask_host { session.host_name().ok() } else { None };
-                Found::Listed(session.list(inactive)?, offer, host)
+                Found::Listed(session.list(&self.selection.domains)?, offer, host)
             }
             Job::Read { targets, question, mut spares } => {
-                Found::Read(read::read(&mut session, &targets, &question, &mut spares, &self.log)?)
+                let (selection, log) = (&self.selection, &self.log);
+                Found::Read(read::read(
+                    &mut session,
+                    &targets,
+                    &question,
+                    selection,
+                    &mut spares,
+                    log,
+                )?)
             }
         };
         self.session = Some(session);

@@ -1,5 +1,5 @@
-//! Patterns over guests' names, with the meaning that Telegraf's filters give them: `*` any
-//! sequence, `?` one character, `[a-z]` and `[!a-z]` one character of a class or outside it,
+//! Patterns over what guests and devices are called, with the meaning that Telegraf's filters give them:
+//! `*` any sequence, `?` one character, `[a-z]` and `[!a-z]` one character of a class or outside it,
 //! `{a,b}` alternatives, a backslash before a character for that character itself.
 //!
 //! Names are flat, so `*` crosses a slash too. The crates for globs on paths match bytes, where
@@ -32,7 +32,7 @@ impl Glob {
     /// What is wrong with it, to be put after "the pattern X".
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
-            return Err("is empty, which no guest's name is".to_owned());
+            return Err("is empty: write * for anything".to_owned());
         }
         Ok(Self(sequence(&mut text.chars().peekable(), 0)?))
     }
@@ -195,7 +195,7 @@ mod tests {
     fn a_bad_pattern_says_what_is_wrong_with_it() {
         let deep = "{".repeat(100_000);
         let cases = [
-            ("", "is empty, which no guest's name is"),
+            ("", "is empty: write * for anything"),
             ("web-[12", "has a [ without its ]"),
             ("web-[", "has a [ without its ]"),
             ("web-[1-", "has a [ without its ]"),

@@ -1,8 +1,9 @@
 //! The configuration: what a user may set, with its defaults and bounds, checked before any work.
 //!
 //! Here stands what each setting means; `file` finds the text, `reader` knows how TOML says it,
-//! `duration`, `extra`, `glob` and `names` are what settings are made of. Strings become enums, times and
-//! patterns once, here. Nothing here reads libvirt, the cache or the command line.
+//! `duration`, `extra`, `pattern` and `names` are what settings are made of, `filter` and `tags` are
+//! tables of their own. Strings become enums, times and patterns once, here. Nothing here reads
+//! libvirt, the cache or the command line.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -16,12 +17,17 @@ use toml::de::DeTable;
 pub mod duration;
 pub mod extra;
 mod file;
+pub mod filter;
 pub mod glob;
 pub mod names;
+pub mod pattern;
 mod reader;
+mod tags;
 
+pub use filter::{DeviceFilter, DomainFilter, Selection};
+
+use crate::devices::metadata::{PATHS_MAX, Path as MetadataPath};
 use extra::{Extra, Extras};
-use glob::Glob;
 use names::quoted;
 use reader::{Complaint, Entry};
 
@@ -47,9 +53,9 @@ const WORKERS: RangeInclusive<usize> = 1..=64;
 const MAX_STUCK: RangeInclusive<usize> = 1..=64;
 const CACHE_TTL: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
 
-const TABLES: [&str; 4] = ["cache", "domains", "tags", "metadata_tags"];
+const TABLES: [&str; 5] = ["cache", "domains", "devices", "tags", "metadata_tags"];
 /// Every key and table. Those in `tags` and `metadata_tags` are the user's own.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 28] = [
     "uris",
     "deadline",
     "workers",
@@ -64,7 +70,18 @@ const KEYS: [&str; 17] = [
     "domains",
     "domains.include",
     "domains.exclude",
+    "domains.include_uuids",
+    "domains.exclude_uuids",
+    "domains.include_states",
+    "domains.exclude_states",
+    "domains.include_metadata",
+    "domains.exclude_metadata",
     "domains.inactive",
+    "devices",
+    "devices.include_nics",
+    "devices.exclude_nics",
+    "devices.include_disks",
+    "devices.exclude_disks",
     "tags",
     "metadata_tags",
 ];
@@ -93,8 +110,12 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// Which guests are read.
     pub domains: DomainFilter,
+    /// Which of their devices are read.
+    pub devices: DeviceFilter,
     /// Fixed tags of every line, sorted by name.
     pub tags: Vec<(String, String)>,
+    /// Tags of a guest's lines whose values its metadata has, and where; sorted by name.
+    pub metadata_tags: Vec<(String, MetadataPath)>,
 }
 
 impl Default for Settings {
@@ -110,7 +131,9 @@ impl Default for Settings {
             device_tags: Vec::new(),
             cache: CacheSettings::default(),
             domains: DomainFilter::default(),
+            devices: DeviceFilter::default(),
             tags: Vec::new(),
+            metadata_tags: Vec::new(),
         }
     }
 }
@@ -204,25 +227,6 @@ impl Default for CacheSettings {
     }
 }
 
-/// Which guests are read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DomainFilter {
-    /// Patterns of the names to read; none means every name.
-    include: Vec<Glob>,
-    /// Patterns of the names to leave out, included or not.
-    exclude: Vec<Glob>,
-    /// Whether guests that do not run are told of, too.
-    pub inactive: bool,
-}
-
-impl DomainFilter {
-    /// Whether a guest of this name is read.
-    pub fn takes(&self, name: &str) -> bool {
-        let any = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
-        (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
-    }
-}
-
 /// Why a configuration cannot be used: one line that says what to write instead.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
@@ -297,15 +301,37 @@ impl Settings {
             }
             ("cache", "dir") => self.cache.dir = entry.folder()?,
             ("cache", "ttl") => self.cache.ttl = entry.time(CACHE_TTL)?,
-            ("domains", "include") => self.domains.include = globs(entry)?,
-            ("domains", "exclude") => self.domains.exclude = globs(entry)?,
-            ("domains", "inactive") => self.domains.inactive = entry.boolean()?,
-            ("tags", _) => self.tags.push(tag(entry)?),
-            ("metadata_tags", _) => return Err(metadata_tag(entry)),
+            ("domains", _) if self.domains.set(entry)? => self.check_paths(entry)?,
+            ("devices", _) if self.devices.set(entry)? => {}
+            ("tags", _) => self.tags.push(tags::fixed(entry)?),
+            ("metadata_tags", _) => {
+                self.metadata_tags.push(tags::of_metadata(entry)?);
+                self.check_paths(entry)?;
+            }
             ("", key) if TABLES.contains(&key) => return Err(entry.no_table()),
             _ => return Err(unknown(entry)),
         }
         Ok(())
+    }
+
+    /// What of a hypervisor's guests is read.
+    pub fn selection(&self) -> Selection {
+        let mut paths: Vec<MetadataPath> = Vec::new();
+        for path in self.domains.paths().chain(self.metadata_tags.iter().map(|(_, path)| path)) {
+            if !paths.contains(path) {
+                paths.push(path.clone());
+            }
+        }
+        Selection { domains: self.domains.clone(), devices: self.devices.clone(), paths }
+    }
+
+    fn check_paths(&self, entry: &Entry) -> Result<(), Complaint> {
+        if self.selection().paths.len() <= PATHS_MAX {
+            return Ok(());
+        }
+        Err(entry.refused(format_args!(
+            "is more than can be looked for in the metadata, which is {PATHS_MAX} paths in all"
+        )))
     }
 }
 
@@ -317,10 +343,21 @@ pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
     let read = || {
         let document = DeTable::parse(text).map_err(|error| reader::not_toml(text, &error))?;
         let mut settings = Settings::default();
-        for entry in reader::entries(text, document.get_ref(), &TABLES) {
-            settings.set(&entry)?;
+        let entries = reader::entries(text, document.get_ref(), &TABLES);
+        for entry in &entries {
+            settings.set(entry)?;
+        }
+        tags::check_names(&entries)?;
+        if settings.domains.wants_only_those_off()
+            && let Some(entry) = entries.iter().find(|it| it.key == "include_states")
+        {
+            return Err(entry.refused(
+                "holds \"shutoff\" only, but guests that are off are read with inactive = true: write \
+                 that too",
+            ));
         }
         settings.tags.sort();
+        settings.metadata_tags.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(settings)
     };
     read().map_err(|Complaint { at, message }| {
@@ -353,47 +390,6 @@ fn uris(entry: &Entry) -> Result<Vec<String>, Complaint> {
         uris.push(item.text.to_owned());
     }
     Ok(uris)
-}
-
-fn globs(entry: &Entry) -> Result<Vec<Glob>, Complaint> {
-    let glob = |item: reader::Item| {
-        Glob::parse(item.text)
-            .map_err(|why| entry.item_refused(&item, format_args!("but that pattern {why}")))
-    };
-    entry.items()?.into_iter().map(glob).collect()
-}
-
-fn tag(entry: &Entry) -> Result<(String, String), Complaint> {
-    if let Some(complaint) = misplaced(entry) {
-        return Err(complaint);
-    }
-    if entry.key.is_empty() {
-        return Err(entry.refused("has no name: write one before the ="));
-    }
-    if entry.key.contains(char::is_control) {
-        return Err(entry.refused("cannot be a tag: its name must not hold control characters"));
-    }
-    // In the output some of them become slashes, and two names could become one.
-    if entry.key.contains('\\') {
-        return Err(entry.refused("cannot be a tag: its name must not hold a backslash"));
-    }
-    if let Some(why) = names::reserved(entry.key) {
-        return Err(
-            entry.refused(format_args!("cannot be a tag, since {why}: choose another name"))
-        );
-    }
-    match entry.string()? {
-        "" => {
-            Err(entry.refused("is \"\", but a tag must have a value: write one, or leave it out"))
-        }
-        value => Ok((entry.key.to_owned(), value.to_owned())),
-    }
-}
-
-fn metadata_tag(entry: &Entry) -> Complaint {
-    misplaced(entry).unwrap_or_else(|| {
-        entry.refused("is a metadata tag, which this version has not yet: leave it out")
-    })
 }
 
 /// A setting that stands below a table whose keys are the user's own was meant for the top, when

@@ -33,11 +33,24 @@ fn every_setting_is_read() {
         device_tags = ["mac", "model", "bus", "serial", "alias", "path", "network", "mac"]
         cache.dir = "/srv/cache"
         cache.ttl = "0s"
-        metadata_tags = {}
         [domains]
         include = ["web*", "db?"]
         exclude = ["*-test"]
+        include_uuids = ["550e8400-*"]
+        exclude_uuids = ["06bfb061-68db-5c7e-ac62-331b08b515a2"]
+        include_states = ["shutoff", "running", "running"]
+        exclude_states = ["unknown"]
+        include_metadata = ["//nova:flavor/@name=m1.*"]
+        exclude_metadata = ["a/b=/c/"]
         inactive = true
+        [devices]
+        include_nics = ["mac=52:*"]
+        exclude_nics = ["vnet*"]
+        include_disks = ["vd?"]
+        exclude_disks = ["bus=usb"]
+        [metadata_tags]
+        project = "//nova:project/@uuid"
+        "a b" = "x/y"
         [tags]
         rack = "12, left"
         dc = "fra1"
@@ -45,7 +58,7 @@ fn every_setting_is_read() {
         "#,
     );
     let tag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let globs = |all: &[&str]| all.iter().map(|glob| Glob::parse(glob).unwrap()).collect();
+    let (domains, devices) = (settings.domains.clone(), settings.devices.clone());
     let expected = Settings {
         uris: vec!["qemu:///system".to_owned(), "test:///default".to_owned()],
         deadline: Duration::from_millis(1500),
@@ -66,14 +79,18 @@ fn every_setting_is_read() {
             dir: Some(PathBuf::from("/srv/cache")),
             ttl: Duration::ZERO,
         },
-        domains: DomainFilter {
-            include: globs(&["web*", "db?"]),
-            exclude: globs(&["*-test"]),
-            inactive: true,
-        },
+        domains,
+        devices,
         tags: vec![tag("dc", "fra1"), tag("rack", "12, left"), tag("room no", "ü")],
+        metadata_tags: [("a b", "x/y"), ("project", "//nova:project/@uuid")]
+            .map(|(name, path)| (name.to_owned(), MetadataPath::parse(path).unwrap()))
+            .to_vec(),
     };
     assert_eq!(settings, expected);
+    // What the lists mean is told in `filter`; here, that each arrives as what it is.
+    let lists = format!("{:?} {:?}", settings.domains, settings.devices);
+    assert_eq!(lists.matches("clude: [").count(), 12, "{lists}");
+    assert!(!lists.contains("clude: []"), "one of them is empty: {lists}");
 }
 
 #[test]
@@ -104,12 +121,15 @@ fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
         (
             "interval = '10s'",
             "c.toml, line 1: unknown key interval; known here are uris, deadline, workers, \
-             max_stuck, missing, extra, features, device_tags, cache, domains, tags, metadata_tags",
+             max_stuck, missing, extra, features, device_tags, cache, domains, devices, tags, \
+             metadata_tags",
         ),
         ("[cache]\ntl = '5m'", "c.toml, line 2: unknown key cache.tl; did you mean ttl?"),
         (
             "[domains]\nfoo = 1",
-            "c.toml, line 2: unknown key domains.foo; known here are include, exclude, inactive",
+            "c.toml, line 2: unknown key domains.foo; known here are include, exclude, \
+             include_uuids, exclude_uuids, include_states, exclude_states, include_metadata, \
+             exclude_metadata, inactive",
         ),
         ("ttl = '5m'", "c.toml, line 1: unknown key ttl; did you mean ttl below [cache]?"),
         (
@@ -133,13 +153,14 @@ fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
         (
             "\"\" = 1",
             "c.toml, line 1: unknown key \"\"; known here are uris, deadline, workers, max_stuck, \
-             missing, extra, features, device_tags, cache, domains, tags, metadata_tags",
+             missing, extra, features, device_tags, cache, domains, devices, tags, \
+             metadata_tags",
         ),
     ]);
 }
 
 const UNKNOWN_AT_THE_TOP: &str = "c.toml, line 1: unknown key \"a.b\"; known here are uris, \
-     deadline, workers, max_stuck, missing, extra, features, device_tags, cache, domains, tags, \
+     deadline, workers, max_stuck, missing, extra, features, device_tags, cache, domains, devices, tags, \
      metadata_tags";
 
 #[test]
@@ -300,11 +321,89 @@ fn an_impossible_value_says_what_is_possible() {
             "c.toml, line 2: domains.exclude holds \"{a,b\", but that pattern has a { without its }",
         ),
         (
-            "[metadata_tags]\nproject = '//nova:project/@uuid'",
-            "c.toml, line 2: metadata_tags.project is a metadata tag, which this version has not \
-             yet: leave it out",
+            "[domains]\ninclude = ['/web(/']",
+            "c.toml, line 2: domains.include holds \"/web(/\", but that pattern is no regular \
+             expression: unclosed group",
+        ),
+        (
+            "[domains]\ninclude = ['']",
+            "c.toml, line 2: domains.include holds \"\", but that pattern is empty: write * for \
+             anything",
+        ),
+        (
+            "[domains]\ninclude_uuids = ['web-01']",
+            "c.toml, line 2: domains.include_uuids holds \"web-01\", but each entry must be a whole \
+             UUID, as virsh domuuid prints it, or a pattern, such as \"550e8400-*\"",
+        ),
+        (
+            "[domains]\nexclude_states = ['pause']",
+            "c.toml, line 2: domains.exclude_states holds \"pause\", but each entry must be \"no \
+             state\", \"running\", \"blocked\", \"paused\", \"shutdown\", \"shutoff\", \"crashed\", \
+             \"suspended\" or \"unknown\"; did you mean \"paused\"?",
+        ),
+        (
+            "[domains]\ninclude_states = ['shutoff']",
+            "c.toml, line 2: domains.include_states holds \"shutoff\" only, but guests that are off are \
+             read with inactive = true: write that too",
+        ),
+        (
+            "[domains]\ninclude_metadata = ['m1.small']",
+            "c.toml, line 2: domains.include_metadata holds \"m1.small\", but each entry must be \
+             PATH=PATTERN, such as \"//nova:flavor/@name=m1.*\"",
+        ),
+        (
+            "[domains]\ninclude_metadata = ['//*=x']",
+            "c.toml, line 2: domains.include_metadata holds \"//*=x\", but its path has the step *, but \
+             a step is an element's name, and the last one may be an @attribute: there are no \
+             [conditions], * or functions",
+        ),
+        (
+            "[domains]\nexclude_metadata = ['//a=[']",
+            "c.toml, line 2: domains.exclude_metadata holds \"//a=[\", but that pattern has a [ without \
+             its ]",
+        ),
+        (
+            "[devices]\nexclude_nics = ['macs=52:*']",
+            "c.toml, line 2: devices.exclude_nics holds \"macs=52:*\", but what stands before the = \
+             must be device, type, mac, model, alias or network; did you mean mac?",
+        ),
+        (
+            "[devices]\nexclude_disks = ['mac=52:*']",
+            "c.toml, line 2: devices.exclude_disks holds \"mac=52:*\", but what stands before the = \
+             must be device, type, bus, model, serial, alias or path",
+        ),
+        (
+            "[devices]\nexclude_disk = ['vda']",
+            "c.toml, line 2: unknown key devices.exclude_disk; did you mean exclude_disks?",
+        ),
+        (
+            "[metadata_tags]\nproject = '/nova:project'",
+            "c.toml, line 2: metadata_tags.project is \"/nova:project\", but that path starts with \
+             one /, which only /domain/metadata/ may: write // for any depth, or nothing before the \
+             first name",
+        ),
+        (
+            "[metadata_tags]\nproject = 4",
+            "c.toml, line 2: metadata_tags.project is 4, but must be a string: write \"4\"",
+        ),
+        (
+            "[tags]\ndc = 'x'\n[metadata_tags]\ndc = '//a'",
+            "c.toml, line 4: metadata_tags.dc stands in [tags] too: leave it out there, or choose \
+             another name",
+        ),
+        (
+            "[metadata_tags]\ndc = '//a'\n[tags]\ndc = 'x'",
+            "c.toml, line 2: metadata_tags.dc stands in [tags] too: leave it out there, or choose \
+             another name",
         ),
     ]);
+    let many = |count| (0..count).map(|it| format!("t{it} = '//a{it}'\n")).collect::<String>();
+    assert_eq!(read(&format!("[metadata_tags]\n{}", many(64))).metadata_tags.len(), 64);
+    assert_eq!(
+        message(&format!("[domains]\nexclude_metadata = ['b=c']\n[metadata_tags]\n{}", many(64))),
+        "c.toml, line 67: metadata_tags.t63 is more than can be looked for in the metadata, which is \
+         64 paths in all"
+    );
 }
 
 #[test]
@@ -315,6 +414,8 @@ fn a_tag_that_would_break_queries_is_refused() {
             "c.toml, line 2: tags.{name} cannot be a tag, since {why}: choose another name"
         );
         assert_eq!(message(&format!("[tags]\n{name} = 'x'")), expected);
+        let expected = expected.replace("tags.", "metadata_tags.");
+        assert_eq!(message(&format!("[metadata_tags]\n{name} = '//x'")), expected);
     }
     assert_messages(&[
         ("[tags]\n\"\" = 'x'", "c.toml, line 2: tags.\"\" has no name: write one before the ="),
@@ -445,6 +546,17 @@ fn a_message_is_one_line_below_five_hundred_bytes_whatever_the_file_holds() {
         format!("deadline = {}", "9".repeat(1000)),
         format!("deadline = {long}"),
         format!("[domains]\ninclude = ['[{long}']"),
+        format!("[domains]\ninclude = ['/[{long}/']"),
+        format!("[domains]\ninclude = ['/\\p{{{long}}}/']"),
+        format!("[domains]\ninclude = [\"/({wide}/\"]"),
+        format!("[domains]\ninclude_uuids = ['{long}']"),
+        format!("[domains]\nexclude_states = ['{long}']"),
+        format!("[domains]\nexclude_metadata = ['{long}']"),
+        format!("[domains]\nexclude_metadata = [\"//a{wide}=x\"]"),
+        format!("[devices]\nexclude_disks = ['{long}=x']"),
+        format!("[metadata_tags]\na = '//{long}'"),
+        format!("[metadata_tags]\na = \"//x{wide}\""),
+        format!("[metadata_tags]\n\"{wide}\" = '//x*'"),
         long.clone(),
         format!("uris = [\"{wide}\", \"{wide} \"]"),
     ];
@@ -484,19 +596,6 @@ fn a_large_file_is_read_or_refused_at_once() {
     assert_eq!(read(&format!("[tags]\n{keys}")).tags.len(), 40_000);
     assert!(message(&keys).starts_with("c.toml, line 1: unknown key k0;"));
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-}
-
-#[test]
-fn the_filter_takes_what_is_included_and_not_excluded() {
-    let takes = |text: &str, name: &str| read(text).domains.takes(name);
-    assert!(takes("", "any, name"));
-    assert!(takes("[domains]\ninclude = ['web*']", "web-1"));
-    assert!(!takes("[domains]\ninclude = ['web*']", "db-1"));
-    assert!(takes("[domains]\nexclude = ['*-test']", "web"));
-    assert!(!takes("[domains]\nexclude = ['*-test']", "web-test"));
-    let both = "[domains]\ninclude = ['web*', 'db*']\nexclude = ['*-test', 'db-0']";
-    let taken = ["web-1", "db-1", "db-0", "web-test", "app"].map(|name| takes(both, name));
-    assert_eq!(taken, [true, true, false, false, false]);
 }
 
 /// The environment of a test.
@@ -601,6 +700,13 @@ fn the_sample_is_the_defaults() {
     let defaults = Settings {
         uris: vec![DEFAULT_URI.to_owned()],
         tags: vec![("dc".to_owned(), "fra1".to_owned())],
+        metadata_tags: [
+            ("flavor", "//nova:flavor/@name"),
+            ("project", "//nova:project/@uuid"),
+            ("user", "//nova:user"),
+        ]
+        .map(|(name, path)| (name.to_owned(), MetadataPath::parse(path).unwrap()))
+        .to_vec(),
         ..Settings::default()
     };
     assert_eq!(read(&uncommented_sample()), defaults);
@@ -625,11 +731,15 @@ fn the_sample_has_every_setting_and_every_name() {
 
 #[test]
 fn the_sample_says_what_each_setting_is_for() {
-    let mut before = "";
+    let (mut before, mut table) = ("", "");
     for line in SAMPLE.lines() {
         assert!(line.len() <= 100, "too wide: {line}");
+        if line.starts_with('[') {
+            table = line;
+        }
         if line.starts_with("# ") {
-            let explained = before.starts_with("## ") || before == "[tags]";
+            // Tags are examples, told above their table.
+            let explained = before.starts_with("## ") || table.ends_with("tags]");
             assert!(explained, "{line} stands without a word");
         }
         before = line;

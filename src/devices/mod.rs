@@ -3,11 +3,13 @@
 //! touches no file (the cache on disk is `cache`).
 
 pub mod details;
+pub mod metadata;
 pub mod xml;
 
 use serde::{Deserialize, Serialize};
 
 use details::Details;
+use metadata::{Metadata, Path};
 
 /// What a domain's XML said of its devices, and which names its statistics had at that time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,9 @@ pub struct Inventory {
     /// What else the XML says; `None` where that was not wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<Details>>,
+    /// What the domain's metadata said at the paths that were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
 }
 
 impl Inventory {
@@ -36,6 +41,11 @@ impl Inventory {
     /// Whether the statistics name the same block devices as when this was read, in the same order.
     pub fn counts_disks<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
         names.eq(self.counted_disks.iter().map(String::as_str))
+    }
+
+    /// Whether the metadata was looked through for all of these.
+    pub fn has_metadata(&self, paths: &[Path]) -> bool {
+        paths.is_empty() || self.metadata.as_ref().is_some_and(|metadata| metadata.has(paths))
     }
 
     /// The NIC with this target on the host.

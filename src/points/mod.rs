@@ -16,12 +16,13 @@ use crate::line_protocol::{Fields, Lines, Tags};
 use crate::sample::{Answer, Disk, Domain, Memory, Nic};
 
 mod extra;
+mod user_tags;
 mod words;
 
 pub use words::state as state_name;
 
 pub use extra::{CollectedGuests, Collector, write_collector};
-
+pub use user_tags::UserTags;
 /// A rate of vm_features, the field of its angle, and where it comes from.
 type Rate = (&'static str, &'static str, fn(&Rates) -> Option<f64>);
 

@@ -1,0 +1,322 @@
+//! Which guests are read, and which of their devices: the lists of `[domains]` and `[devices]`.
+//!
+//! One rule for all of them: what passes every list of what to include, where such a list is not
+//! empty, and stands in no list of what to exclude, is read. Nothing here asks anybody: what a guest
+//! is called, its state and its metadata are given.
+
+use uuid::Uuid;
+
+use super::names;
+use super::pattern::Pattern;
+use super::reader::{Complaint, Entry, Item};
+use crate::devices::metadata::{Metadata, Path};
+use crate::devices::{DiskDevice, DiskKind, NicDevice};
+
+/// What of a hypervisor's guests is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selection {
+    /// Which guests.
+    pub domains: DomainFilter,
+    /// Which of their devices.
+    pub devices: DeviceFilter,
+    /// Where in their metadata something is looked for, each path once.
+    pub paths: Vec<Path>,
+}
+
+/// What to include, and what to exclude; both empty for all.
+#[derive(Clone, Debug, PartialEq)]
+struct Lists<T> {
+    include: Vec<T>,
+    exclude: Vec<T>,
+}
+
+impl<T> Default for Lists<T> {
+    fn default() -> Self {
+        Self { include: Vec::new(), exclude: Vec::new() }
+    }
+}
+
+impl<T> Lists<T> {
+    fn is_empty(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
+    fn take(&self, fits: impl Fn(&T) -> bool) -> bool {
+        (self.include.is_empty() || self.include.iter().any(&fits))
+            && !self.exclude.iter().any(fits)
+    }
+}
+
+/// Which guests are read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DomainFilter {
+    names: Lists<Pattern>,
+    uuids: Lists<Pattern>,
+    states: Lists<State>,
+    metadata: Lists<(Path, Pattern)>,
+    /// Whether guests that do not run are told of, too.
+    pub inactive: bool,
+}
+
+/// A guest's state as it is printed; `None` for a number that no libvirt of today has.
+type State = Option<i64>;
+
+/// The states by the words that vm_metrics has for them.
+const STATES: [(&str, State); 9] = [
+    ("no state", Some(0)),
+    ("running", Some(1)),
+    ("blocked", Some(2)),
+    ("paused", Some(3)),
+    ("shutdown", Some(4)),
+    ("shutoff", Some(5)),
+    ("crashed", Some(6)),
+    ("suspended", Some(7)),
+    ("unknown", None),
+];
+const SHUTOFF: State = Some(5);
+
+impl DomainFilter {
+    /// Whether a guest of this name and UUID may be read.
+    pub fn takes(&self, name: &str, uuid: &Uuid) -> bool {
+        if !self.names.is_empty() && !self.names.take(|pattern| pattern.matches(name)) {
+            return false;
+        }
+        if self.uuids.is_empty() {
+            return true;
+        }
+        let mut text = [0; 36];
+        let text: &str = uuid.as_hyphenated().encode_lower(&mut text);
+        self.uuids.take(|pattern| pattern.matches(text))
+    }
+
+    /// Whether the guests' states must be known.
+    pub fn has_states(&self) -> bool {
+        !self.states.is_empty()
+    }
+
+    /// Whether a guest in this state, virDomainState's number, may be read.
+    pub fn takes_state(&self, state: Option<i64>) -> bool {
+        let state = state.filter(|number| STATES.iter().any(|(_, known)| *known == Some(*number)));
+        self.states.take(|wanted| *wanted == state)
+    }
+
+    /// Whether the guests' metadata must be known.
+    pub fn has_metadata(&self) -> bool {
+        !self.metadata.is_empty()
+    }
+
+    /// Whether a guest with this metadata may be read. What a guest does not have no pattern fits.
+    pub fn takes_metadata(&self, metadata: &Metadata) -> bool {
+        self.metadata.take(|(path, pattern)| {
+            metadata.value(path).is_some_and(|value| pattern.matches(value))
+        })
+    }
+
+    /// Where the metadata is looked at.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.metadata.include.iter().chain(&self.metadata.exclude).map(|(path, _)| path)
+    }
+
+    /// Whether only guests that are off could pass, and those are not told of.
+    pub(super) fn wants_only_those_off(&self) -> bool {
+        let states = &self.states.include;
+        !self.inactive && !states.is_empty() && states.iter().all(|state| *state == SHUTOFF)
+    }
+
+    /// Takes one entry of `[domains]`; whether there is such a key.
+    pub(super) fn set(&mut self, entry: &Entry) -> Result<bool, Complaint> {
+        match entry.key {
+            "include" => self.names.include = patterns(entry)?,
+            "exclude" => self.names.exclude = patterns(entry)?,
+            "include_uuids" => self.uuids.include = uuids(entry)?,
+            "exclude_uuids" => self.uuids.exclude = uuids(entry)?,
+            "include_states" => self.states.include = entry.all_of(&STATES)?,
+            "exclude_states" => self.states.exclude = entry.all_of(&STATES)?,
+            "include_metadata" => self.metadata.include = of_metadata(entry)?,
+            "exclude_metadata" => self.metadata.exclude = of_metadata(entry)?,
+            "inactive" => self.inactive = entry.boolean()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Which of a guest's devices are read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeviceFilter {
+    nics: Lists<DevicePattern>,
+    disks: Lists<DevicePattern>,
+}
+
+/// What is said of a device, and how it must be said.
+#[derive(Clone, Debug, PartialEq)]
+struct DevicePattern {
+    part: Part,
+    pattern: Pattern,
+}
+
+/// What a device is told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Its name, as the tag `device` has it.
+    Device,
+    /// `<interface type>`; of disks disk or lun.
+    Type,
+    Mac,
+    Model,
+    Bus,
+    Serial,
+    Alias,
+    Path,
+    Network,
+}
+
+const NIC_PARTS: [(&str, Part); 6] = [
+    ("device", Part::Device),
+    ("type", Part::Type),
+    ("mac", Part::Mac),
+    ("model", Part::Model),
+    ("alias", Part::Alias),
+    ("network", Part::Network),
+];
+const DISK_PARTS: [(&str, Part); 7] = [
+    ("device", Part::Device),
+    ("type", Part::Type),
+    ("bus", Part::Bus),
+    ("model", Part::Model),
+    ("serial", Part::Serial),
+    ("alias", Part::Alias),
+    ("path", Part::Path),
+];
+
+impl DeviceFilter {
+    /// Whether every device is read.
+    pub fn is_empty(&self) -> bool {
+        self.nics.is_empty() && self.disks.is_empty()
+    }
+
+    /// Whether the NIC of this name is read; `known` is what the guest's XML says of it.
+    pub fn takes_nic(&self, name: &str, known: Option<&NicDevice>) -> bool {
+        self.nics.take(|DevicePattern { part, pattern }| {
+            let value = match part {
+                Part::Device => Some(name),
+                Part::Type => known.map(|nic| nic.kind.as_str()),
+                Part::Mac => known.and_then(|nic| nic.mac.as_deref()),
+                Part::Model => known.and_then(|nic| nic.model.as_deref()),
+                Part::Alias => known.and_then(|nic| nic.alias.as_deref()),
+                Part::Network => known.and_then(|nic| nic.network.as_deref()),
+                Part::Bus | Part::Serial | Part::Path => None,
+            };
+            value.is_some_and(|value| pattern.matches(value))
+        })
+    }
+
+    /// Whether the disk of this target is read; `known` is what the guest's XML says of it.
+    pub fn takes_disk(&self, name: &str, known: Option<&DiskDevice>) -> bool {
+        self.disks.take(|DevicePattern { part, pattern }| {
+            let value = match part {
+                Part::Device => Some(name),
+                Part::Type => known.map(|disk| match disk.kind {
+                    DiskKind::Disk => "disk",
+                    DiskKind::Lun => "lun",
+                    DiskKind::Cdrom => "cdrom",
+                    DiskKind::Floppy => "floppy",
+                }),
+                Part::Bus => known.and_then(|disk| disk.bus.as_deref()),
+                Part::Model => known.and_then(|disk| disk.model.as_deref()),
+                Part::Serial => known.and_then(|disk| disk.serial.as_deref()),
+                Part::Alias => known.and_then(|disk| disk.alias.as_deref()),
+                Part::Path => known.and_then(|disk| disk.path.as_deref()),
+                Part::Mac | Part::Network => None,
+            };
+            value.is_some_and(|value| pattern.matches(value))
+        })
+    }
+
+    /// Takes one entry of `[devices]`; whether there is such a key.
+    pub(super) fn set(&mut self, entry: &Entry) -> Result<bool, Complaint> {
+        match entry.key {
+            "include_nics" => self.nics.include = of_devices(entry, &NIC_PARTS)?,
+            "exclude_nics" => self.nics.exclude = of_devices(entry, &NIC_PARTS)?,
+            "include_disks" => self.disks.include = of_devices(entry, &DISK_PARTS)?,
+            "exclude_disks" => self.disks.exclude = of_devices(entry, &DISK_PARTS)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+fn patterns(entry: &Entry) -> Result<Vec<Pattern>, Complaint> {
+    let pattern = |item: Item| Pattern::parse(item.text).map_err(wrong_pattern(entry, &item));
+    entry.items()?.into_iter().map(pattern).collect()
+}
+
+fn wrong_pattern(entry: &Entry, item: &Item) -> impl Fn(String) -> Complaint {
+    move |why| entry.item_refused(item, format_args!("but that pattern {why}"))
+}
+
+/// Whole UUIDs, in any of their notations, or patterns over the usual one.
+fn uuids(entry: &Entry) -> Result<Vec<Pattern>, Complaint> {
+    let pattern = |item: Item| {
+        if let Ok(uuid) = Uuid::try_parse(item.text) {
+            return Pattern::parse(&uuid.as_hyphenated().to_string())
+                .map_err(wrong_pattern(entry, &item));
+        }
+        let is_pattern = item.text.contains(['*', '?', '[', '{']) || item.text.starts_with('/');
+        if !is_pattern {
+            let why = "but each entry must be a whole UUID, as virsh domuuid prints it, or a \
+                       pattern, such as \"550e8400-*\"";
+            return Err(entry.item_refused(&item, why));
+        }
+        Pattern::parse_caseless(item.text).map_err(wrong_pattern(entry, &item))
+    };
+    entry.items()?.into_iter().map(pattern).collect()
+}
+
+/// `PATH=PATTERN`.
+fn of_metadata(entry: &Entry) -> Result<Vec<(Path, Pattern)>, Complaint> {
+    let both = |item: Item| {
+        let Some((path, pattern)) = item.text.split_once('=') else {
+            let why = "but each entry must be PATH=PATTERN, such as \"//nova:flavor/@name=m1.*\"";
+            return Err(entry.item_refused(&item, why));
+        };
+        let path = Path::parse(path)
+            .map_err(|why| entry.item_refused(&item, format_args!("but its path {why}")))?;
+        let pattern = Pattern::parse(pattern).map_err(wrong_pattern(entry, &item))?;
+        Ok((path, pattern))
+    };
+    entry.items()?.into_iter().map(both).collect()
+}
+
+/// `PATTERN` over the device's name, or `PART=PATTERN`.
+fn of_devices(entry: &Entry, parts: &[(&str, Part)]) -> Result<Vec<DevicePattern>, Complaint> {
+    let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphabetic());
+    let device = |item: Item| {
+        let (part, pattern) = match item.text.split_once('=') {
+            Some((word, pattern)) if is_word(word) => {
+                let Some((_, part)) = parts.iter().find(|(name, _)| *name == word) else {
+                    let all: Vec<String> =
+                        parts.iter().map(|(name, _)| (*name).to_owned()).collect();
+                    let nearest = names::nearest(word, parts.iter().map(|(name, _)| *name));
+                    let hint =
+                        nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+                    let why = format!(
+                        "but what stands before the = must be {}{hint}",
+                        names::listed(&all)
+                    );
+                    return Err(entry.item_refused(&item, why));
+                };
+                (*part, pattern)
+            }
+            _ => (Part::Device, item.text),
+        };
+        // libvirt writes a MAC address in small letters.
+        let parse = if part == Part::Mac { Pattern::parse_caseless } else { Pattern::parse };
+        let pattern = parse(pattern).map_err(wrong_pattern(entry, &item))?;
+        Ok(DevicePattern { part, pattern })
+    };
+    entry.items()?.into_iter().map(device).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! Values out of a guest's own metadata: the paths that a user writes, and what a domain's XML has
+//! there. No XPath: a path is names of elements, and at its end perhaps an attribute's.
+//!
+//! The text is walked over once, apart from the walk for devices and with the same bounds: its size,
+//! its depth and the length of a value, and no entity is expanded. Nothing here asks libvirt or
+//! touches a file.
+
+use std::fmt;
+
+use quick_xml::Reader;
+use quick_xml::escape::resolve_predefined_entity;
+use quick_xml::events::attributes::AttrError;
+use quick_xml::events::{BytesRef, BytesStart, Event};
+use serde::{Deserialize, Serialize};
+
+use super::xml::{DEPTH_MAX, TEXT_MAX, VALUE_MAX, XmlError, attribute};
+
+/// Longest path, in bytes.
+pub const PATH_MAX: usize = 512;
+/// Most paths that are looked for in one domain: so many values fit into a line of the cache.
+pub const PATHS_MAX: usize = 64;
+
+/// Where in a guest's `<metadata>` a value stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// As it was written.
+    text: String,
+    /// Whether its first step may stand at any depth, and not only right below `<metadata>`.
+    anywhere: bool,
+    /// Names of elements, each inside the one before, with the prefixes that the XML has.
+    steps: Vec<String>,
+    /// The attribute of the last one; else its text is meant.
+    attribute: Option<String>,
+}
+
+impl Path {
+    /// Reads a path: `nova:instance/nova:name` from `<metadata>` on, `//nova:user` at any depth below
+    /// it, `//nova:project/@uuid` for an attribute. `/domain/metadata/...` is the first of these.
+    ///
+    /// # Errors
+    /// What is wrong with it, to be put after "the path X".
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty: write one such as //nova:project/@uuid".to_owned());
+        }
+        if text.len() > PATH_MAX {
+            return Err(format!("is longer than {PATH_MAX} bytes"));
+        }
+        let (anywhere, steps) = match (text.strip_prefix("//"), text.strip_prefix("/")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(whole)) => match whole.strip_prefix("domain/metadata/") {
+                Some(rest) => (false, rest),
+                None => {
+                    return Err(
+                        "starts with one /, which only /domain/metadata/ may: write // for \
+                                any depth, or nothing before the first name"
+                            .to_owned(),
+                    );
+                }
+            },
+            (None, None) => (false, text),
+        };
+        let mut steps: Vec<String> = steps.split('/').map(str::to_owned).collect();
+        let attribute = steps.pop_if(|last| last.starts_with('@')).map(|last| last[1..].to_owned());
+        if steps.is_empty() {
+            return Err("names no element before its @attribute".to_owned());
+        }
+        for name in steps.iter().chain(&attribute) {
+            if name.is_empty() {
+                return Err("has a step without a name".to_owned());
+            }
+            if !is_name(name) {
+                let shown: String = name.escape_debug().take(40).collect();
+                return Err(format!(
+                    "has the step {shown}, but a step is an element's name, and the last one may be \
+                     an @attribute: there are no [conditions], * or functions"
+                ));
+            }
+        }
+        Ok(Self { text: text.to_owned(), anywhere, steps, attribute })
+    }
+
+    /// The path as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it leads to the last of these elements, each of which stands in the one before and the
+    /// first in `<metadata>`.
+    fn leads_to(&self, open: &Names) -> bool {
+        let places = open.len();
+        let fits =
+            if self.anywhere { places >= self.steps.len() } else { places == self.steps.len() };
+        fits && self.steps.iter().rev().zip(open.innermost_first()).all(|(step, name)| step == name)
+    }
+}
+
+/// Whether XML can have an element or an attribute of this name; a prefix is a part of it.
+fn is_name(name: &str) -> bool {
+    let starts = |c: char| c.is_alphabetic() || c == '_';
+    let goes_on = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '\u{b7}');
+    name.starts_with(starts) && name.chars().all(goes_on) && !name.ends_with(':')
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What a domain's metadata has at some paths: each path, and its value where there is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata(Vec<(String, Option<String>)>);
+
+impl Metadata {
+    /// Looks for these paths in a domain's XML. Of each, the value is that of the first element or
+    /// attribute there, in the text's order, that has one: not empty but for white space, not longer
+    /// than [`VALUE_MAX`], without an entity that XML itself does not have. An element's value is its own
+    /// text, without that of the elements in it, and without white space around it.
+    ///
+    /// # Errors
+    /// Where the text is no domain's XML, or too long or too deep.
+    pub fn read(xml: &str, paths: &[Path]) -> Result<Self, XmlError> {
+        let values = Walk::over(xml, paths)?;
+        Ok(Self(paths.iter().map(|path| path.text.clone()).zip(values).collect()))
+    }
+
+    /// The value at a path.
+    pub fn value(&self, path: &Path) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(text, _)| *text == path.text)?;
+        value.as_deref()
+    }
+
+    /// Whether all of these paths were looked for.
+    pub fn has(&self, paths: &[Path]) -> bool {
+        // Nearly always they are the very same, in the same order.
+        let is_same = self.0.len() == paths.len()
+            && self.0.iter().zip(paths).all(|((text, _), path)| *text == path.text);
+        is_same || paths.iter().all(|path| self.0.iter().any(|(text, _)| *text == path.text))
+    }
+}
+
+/// The names of the elements that are open, in one string.
+#[derive(Default)]
+struct Names {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    fn push(&mut self, name: &str) {
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+    }
+
+    fn pop(&mut self) {
+        self.ends.pop();
+        self.text.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn innermost_first(&self) -> impl Iterator<Item = &str> {
+        (0..self.ends.len()).rev().map(|place| {
+            let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+            &self.text[start..self.ends[place]]
+        })
+    }
+}
+
+/// An open element whose text is a path's.
+struct Element {
+    path: usize,
+    /// How many elements are open in `<metadata>`, this one counted.
+    depth: usize,
+    /// Its own text so far; `None` once it cannot be kept.
+    text: Option<String>,
+    /// What an element inside it has at the same path: its own text comes first.
+    inside: Option<String>,
+}
+
+struct Walk<'p> {
+    paths: &'p [Path],
+    /// The last step of each path, and its place; sorted, since each element is held against them.
+    last_steps: Vec<(&'p str, usize)>,
+    values: Vec<Option<String>>,
+    /// Elements that are open, of the whole text.
+    depth: usize,
+    /// Inside `/domain/metadata`.
+    in_metadata: bool,
+    /// The elements that are open in it.
+    open: Names,
+    elements: Vec<Element>,
+    closed: bool,
+}
+
+impl<'p> Walk<'p> {
+    fn over(xml: &str, paths: &'p [Path]) -> Result<Vec<Option<String>>, XmlError> {
+        if xml.len() > TEXT_MAX {
+            return Err(XmlError::TooLong(xml.len()));
+        }
+        let mut reader = Reader::from_str(xml);
+        let last_step = |path: &'p Path| path.steps.last().map_or("", String::as_str);
+        let mut last_steps: Vec<(&str, usize)> = paths.iter().map(last_step).zip(0..).collect();
+        last_steps.sort_unstable();
+        let mut walk = Walk {
+            paths,
+            last_steps,
+            values: vec![None; paths.len()],
+            depth: 0,
+            in_metadata: false,
+            open: Names::default(),
+            elements: Vec::new(),
+            closed: false,
+        };
+        while !walk.closed {
+            let event = reader.read_event().map_err(|cause| XmlError::Malformed {
+                at: reader.error_position(),
+                cause: cause.to_string(),
+            })?;
+            let malformed = |cause: AttrError| XmlError::Malformed {
+                at: reader.buffer_position(),
+                cause: cause.to_string(),
+            };
+            match event {
+                Event::Start(tag) => walk.start(&tag)?.map_err(malformed)?,
+                Event::Empty(tag) => {
+                    walk.start(&tag)?.map_err(malformed)?;
+                    walk.end();
+                }
+                Event::End(_) => walk.end(),
+                Event::Text(text) => walk.text(&text),
+                Event::CData(text) => walk.text(&text),
+                Event::GeneralRef(reference) => walk.reference(&reference),
+                Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
+                Event::Eof => return Err(XmlError::Unfinished),
+            }
+        }
+        Ok(walk.values)
+    }
+
+    fn start(&mut self, tag: &BytesStart<'_>) -> Result<Result<(), AttrError>, XmlError> {
+        self.depth += 1;
+        let name = tag.name();
+        match (self.depth, name.0) {
+            (1, "domain") => {}
+            (1, _) => return Err(XmlError::NotADomain),
+            (2, name) => self.in_metadata = name == "metadata",
+            (depth, _) if depth > DEPTH_MAX => return Err(XmlError::TooDeep),
+            (_, name) if self.in_metadata => {
+                self.open.push(name);
+                let first = self.last_steps.partition_point(|(step, _)| *step < name);
+                return Ok(self.look(name, first, tag));
+            }
+            _ => {}
+        }
+        Ok(Ok(()))
+    }
+
+    /// Whether the element that has just been opened is where a path leads to.
+    fn look(&mut self, name: &str, first: usize, tag: &BytesStart<'_>) -> Result<(), AttrError> {
+        for &(_, place) in self.last_steps[first..].iter().take_while(|(step, _)| *step == name) {
+            let path = &self.paths[place];
+            if self.values[place].is_some() || !path.leads_to(&self.open) {
+                continue;
+            }
+            match &path.attribute {
+                Some(name) => self.values[place] = attribute(tag, name)?.and_then(trimmed),
+                None => self.elements.push(Element {
+                    path: place,
+                    depth: self.open.len(),
+                    text: Some(String::new()),
+                    inside: None,
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        match self.depth {
+            1 => self.closed = true,
+            // libvirt writes one, and what is asked for stands in it.
+            2 if self.in_metadata => self.closed = true,
+            _ if self.in_metadata => {
+                let depth = self.open.len();
+                while let Some(element) = self.elements.pop_if(|it| it.depth == depth) {
+                    let value = element.text.and_then(trimmed).or(element.inside);
+                    let outer = self.elements.iter_mut().rfind(|it| it.path == element.path);
+                    let slot = match outer {
+                        Some(outer) => &mut outer.inside,
+                        None => &mut self.values[element.path],
+                    };
+                    *slot = slot.take().or(value);
+                }
+                self.open.pop();
+            }
+            _ => {}
+        }
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    fn text(&mut self, text: &str) {
+        let depth = self.open.len();
+        for element in self.elements.iter_mut().rev().take_while(|it| it.depth == depth) {
+            match &mut element.text {
+                Some(kept) if kept.len() + text.len() <= VALUE_MAX => kept.push_str(text),
+                _ => element.text = None,
+            }
+        }
+    }
+
+    fn reference(&mut self, reference: &BytesRef<'_>) {
+        match reference.resolve_char_ref() {
+            Ok(Some(character)) => self.text(character.encode_utf8(&mut [0; 4])),
+            Ok(None) => match resolve_predefined_entity(reference) {
+                Some(text) => self.text(text),
+                None => self.cannot_keep(),
+            },
+            Err(_) => self.cannot_keep(),
+        }
+    }
+
+    /// Something stands in the innermost element that we do not read.
+    fn cannot_keep(&mut self) {
+        let depth = self.open.len();
+        let innermost = self.elements.iter_mut().rev().take_while(|it| it.depth == depth);
+        innermost.for_each(|element| element.text = None);
+    }
+}
+
+/// A value without white space around it; none where nothing is left.
+fn trimmed(value: String) -> Option<String> {
+    match value.trim() {
+        "" => None,
+        inner if inner.len() == value.len() => Some(value),
+        inner => Some(inner.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Tests of paths and of what a domain's XML has at them.
+
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// As OpenStack Nova writes it, shortened.
+const NOVA: &str = r#"<domain type='kvm' id='7'>
+  <name>instance-0000002a</name>
+  <metadata>
+    <nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">
+      <nova:package version="27.1.0"/>
+      <nova:name>web &amp; more</nova:name>
+      <nova:flavor name="m1.small">
+        <nova:memory>2048</nova:memory>
+      </nova:flavor>
+      <nova:owner>
+        <nova:user uuid="aaaa">admin</nova:user>
+        <nova:project uuid="bbbb">demo</nova:project>
+      </nova:owner>
+    </nova:instance>
+  </metadata>
+  <devices><nova:project uuid="not this one"/></devices>
+</domain>"#;
+
+fn path(text: &str) -> Path {
+    Path::parse(text).unwrap_or_else(|why| panic!("{text}: {why}"))
+}
+
+fn value_in(xml: &str, text: &str) -> Option<String> {
+    let path = path(text);
+    Metadata::read(xml, std::slice::from_ref(&path)).unwrap().value(&path).map(str::to_owned)
+}
+
+/// What the inside of `<metadata>` has at a path.
+fn value_of(inside: &str, text: &str) -> Option<String> {
+    value_in(&format!("<domain><metadata>{inside}</metadata></domain>"), text)
+}
+
+#[test]
+fn a_path_leads_to_an_element_or_its_attribute_wherever_it_starts() {
+    let cases = [
+        ("//nova:project/@uuid", Some("bbbb")),
+        ("//nova:project", Some("demo")),
+        ("//nova:flavor/@name", Some("m1.small")),
+        ("//nova:owner/nova:user", Some("admin")),
+        ("//nova:name", Some("web & more")),
+        ("nova:instance/nova:owner/nova:user/@uuid", Some("aaaa")),
+        ("/domain/metadata/nova:instance/nova:package/@version", Some("27.1.0")),
+        ("//nova:instance/@xmlns:nova", Some("http://openstack.org/xmlns/libvirt/nova/1.1")),
+        // Nothing but its elements stands in it.
+        ("//nova:owner", None),
+        // Each step is inside the one before, and without // the first is in <metadata>.
+        ("nova:owner/nova:user", None),
+        ("//nova:instance/nova:user", None),
+        ("//nova:project/@name", None),
+        ("//project/@uuid", None),
+        ("//name", None),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(value_in(NOVA, text).as_deref(), expected, "{text}");
+    }
+    let paths: Vec<Path> = cases.iter().map(|(text, _)| path(text)).collect();
+    let together = Metadata::read(NOVA, &paths).unwrap();
+    for ((text, expected), path) in cases.iter().zip(&paths) {
+        assert_eq!(together.value(path), *expected, "{text}, with all others");
+    }
+}
+
+#[test]
+fn of_several_the_first_that_has_a_value_counts() {
+    let cases = [
+        ("<a/><a>  </a><a>x</a><a>y</a>", "a", Some("x")),
+        ("<a/><a k=''/><a k='1'/><a k='2'/>", "a/@k", Some("1")),
+        // The one that begins first, although it ends last.
+        ("<a><a>inner</a>outer</a>", "//a", Some("outer")),
+        ("<a><a>inner</a></a><a>later</a>", "//a", Some("inner")),
+        ("<a><b><a>1</a><a>2</a></b><a>3</a></a>", "//a", Some("1")),
+        ("<a><a><a/>middle</a></a>", "//a", Some("middle")),
+        ("<a><a>inner</a></a>", "a", None),
+        ("<a><b><a>1</a></b></a>", "//b/a", Some("1")),
+        ("<b><a>1</a></b><a><b>2</b></a>", "//a/b", Some("2")),
+    ];
+    for (inside, text, expected) in cases {
+        assert_eq!(value_of(inside, text).as_deref(), expected, "{text} in {inside}");
+    }
+}
+
+#[test]
+fn a_value_is_the_elements_own_text_without_white_space_around_it() {
+    let cases = [
+        ("<a>\n\t x y \n</a>", Some("x y")),
+        ("<a>one<b>two</b>three</a>", Some("onethree")),
+        ("<a><![CDATA[<x> & ]]>y</a>", Some("<x> & y")),
+        ("<a>&lt;&#x41;&amp;&#66;</a>", Some("<A&B")),
+        ("<a>x<!-- no -->y<?no no?></a>", Some("xy")),
+        ("<a>&custom;</a>", None),
+        ("<a>x<b>&custom;</b></a>", Some("x")),
+        ("<a k='&quot;&#9;x'/>", None),
+        ("", None),
+    ];
+    for (inside, expected) in cases {
+        assert_eq!(value_of(inside, "a").as_deref(), expected, "{inside}");
+    }
+    assert_eq!(value_of("<a k='&quot;&#9;x'/>", "a/@k").as_deref(), Some("\"\tx"));
+    assert_eq!(value_of("<a k=' x '/>", "a/@k").as_deref(), Some("x"));
+}
+
+#[test]
+fn only_the_metadata_of_the_domain_itself_counts() {
+    let xml = "<domain><a>1</a><devices><metadata><a>2</a></metadata></devices>\
+               <metadata><b/></metadata></domain>";
+    assert_eq!(value_in(xml, "//a"), None);
+    assert_eq!(value_in("<domain><name>x</name></domain>", "//a"), None);
+    assert_eq!(value_in("<domain><metadata/></domain>", "//a"), None);
+}
+
+#[test]
+fn what_is_too_long_too_deep_or_no_domain_is_no_value() {
+    let fits = "x".repeat(VALUE_MAX);
+    assert_eq!(value_of(&format!("<a>{fits}</a>"), "a"), Some(fits.clone()));
+    assert_eq!(value_of(&format!("<a>{fits}y</a><a>z</a>"), "a").as_deref(), Some("z"));
+    assert_eq!(value_of(&format!("<a k='{fits}y'/><a k='z'/>"), "a/@k").as_deref(), Some("z"));
+    let read = |xml: &str| Metadata::read(xml, &[path("//a")]);
+    let deep = format!("<domain><metadata>{}", "<a>".repeat(DEPTH_MAX));
+    assert_eq!(read(&deep), Err(XmlError::TooDeep));
+    let long = " ".repeat(TEXT_MAX + 1);
+    assert_eq!(read(&long), Err(XmlError::TooLong(TEXT_MAX + 1)));
+    assert_eq!(read("<network/>"), Err(XmlError::NotADomain));
+    assert_eq!(read("<domain><metadata><a>1</a>"), Err(XmlError::Unfinished));
+    assert!(matches!(read("<domain></metadata>"), Err(XmlError::Malformed { .. })));
+}
+
+#[test]
+fn a_wrong_path_says_what_is_wrong_with_it() {
+    let long = "a".repeat(PATH_MAX + 1);
+    let no_step = |step: &str| {
+        format!(
+            "has the step {step}, but a step is an element's name, and the last one may be an \
+             @attribute: there are no [conditions], * or functions"
+        )
+    };
+    let one_slash = "starts with one /, which only /domain/metadata/ may: write // for any depth, or \
+                     nothing before the first name";
+    let cases = [
+        ("", "is empty: write one such as //nova:project/@uuid".to_owned()),
+        ("/nova:instance", one_slash.to_owned()),
+        ("/domain/name", one_slash.to_owned()),
+        ("//", "has a step without a name".to_owned()),
+        ("a//b", "has a step without a name".to_owned()),
+        ("a/", "has a step without a name".to_owned()),
+        ("///a", "has a step without a name".to_owned()),
+        ("//a/@", "has a step without a name".to_owned()),
+        ("@uuid", "names no element before its @attribute".to_owned()),
+        ("//@uuid", "names no element before its @attribute".to_owned()),
+        ("//a[1]", no_step("a[1]")),
+        ("//*", no_step("*")),
+        ("//a/text()", no_step("text()")),
+        ("../a", no_step("..")),
+        ("//a/@b/c", no_step("@b")),
+        ("//a b", no_step("a b")),
+        ("//nova:", no_step("nova:")),
+        (&long, format!("is longer than {PATH_MAX} bytes")),
+    ];
+    for (text, message) in cases {
+        assert_eq!(Path::parse(text), Err(message), "{text}");
+    }
+}
+
+#[test]
+fn it_is_known_for_which_paths_the_metadata_was_looked_through() {
+    let (a, b, c) = (path("//a"), path("//b"), path("//c"));
+    let metadata = Metadata::read("<domain><metadata/></domain>", &[a.clone(), b.clone()]).unwrap();
+    assert!(metadata.has(&[a.clone(), b.clone()]) && metadata.has(std::slice::from_ref(&b)));
+    assert!(metadata.has(&[]) && metadata.has(&[b, a.clone()]));
+    assert!(!metadata.has(&[a, c.clone()]) && !metadata.has(&[c]));
+}
+
+#[test]
+fn it_is_kept_as_a_list_of_paths_and_values() {
+    let metadata = Metadata::read(NOVA, &[path("//nova:user"), path("//none")]).unwrap();
+    let text = serde_json::to_string(&metadata).unwrap();
+    assert_eq!(text, r#"[["//nova:user","admin"],["//none",null]]"#);
+    assert_eq!(serde_json::from_str::<Metadata>(&text).unwrap(), metadata);
+}
+
+#[test]
+fn no_text_and_paths_take_more_than_a_moment() {
+    let mut paths: Vec<Path> = (2..PATHS_MAX).map(|it| path(&format!("//a/a/a/b{it}"))).collect();
+    paths.extend(["//a/a/a/@k", "b/a"].map(path));
+    let nest = "<a>".repeat(100) + &"</a>".repeat(100);
+    let inside = nest.repeat(TEXT_MAX / 4 / nest.len());
+    let xml = format!("<domain><metadata>{inside}</metadata></domain>");
+    let started = Instant::now();
+    let metadata = Metadata::read(&xml, &paths).unwrap();
+    assert!(paths.iter().all(|path| metadata.value(path).is_none()));
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+}
+
+/// A value as XML can hold it, and how it is written in an attribute or a text.
+fn escaped(value: &str) -> String {
+    let mut text = String::new();
+    for c in value.chars() {
+        match c {
+            '<' => text.push_str("&lt;"),
+            '>' => text.push_str("&gt;"),
+            '&' => text.push_str("&amp;"),
+            '\'' => text.push_str("&apos;"),
+            '\r' | '\n' | '\t' => text.push_str(&format!("&#{};", u32::from(c))),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+proptest! {
+    #[test]
+    fn a_value_of_any_characters_comes_back_as_it_was(
+        value in "[\\PC\t\n\r,=\\\\ \"'<>&]{1,40}",
+    ) {
+        let trimmed = value.trim();
+        prop_assume!(!trimmed.is_empty());
+        let inside = format!("<p:a k='{0}'>{0}</p:a>", escaped(&value));
+        let expected = Some(trimmed.to_owned());
+        prop_assert_eq!(value_of(&inside, "//p:a"), expected.clone());
+        prop_assert_eq!(value_of(&inside, "//p:a/@k"), expected);
+    }
+
+    #[test]
+    fn whatever_a_path_says_it_is_one_or_is_refused(text in "\\PC{0,20}|[/@a-z:.*\\[\\]() ]{0,20}") {
+        match Path::parse(&text) {
+            Ok(path) => {
+                prop_assert_eq!(path.as_str(), &text);
+                // Written as a document, it is found.
+                let inside: String = path.steps.iter().map(|step| format!("<{step} ")).fold(
+                    String::new(),
+                    |all, tag| if all.is_empty() { tag } else { all + ">" + &tag },
+                );
+                let attribute = path.attribute.as_ref().map(|name| format!("{name}='v'"));
+                let ends: String =
+                    path.steps.iter().rev().map(|step| format!("</{step}>")).collect();
+                let inside = format!("{inside}{}>v{ends}", attribute.unwrap_or_default());
+                prop_assert_eq!(value_of(&inside, &text), Some("v".to_owned()), "{}", inside);
+            }
+            Err(why) => prop_assert!(!why.contains(char::is_control) && why.len() < 400),
+        }
+    }
+}
