@@ -55,13 +55,16 @@ fn for_shell(shell: Shell) -> clap::Command {
     if shell == Shell::Bash {
         let words = PossibleValuesParser::new(cli::Command::ALL.map(cli::Command::name));
         return definition.mut_args(|arg| {
-            if arg.is_positional() { arg.value_parser(words.clone()) } else { arg }
+            if arg.get_id() == "command_named" { arg.value_parser(words.clone()) } else { arg }
         });
     }
     let with = |name: &'static str, told: &dyn Fn(&str) -> bool| {
         let args = definition.get_arguments().cloned();
         clap::Command::new(name)
-            .args(args.filter(|arg| arg.get_long().is_some_and(told)))
+            .args(args.filter(|arg| {
+                arg.get_long().is_some_and(told)
+                    || (arg.get_id() == "file" && name == cli::Command::Record.name())
+            }))
             .disable_help_flag(true)
             .disable_help_subcommand(true)
     };

@@ -6,7 +6,7 @@
 //! for that page alone. Nothing here reads a file or runs anything.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -16,6 +16,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueHint};
 use crate::config::names::{self, quoted};
 use crate::config::{self, ConfigError, Settings, duration};
 use crate::log::Level;
+use crate::record::{self, MOMENTS_MAX};
 
 /// What the program is asked to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,13 +28,15 @@ pub enum Command {
     Execd,
     /// Says what is wrong with all that a collection needs.
     Check,
+    /// Writes a host's raw answers into a file.
+    Record,
     /// Prints the sample configuration.
     Config,
 }
 
 impl Command {
     /// All of them, in the order in which they are told of.
-    pub const ALL: [Self; 4] = [Self::Once, Self::Execd, Self::Check, Self::Config];
+    pub const ALL: [Self; 5] = [Self::Once, Self::Execd, Self::Check, Self::Record, Self::Config];
 
     /// The word for it on the command line.
     pub fn name(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Command {
             Self::Once => "once",
             Self::Execd => "execd",
             Self::Check => "check",
+            Self::Record => "record",
             Self::Config => "config",
         }
     }
@@ -51,6 +55,7 @@ impl Command {
             Self::Once => "one collection to standard output, then exit; the default",
             Self::Execd => "stay: one collection at each newline on standard input",
             Self::Check => "what is wrong with all that a collection needs, and how to mend it",
+            Self::Record => "write a host's raw answers into a file, for a report of a bug",
             Self::Config => "print the sample configuration: every setting, its default, its use",
         }
     }
@@ -58,14 +63,22 @@ impl Command {
     /// Whether this option is told of with the command: it does something there, and stands not with
     /// the program's own alone.
     pub fn offers(self, option: &str) -> bool {
+        let own = OWN.iter().find(|(name, ..)| *name == option);
         match self {
-            Self::Execd => !matches!(option, "format" | "version"),
-            Self::Once => !matches!(option, "interval" | "version"),
-            Self::Check => !matches!(option, "format" | "interval" | "version"),
             Self::Config => option == "help",
+            Self::Record if matches!(option, "cache-dir" | "no-cache") => false,
+            _ => option != "version" && own.is_none_or(|(_, commands, _)| commands.contains(&self)),
         }
     }
 }
+
+/// Options that are of some commands only: of which, and how it is written.
+const OWN: [(&str, &[Command], &str); 4] = [
+    ("interval", &[Command::Execd, Command::Record], "telegraf-virt execd --interval 10s"),
+    ("format", &[Command::Once], "telegraf-virt once --format table"),
+    ("samples", &[Command::Record], "telegraf-virt record --samples 5 FILE"),
+    ("anonymize", &[Command::Record], "telegraf-virt record --anonymize FILE"),
+];
 
 /// How a collection is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +109,10 @@ pub struct Cli {
         .try_map(|text| command(&text.to_string_lossy())))]
     command_named: Option<Command>,
 
+    /// The file of record; - is standard output.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+
     /// What to do.
     #[arg(skip)]
     pub command: Command,
@@ -111,8 +128,10 @@ pub struct Cli {
     #[arg(short, long = "uri", value_name = "URI", action = ArgAction::Append,
         value_parser = text_as(uri), value_hint = ValueHint::Other,
         long_help = "A hypervisor to read, as libvirt's URI, instead of those in the \
-            configuration. May be repeated. Given nowhere, it is $LIBVIRT_DEFAULT_URI, else \
-            qemu:///system.")]
+            configuration. May be repeated, but for record. Given nowhere, it is \
+            $LIBVIRT_DEFAULT_URI, else qemu:///system. replay:FILE is a host that record wrote into \
+            that file: once prints its last moment, with the rates from the one before; execd prints \
+            one moment after another, and the last one again from then on.")]
     pub uris: Vec<String>,
 
     /// where to keep what is known of the guests
@@ -134,14 +153,14 @@ pub struct Cli {
         value_parser = text_as(|text| duration::parse(text, config::DEADLINE)),
         long_help = "A collection is printed when this time has passed, with what has arrived: \
             100ms to 10m, 4s unless set. Keep it below Telegraf's interval, and below the timeout \
-            of inputs.exec.")]
+            of inputs.exec. Of record: the longest wait for one answer of a guest.")]
     pub deadline: Option<Duration>,
 
-    /// execd: collect on its own, too
+    /// execd: collect on its own; record: between samples
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_hint = ValueHint::Other,
         value_parser = text_as(|text| duration::parse(text, config::INTERVAL)),
         long_help = "Of execd only: collect also on its own, on whole multiples of this time, such \
-            as :00, :10, :20 with 10s.")]
+            as :00, :10, :20 with 10s. Of record: from one sample to the next, 1s unless set.")]
     pub interval: Option<Duration>,
 
     /// once: influx (line protocol), or table, for a person
@@ -157,10 +176,26 @@ pub struct Cli {
     #[arg(skip)]
     pub format: Format,
 
+    /// record: how often every guest is asked, default 2
+    #[arg(long, value_name = "NUMBER", value_parser = text_as(samples), allow_hyphen_values = true,
+        value_hint = ValueHint::Other,
+        long_help = "Of record only: how often every guest is asked, 1 to 1000, 2 unless set. Rates \
+            need two.")]
+    pub samples: Option<usize>,
+
+    /// record: replace names and addresses
+    #[arg(
+        long,
+        long_help = "Of record only: replace names, UUIDs, titles, descriptions, metadata, MAC and \
+        IP addresses, paths, serials and networks, the same by the same. Times, counters and sizes \
+        stay."
+    )]
+    pub anonymize: bool,
+
     /// error, warn, info, debug, default warn (execd: info)
     #[arg(long = "log-level", value_name = "LEVEL", value_parser = text_as(level),
         long_help = "The least grave messages to print on standard error: error, warn, info or \
-            debug. The default is warn; of execd, info.")]
+            debug. The default is warn; of execd and record, info.")]
     log_level_named: Option<Level>,
 
     /// help; after a command, with examples
@@ -217,7 +252,7 @@ impl Cli {
     /// The least grave level whose messages are printed.
     pub fn log_level(&self) -> Level {
         self.log_level_named.unwrap_or(match self.command {
-            Command::Execd => Level::Info,
+            Command::Execd | Command::Record => Level::Info,
             Command::Once | Command::Check | Command::Config => Level::Warn,
         })
     }
@@ -242,42 +277,87 @@ impl Cli {
         }
         settings.cache.enabled = !self.no_cache;
         settings.complete(environment)?;
+        if self.command == Command::Record && settings.uris.len() > 1 {
+            let found = settings.uris.len();
+            let how = "record reads one hypervisor: choose it with --uri";
+            return Err(ConfigError::of(format!("uris names {found} hypervisors, but {how}")));
+        }
         Ok((settings, file))
+    }
+
+    /// What `record` is to do with these settings.
+    pub fn recording<'a>(&'a self, settings: &'a Settings) -> record::Command<'a> {
+        record::Command {
+            uri: settings.uris.first().map_or(config::DEFAULT_URI, String::as_str),
+            file: self.file.as_deref().unwrap_or(Path::new("-")),
+            moments: self.samples,
+            every: self.interval,
+            patience: settings.deadline,
+            max_stuck: settings.max_stuck,
+            anonymize: self.anonymize,
+        }
     }
 
     /// What is wrong with options that are right one by one.
     fn misfit(&self) -> Option<String> {
-        if self.command == Command::Config {
-            let given = [
-                ("--config", self.config.is_some()),
-                ("--uri", !self.uris.is_empty()),
-                ("--cache-dir", self.cache_dir.is_some()),
-                ("--no-cache", self.no_cache),
-                ("--deadline", self.deadline.is_some()),
-                ("--interval", self.interval.is_some()),
-                ("--format", self.format_named.is_some()),
-                ("--log-level", self.log_level_named.is_some()),
-            ];
-            let (option, _) = given.iter().find(|(_, given)| *given)?;
-            return Some(format!(
-                "{option} does nothing for config, which only prints the sample: leave it out"
-            ));
+        if let Some(file) = self.file.as_ref().filter(|_| self.command != Command::Record) {
+            let word = quoted(&file.to_string_lossy());
+            return Some(format!("{word} is one word too many; {SHOWS}"));
         }
-        if let (Some(interval), false) = (self.interval, self.command == Command::Execd) {
-            return Some(format!(
-                "--interval belongs to execd, not to {}, as in telegraf-virt execd --interval {}",
-                self.command.name(),
-                duration::shown(interval)
-            ));
+        let command = self.command;
+        for option in self.given() {
+            if command == Command::Config {
+                let only = "config, which only prints the sample: leave it out";
+                return Some(format!("--{option} does nothing for {only}"));
+            }
+            if command.offers(option) {
+                continue;
+            }
+            return Some(match OWN.iter().find(|(name, ..)| *name == option) {
+                Some((_, commands, example)) => format!(
+                    "--{option} belongs to {}, not to {}, as in {example}",
+                    commands.iter().map(|it| it.name()).collect::<Vec<_>>().join(" and "),
+                    command.name()
+                ),
+                None => format!(
+                    "--{option} does nothing for {}, which reads and keeps nothing there: leave it out",
+                    command.name()
+                ),
+            });
         }
-        if self.format_named.is_some() && self.command != Command::Once {
-            return Some(format!(
-                "--format belongs to once, not to {}, as in telegraf-virt once --format table",
-                self.command.name()
-            ));
+        if command == Command::Record {
+            return self.misfit_of_record();
         }
         let twice = self.uris.iter().enumerate().find(|(n, uri)| self.uris[..*n].contains(uri));
         twice.map(|(_, uri)| format!("--uri {} is given twice: leave one out", quoted(uri)))
+    }
+
+    /// The options that stand on the command line.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        let given = [
+            ("config", self.config.is_some()),
+            ("uri", !self.uris.is_empty()),
+            ("cache-dir", self.cache_dir.is_some()),
+            ("no-cache", self.no_cache),
+            ("deadline", self.deadline.is_some()),
+            ("interval", self.interval.is_some()),
+            ("format", self.format_named.is_some()),
+            ("samples", self.samples.is_some()),
+            ("anonymize", self.anonymize),
+            ("log-level", self.log_level_named.is_some()),
+        ];
+        given.into_iter().filter(|(_, is_given)| *is_given).map(|(option, _)| option)
+    }
+
+    fn misfit_of_record(&self) -> Option<String> {
+        if self.file.as_ref().is_none_or(|file| file.as_os_str().is_empty()) {
+            let how = "write telegraf-virt record FILE, or - for standard output";
+            return Some(format!("record has no file: {how}"));
+        }
+        if self.uris.len() > 1 {
+            return Some("record reads one hypervisor: give one --uri".to_owned());
+        }
+        None
     }
 }
 
@@ -303,6 +383,13 @@ fn command(text: &str) -> Result<Command, String> {
         None => format!("the commands are {}", all.join(", ")),
     })
 }
+
+fn samples(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOMENTS_MAX).contains(number));
+    number.ok_or_else(|| format!("must be a whole number from 1 to {MOMENTS_MAX}"))
+}
+
+const SHOWS: &str = "telegraf-virt --help shows what may stand";
 
 /// The words for `--log-level`.
 pub const LEVELS: [(&str, Level); 4] = [
@@ -363,10 +450,7 @@ fn refusal(error: &clap::Error) -> String {
             format!("unknown option {}; {hint}", quoted(usage))
         }
         ErrorKind::UnknownArgument => {
-            format!(
-                "{} is one word too many; telegraf-virt --help shows what may stand",
-                quoted(usage)
-            )
+            format!("{} is one word too many; {SHOWS}", quoted(usage))
         }
         ErrorKind::ArgumentConflict => {
             let other = context(ContextKind::PriorArg);
@@ -393,9 +477,18 @@ fn help(command: Option<Command>) -> String {
         Some(Command::Once) => ONCE_HELP,
         Some(Command::Execd) => EXECD_HELP,
         Some(Command::Check) => CHECK_HELP,
+        Some(Command::Record) => RECORD_HELP,
         Some(Command::Config) => CONFIG_HELP,
     };
-    let hidden = |option: &str| command.is_some_and(|command| !command.offers(option));
+    // The program's own help leaves out what only one command has: it must fit a screen.
+    let is_of_one = |option: &str| {
+        let offer = Command::ALL.iter().filter(|command| command.offers(option)).count();
+        offer == 1
+    };
+    let hidden = |option: &str| match command {
+        Some(command) => !command.offers(option),
+        None => is_of_one(option),
+    };
     let shown = Cli::command().mut_args(|arg| {
         let hide = arg.get_long().is_none_or(hidden);
         arg.hide(hide)
@@ -427,7 +520,7 @@ Commands:
 Options, before or after the command; times as in 500ms, 4s, 5m:
 {options}
 
-Examples: telegraf-virt once --help, telegraf-virt execd --help
+Each command's own options and examples: telegraf-virt once --help
 ";
 
 const ONCE_HELP: &str = "\
@@ -480,6 +573,21 @@ Usage: telegraf-virt [OPTIONS] check
 
 Example:
   sudo -u telegraf telegraf-virt check      as the user who will run it
+
+Options:
+{options}
+";
+
+const RECORD_HELP: &str = "\
+Writes the raw answers of one host into FILE, which must not be there yet: all
+that any command would ask of it, of every guest. --uri replay:FILE reads it.
+
+Usage: telegraf-virt [OPTIONS] record FILE
+
+Examples:
+  telegraf-virt record --anonymize host.jsonl
+  telegraf-virt once -u replay:host.jsonl   what once printed there
+  ssh host telegraf-virt record - > host.jsonl
 
 Options:
 {options}

@@ -17,6 +17,7 @@
 //! | [`trigger`] | a newline, a signal, an interval, the end of input; what waits becomes one |
 //! | [`deadline`] | by when a collection must be done, which may come nearer |
 //! | [`collect`] | which guests, on which worker, by when; a guest that does not answer |
+//! | [`host`] | what collect asks: a hypervisor over libvirt, or a recording of one |
 //! | [`libvirt`] | the only room with unsafe code: connection, bulk call, calls for one guest |
 //! | [`sample`] | what was measured, typed; absent is `None` |
 //! | [`devices`] | a guest's device list, from its XML |
@@ -28,7 +29,6 @@
 //! | [`sink`] | standard output: whole lines, whatever is behind it |
 //! | [`log`] | standard error: one line a message, with Telegraf's levels |
 //! | [`check`] | what `telegraf-virt check` looks at |
-//! | [`host`] | what collect asks: a hypervisor over libvirt, or a recording of one |
 //! | [`record`] | a host's raw answers in a file: bug reports and fixtures are made of such files |
 #![deny(unsafe_code)]
 

@@ -36,12 +36,18 @@ fn run(signals: Signals) -> Result<u8, Refusal> {
     let log = if cli.command == Command::Once { Log::kept } else { Log::immediate };
     let log = Arc::new(log(cli.log_level()));
     file.iter().for_each(|it| log.debug(format_args!("configuration from {}", it.display())));
+    let ending = |signals| match Triggers::listen(signals, false) {
+        Ok(triggers) => Ok(triggers.ending),
+        Err(error) => Err((format!("cannot start a thread: {error}"), 1)),
+    };
     let exit = match cli.command {
         Command::Check => {
-            let triggers = Triggers::listen(signals, false)
-                .map_err(|error| (format!("cannot start a thread: {error}"), 1))?;
-            let findings = check::findings(&settings, &triggers.ending);
+            let findings = check::findings(&settings, &ending(signals)?);
             return print(&check::report(&findings), u8::from(check::is_lost(&findings)));
+        }
+        Command::Record => {
+            let written = cli.recording(&settings).run(&ending(signals)?, &log);
+            return print(&written.map_err(|message| (message, 1))?, 0);
         }
         Command::Execd => agent::execd(settings, cli.interval, signals, &log),
         _ => agent::once(settings, cli.format, signals, &log),

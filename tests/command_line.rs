@@ -37,11 +37,14 @@ fn words<'a>(arguments: &'a [&'a str]) -> Vec<&'a OsStr> {
 
 #[test]
 fn a_bad_command_line_gives_one_line_and_exit_code_2() {
-    let cases: [(&[&str], &str); 42] = [
+    let cases: [(&[&str], &str); 50] = [
         (&["onc"], "E! unknown command \"onc\"; did you mean once?"),
         (&["exec"], "E! unknown command \"exec\"; did you mean execd?"),
-        (&["help"], "E! unknown command \"help\"; the commands are once, execd, check, config"),
-        (&[""], "E! unknown command \"\"; the commands are once, execd, check, config"),
+        (
+            &["help"],
+            "E! unknown command \"help\"; the commands are once, execd, check, record, config",
+        ),
+        (&[""], "E! unknown command \"\"; the commands are once, execd, check, record, config"),
         (
             &["once", "execd"],
             "E! \"execd\" is one word too many; telegraf-virt --help shows what may stand",
@@ -65,6 +68,32 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         ),
         (&["-x"], "E! unknown option \"-x\"; telegraf-virt --help lists them"),
         (&["--a\nE! b"], "E! unknown option \"--a\\nE! b\"; telegraf-virt --help lists them"),
+        (
+            &["record"],
+            "E! record has no file: write telegraf-virt record FILE, or - for standard output",
+        ),
+        (
+            &["record", "a", "b"],
+            "E! \"b\" is one word too many; telegraf-virt --help shows what may stand",
+        ),
+        (&["recrod", "a"], "E! unknown command \"recrod\"; did you mean record?"),
+        (&["record", "-", "-u", "a", "-u", "b"], "E! record reads one hypervisor: give one --uri"),
+        (
+            &["record", "-", "--no-cache"],
+            "E! --no-cache does nothing for record, which reads and keeps nothing there: leave it out",
+        ),
+        (
+            &["record", "-", "--samples", "0"],
+            "E! --samples is \"0\", but must be a whole number from 1 to 1000",
+        ),
+        (
+            &["--anonymize"],
+            "E! --anonymize belongs to record, not to once, as in telegraf-virt record --anonymize FILE",
+        ),
+        (
+            &["check", "--samples", "2"],
+            "E! --samples belongs to record, not to check, as in telegraf-virt record --samples 5 FILE",
+        ),
         (&["-c"], "E! --config has no value: write --config FILE"),
         (&["--config="], "E! --config has no value: write --config FILE"),
         (&["once", "--uri"], "E! --uri has no value: write --uri URI"),
@@ -92,11 +121,11 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         ),
         (
             &["--interval", "10s"],
-            "E! --interval belongs to execd, not to once, as in telegraf-virt execd --interval 10s",
+            "E! --interval belongs to execd and record, not to once, as in telegraf-virt execd --interval 10s",
         ),
         (
             &["--interval", "1m30s", "check"],
-            "E! --interval belongs to execd, not to check, as in telegraf-virt execd --interval 90s",
+            "E! --interval belongs to execd and record, not to check, as in telegraf-virt execd --interval 10s",
         ),
         (
             &["--deadline", "4s", "once", "--deadline", "5s"],
@@ -150,7 +179,10 @@ fn arguments_that_are_no_text_are_told_too() {
     let bytes = OsStr::from_bytes(b"\xff\xfe");
     let option = OsStr::from_bytes(b"--\xff");
     let cases = [
-        (vec![bytes], "E! unknown command \"��\"; the commands are once, execd, check, config"),
+        (
+            vec![bytes],
+            "E! unknown command \"��\"; the commands are once, execd, check, record, config",
+        ),
         (vec![option], "E! unknown option \"--�\"; telegraf-virt --help lists them"),
         (vec![OsStr::new("-u"), bytes], "E! --uri is \"��\", but must be UTF-8 text"),
         (vec![OsStr::new("--deadline"), bytes], "E! --deadline is \"��\", but must be UTF-8 text"),

@@ -11,7 +11,7 @@ use telegraf_virt::cli::{self, Command};
 use telegraf_virt::{check, config};
 
 /// The contract's options.
-const OPTIONS: [(&str, Option<char>); 10] = [
+const OPTIONS: [(&str, Option<char>); 12] = [
     ("config", Some('c')),
     ("uri", Some('u')),
     ("cache-dir", None),
@@ -19,6 +19,8 @@ const OPTIONS: [(&str, Option<char>); 10] = [
     ("deadline", None),
     ("interval", None),
     ("format", None),
+    ("samples", None),
+    ("anonymize", None),
     ("log-level", None),
     ("help", Some('h')),
     ("version", Some('V')),
@@ -126,6 +128,8 @@ fn the_man_page_tells_of_files_variables_and_exit_codes_as_the_readme_does() {
         "1, of execd",
         "0, of check",
         "1, of check",
+        "0, of record",
+        "1, of record",
         "2",
     ] {
         assert!(status.contains(&format!("\n{title}\n")), "{title}: {status}");

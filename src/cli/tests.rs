@@ -36,14 +36,19 @@ fn options_stand_before_or_after_the_command() {
 fn without_a_command_it_is_once() {
     assert_eq!(read(&[]).command, Command::Once);
     for command in Command::ALL {
-        assert_eq!(read(&[command.name()]).command, command);
+        let file = (command == Command::Record).then_some("file");
+        let arguments: Vec<&str> = [command.name()].into_iter().chain(file).collect();
+        assert_eq!(read(&arguments).command, command);
     }
 }
 
 #[test]
 fn execd_tells_more_than_the_others() {
-    let levels = Command::ALL.map(|command| read(&[command.name()]).log_level());
-    assert_eq!(levels, [Level::Warn, Level::Info, Level::Warn, Level::Warn]);
+    let levels = Command::ALL.map(|command| {
+        let file = (command == Command::Record).then_some("file");
+        read(&[command.name()].into_iter().chain(file).collect::<Vec<_>>()).log_level()
+    });
+    assert_eq!(levels, [Level::Warn, Level::Info, Level::Warn, Level::Info, Level::Warn]);
     for (name, level) in [
         ("error", Level::Error),
         ("warn", Level::Warn),
@@ -109,6 +114,7 @@ fn every_help_fits_a_screen_and_the_main_one_leaves_room_for_the_prompt() {
         (&["once", "-h"], 24),
         (&["execd", "-h"], 24),
         (&["check", "-h"], 24),
+        (&["record", "-h"], 24),
         (&["config", "-h"], 24),
     ] {
         let help = text(arguments);
@@ -123,7 +129,14 @@ fn every_help_fits_a_screen_and_the_main_one_leaves_room_for_the_prompt() {
 fn the_help_has_every_option_and_a_command_only_its_own() {
     let help = text(&["--help"]);
     for option in Cli::command().get_arguments().filter_map(clap::Arg::get_long) {
-        assert!(help.contains(&format!("--{option} ")), "--{option} is missing in:\n{help}");
+        let offer: Vec<Command> =
+            Command::ALL.into_iter().filter(|command| command.offers(option)).collect();
+        // What only one command has stands in that command's help, so that this one fits a screen.
+        let where_to = match offer[..] {
+            [command] => text(&[command.name(), "--help"]),
+            _ => help.clone(),
+        };
+        assert!(where_to.contains(&format!("--{option} ")), "--{option} is missing: {where_to}");
     }
     for command in Command::ALL {
         assert!(help.contains(&format!("\n  {} ", command.name())), "{}", command.name());
@@ -155,9 +168,37 @@ fn what_a_command_line_cannot_mean_is_refused() {
         ("--deadline", Some("4s")),
         ("--interval", Some("4s")),
         ("--format", Some("table")),
+        ("--samples", Some("3")),
+        ("--anonymize", None),
         ("--log-level", Some("info")),
     ] {
         let arguments: Vec<&str> = ["config", option].into_iter().chain(value).collect();
         assert_eq!(told(&arguments), format!("{option} {does_nothing}"));
     }
+}
+
+#[test]
+fn record_takes_a_file_and_its_own_options() {
+    let cli = read(&["--anonymize", "record", "a b", "--samples", "5", "--interval", "10s"]);
+    assert_eq!(cli.command, Command::Record);
+    let settings = Settings { uris: vec!["test:///default".to_owned()], ..Settings::default() };
+    let told = cli.recording(&settings);
+    assert_eq!((told.uri, told.file), ("test:///default", Path::new("a b")));
+    assert_eq!((told.moments, told.every), (Some(5), Some(Duration::from_secs(10))));
+    assert!(told.anonymize);
+}
+
+#[test]
+fn record_reads_one_hypervisor_of_a_file_that_names_several() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    std::fs::write(&path, "uris = ['a:///', 'b:///']").unwrap();
+    let path = path.to_str().unwrap();
+    let refused = read(&["record", "-", "-c", path]).settings(&|_| None).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "uris names 2 hypervisors, but record reads one hypervisor: choose it with --uri"
+    );
+    let (settings, _) = read(&["record", "-", "-c", path, "-u", "c"]).settings(&|_| None).unwrap();
+    assert_eq!(settings.uris, ["c"]);
 }

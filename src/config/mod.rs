@@ -231,6 +231,13 @@ impl Default for CacheSettings {
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
+impl ConfigError {
+    /// A mistake that only shows beside the command line.
+    pub(crate) fn of(message: String) -> Self {
+        Self(message)
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.0)
@@ -372,7 +379,10 @@ pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
 /// What it must be, to be put after "is X, but".
 pub fn check_uri(uri: &str) -> Result<(), String> {
     // What libvirt takes beyond this is for libvirt to say: its aliases look like any word.
-    if uri.is_empty() || uri.contains(|c: char| c.is_whitespace() || c.is_control()) {
+    // A recording's path may hold spaces.
+    let is_bad =
+        |c: char| c.is_control() || (c.is_whitespace() && !uri.starts_with(crate::host::REPLAY));
+    if uri.is_empty() || uri.contains(is_bad) {
         return Err(format!("must be a libvirt URI without spaces, such as {DEFAULT_URI}"));
     }
     Ok(())

@@ -315,10 +315,13 @@ fn ask(
     let id = guest.id();
     keep(Box::new(move |recorded| recorded.id = id));
     let mut is_stuck = how != How::Wholly;
+    // What has no group that needs the monitor is not skipped, nor is a guest that is off.
+    let has_group = [Group::Block, Group::Balloon].iter().any(|&group| groups.has(group));
+    let may_skip = offer.nowait && has_group && id >= 0;
     for _ in 0..AGAIN {
         let (all, each) = statistics(connection, &guest, groups, offer.nowait);
         let answered_ns = boottime_ns();
-        let is_whole = !offer.nowait || id < 0 || has_monitor(&all);
+        let is_whole = !may_skip || has_monitor(&all);
         keep(Box::new(move |recorded| {
             recorded.answered_ns = answered_ns;
             recorded.statistics = all;

@@ -6,12 +6,18 @@
 //! value.rs      typed parameters
 //! calls.rs      the calls for one guest: the table that the rest is made from
 //! capture.rs    asking a host for all of it
+//! command.rs    the command `record`
+//! anonymize/    names and addresses, replaced
+//! keep.rs       writing the file: whole or not at all
 //! file.rs       the format: read with the same distrust as any input
 //! ```
 
+mod anonymize;
 mod calls;
 mod capture;
+mod command;
 mod file;
+mod keep;
 mod value;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,10 +26,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use anonymize::anonymize;
 pub(crate) use calls::plain_calls;
 pub use calls::{Answer, DeviceAnswers, PlainAnswers, RecordedJob};
 pub use capture::{Orders, capture};
-pub use file::{FileError, RecordError, read};
+pub use command::Command;
+pub use file::{FileError, MOMENTS_MAX, RecordError, read};
+pub use keep::{KeepError, NewFile};
 pub(crate) use value::parameters;
 pub use value::{RecordedValue, Statistic};
 

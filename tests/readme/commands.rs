@@ -53,7 +53,7 @@ fn prints_a_table_of_10_guests(_: &Scratch, finished: &Finished) {
 const PACKAGE: &str = "live_package.rs makes the package, and installs it into a bare Debian";
 
 /// Every command of the README, in its order.
-const COMMANDS: [(&str, Told); 29] = [
+const COMMANDS: [(&str, Told); 31] = [
     (
         "tests/quickstart",
         Elsewhere("the_first_command_prints_the_80_lines_of_ten_guests, below, runs it"),
@@ -175,6 +175,24 @@ const COMMANDS: [(&str, Told); 29] = [
     ("sudo apt install ./target/debian/telegraf-virt_*.deb", Elsewhere(PACKAGE)),
     ("sudo apt remove telegraf-virt", Elsewhere(PACKAGE)),
     ("sudo apt purge telegraf-virt", Elsewhere(PACKAGE)),
+    (
+        "telegraf-virt record --anonymize host.jsonl",
+        Run(|scratch, finished| {
+            assert_eq!(finished.stdout, "", "{finished}");
+            let told =
+                format!("I! host.jsonl holds 10 guests of {} at 2 moments; ", scratch.node());
+            assert!(finished.stderr.starts_with(&told), "{finished}");
+            let text = fs::read_to_string(scratch.path("host.jsonl")).unwrap();
+            assert!(!text.contains("web-01") && text.contains("guest-01"), "{text}");
+        }),
+    ),
+    (
+        "telegraf-virt once --uri replay:host.jsonl",
+        Run(|_, finished| {
+            assert_eq!(finished.stderr, "", "{finished}");
+            assert_ten_guests(&lines::read(&finished.stdout), 10);
+        }),
+    ),
     ("benches/run", Elsewhere("it takes minutes; tests/benchmarks.rs runs its quick form")),
     ("cargo build --release", Elsewhere("tests/quickstart does")),
     ("cargo test", Elsewhere("it runs this test")),
