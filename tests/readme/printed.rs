@@ -23,7 +23,7 @@ use super::{Row, Scratch, assert_ten_guests, block_with, quoted, rows};
 
 #[test]
 fn the_lines_shown_are_those_of_two_guests_in_the_programs_order() {
-    let lines = lines::read(&block_with("text", "vm_metrics,"));
+    let lines = lines::read(&block_with("text", "name=db-01,"));
     let titles: Vec<String> = lines.iter().map(Line::title).collect();
     assert_eq!(
         titles,

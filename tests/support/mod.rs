@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod calls;
+pub mod app;
 pub mod debian;
 pub mod expect;
 pub mod lab;
