@@ -5,6 +5,7 @@
 //! ```text
 //! commands.rs  blocks of sh and crontab, run in their order
 //! examples.rs  lines of statistics that the tests' guests do not have; live_readme.rs has the others
+//! migration.rs other tools' names, of which live_migration.rs has the tools
 //! printed.rs   lines, and the tables of fields and tags
 //! settings.rs  configurations, the table of settings, options
 //! telegraf.rs  telegraf.d, and queries, with a real Telegraf and a real InfluxDB
@@ -15,6 +16,8 @@
 mod commands;
 #[path = "readme/examples.rs"]
 mod examples;
+#[path = "readme/migration.rs"]
+mod migration;
 #[path = "readme/printed.rs"]
 mod printed;
 #[path = "readme/settings.rs"]

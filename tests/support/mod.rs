@@ -13,6 +13,7 @@ pub mod expect;
 pub mod lab;
 pub mod lines;
 pub mod logrotate;
+pub mod migration;
 pub mod names;
 pub mod process;
 pub mod program;
