@@ -6,8 +6,8 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-pub mod calls;
 pub mod app;
+pub mod calls;
 pub mod debian;
 pub mod expect;
 pub mod lab;

@@ -1,31 +1,36 @@
 //! One collection from its trigger to the sink, and the loop around it: the only file that knows
-//! every room. Beside it `show.rs`, the same for a person's eyes.
+//! every room.
+//!
+//! ```text
+//! mod.rs     the loop, and one collection to lines
+//! source.rs  one hypervisor, with what is known of its guests
+//! show.rs    one collection for a person's eyes
+//! ```
 
 mod show;
+mod source;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::cache::{self, DeviceCache, HypervisorFiles, Place, Surroundings};
+use crate::cache::{self, Place, Surroundings};
 use crate::cli::Format;
-use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Plan, Reading};
+use crate::collect::{Collected, Hypervisor, Plan, Reading};
 use crate::config::Settings;
 use crate::config::extra::Extra;
 use crate::deadline::{Deadline, Ending};
-use crate::features::{self, Rates};
-use crate::host::{self, Moment, Replay};
+
+use crate::host::{self, Moment};
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
-use crate::sample::{self, Domain};
+use crate::sample;
 use crate::sink::{Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Signals, Triggers};
+use source::Source;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,20 +63,6 @@ struct Agent {
     tags: UserTags,
     boot: Option<Uuid>,
     samples_written: Option<Instant>,
-}
-
-/// One hypervisor, with what is known of its guests.
-struct Source {
-    hypervisor: Hypervisor,
-    files: Option<HypervisorFiles>,
-    devices: DeviceCache,
-    before: HashMap<Uuid, Domain>,
-    /// How long its last collection took.
-    took: Duration,
-    /// The moment of its collection: this one, or the recorded one.
-    moment: Moment,
-    /// Guests that the filter did not let pass for their metadata, so that it need not be read again.
-    turned_away: HashSet<Uuid>,
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
@@ -260,35 +251,23 @@ impl Agent {
         let settings = &self.settings;
         let collected: Vec<Option<Collected>> = match self.sources.as_mut_slice() {
             [source] => vec![source.read(settings, started, deadline)],
-            sources => read_all(sources, settings, started, deadline),
+            sources => source::read_all(sources, settings, started, deadline),
         };
         self.lines.start(unix_ns(started));
-        let sources = self.source_names();
-        let tags: Vec<Tags> = sources.iter().map(|it| source_tag(it.as_deref())).collect();
-        let mut up = 0;
-        let mut readings = Vec::new();
-        let mut collectors = Vec::new();
-        for (place, collected) in collected.into_iter().enumerate() {
-            let guests = collected.as_ref().map(counted);
-            let took = self.sources.get(place).map_or(Duration::ZERO, |source| source.took);
-            collectors.push(Collector { guests, took, lines: 0 });
-            let Some(collected) = collected else { continue };
-            up += 1;
-            readings.extend(collected.readings.into_iter().map(|reading| (place, reading)));
-        }
-        if self.sources.len() > 1 {
-            readings.sort_by(|(_, a), (_, b)| a.sample.name.cmp(&b.sample.name));
-        }
-        for (place, reading) in readings {
-            let (Some(source), Some(tags)) = (self.sources.get_mut(place), tags.get(place)) else {
+        let names = source::names(&self.sources);
+        let tags: Vec<Tags> = names.iter().map(|name| source_tag(name.as_deref())).collect();
+        let up = collected.iter().flatten().count();
+        let mut collectors = self.collectors(&collected);
+        for (place, reading) in sorted(collected) {
+            let (Some(source), Some(tags), Some(collector)) =
+                (self.sources.get_mut(place), tags.get(place), collectors.get_mut(place))
+            else {
                 continue;
             };
-            let name = sources.get(place).and_then(Option::as_deref);
+            let name = names.get(place).and_then(Option::as_deref);
             let lines_before = self.lines.count();
             let moment = source.moment;
-            if moment != started {
-                self.lines.stamp(unix_ns(moment));
-            }
+            self.lines.stamp(unix_ns(moment));
             let sample = source.take(reading, |sample, rates, inventory| match &mut self.rows {
                 Some(rows) => rows.push(Row::of(sample, rates, name)),
                 None => {
@@ -299,43 +278,33 @@ impl Agent {
                     self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
                 }
             });
-            if moment != started {
-                self.lines.stamp(unix_ns(started));
-            }
             source.keep(sample);
-            if let Some(collector) = collectors.get_mut(place) {
-                collector.lines += self.lines.count() - lines_before;
-            }
+            collector.lines += self.lines.count() - lines_before;
         }
-        if settings.extra.has(Extra::Collector) {
-            for ((source, tags), collector) in self.sources.iter().zip(&tags).zip(&collectors) {
-                self.lines.stamp(unix_ns(source.moment));
-                let mut all = tags.clone();
-                all.append(self.tags.fixed());
-                points::write_collector(&mut self.lines, source.hypervisor.uri(), &all, collector);
-            }
+        if self.settings.extra.has(Extra::Collector) {
+            self.write_collectors(&tags, &collectors);
         }
         self.sources.iter_mut().for_each(Source::forget_old);
         up
     }
 
-    /// Where several hypervisors are read, which one each is: its host's name, or its URI where two are
-    /// of one host. Two URIs of one server are, whether both are up or not.
-    fn source_names(&self) -> Vec<Option<String>> {
-        let hypervisors: Vec<&Hypervisor> =
-            self.sources.iter().map(|source| &source.hypervisor).collect();
-        let name = |hypervisor: &&Hypervisor| {
-            let is_of_host = |other: &&&Hypervisor| {
-                server(other.uri()) == server(hypervisor.uri())
-                    || (hypervisor.host_name().is_some()
-                        && other.host_name() == hypervisor.host_name())
-            };
-            let is_shared = hypervisors.iter().filter(is_of_host).count() > 1;
-            let host_name = hypervisor.host_name().filter(|_| !is_shared);
-            let is_alone = hypervisors.len() == 1;
-            (!is_alone).then(|| host_name.unwrap_or(hypervisor.uri()).to_owned())
+    /// What each hypervisor's collection cost and met, as yet without its lines.
+    fn collectors(&self, collected: &[Option<Collected>]) -> Vec<Collector> {
+        let collector = |(source, collected): (&Source, &Option<Collected>)| Collector {
+            guests: collected.as_ref().map(counted),
+            took: source.took,
+            lines: 0,
         };
-        hypervisors.iter().map(name).collect()
+        self.sources.iter().zip(collected).map(collector).collect()
+    }
+
+    fn write_collectors(&mut self, tags: &[Tags], collectors: &[Collector]) {
+        for ((source, tags), collector) in self.sources.iter().zip(tags).zip(collectors) {
+            self.lines.stamp(unix_ns(source.moment));
+            let mut all = tags.clone();
+            all.append(self.tags.fixed());
+            points::write_collector(&mut self.lines, source.hypervisor.uri(), &all, collector);
+        }
     }
 
     fn print(&mut self, deadline: &Deadline) -> Result<(), SinkError> {
@@ -376,6 +345,20 @@ impl Agent {
     }
 }
 
+/// The readings of all hypervisors, each with its hypervisor's place, sorted by the guest's name.
+fn sorted(collected: Vec<Option<Collected>>) -> Vec<(usize, Reading)> {
+    let several = collected.len() > 1;
+    let of_each = collected.into_iter().enumerate().flat_map(|(place, collected)| {
+        let readings = collected.map(|collected| collected.readings).unwrap_or_default();
+        readings.into_iter().map(move |reading| (place, reading))
+    });
+    let mut readings: Vec<(usize, Reading)> = of_each.collect();
+    if several {
+        readings.sort_by(|(_, a), (_, b)| a.sample.name.cmp(&b.sample.name));
+    }
+    readings
+}
+
 fn counted(collected: &Collected) -> CollectedGuests {
     CollectedGuests {
         domains: collected.guests,
@@ -386,42 +369,6 @@ fn counted(collected: &Collected) -> CollectedGuests {
         stuck_calls: collected.stuck_calls,
         unknown_statistics: collected.unknown,
     }
-}
-
-/// Reads several hypervisors at the same time. One that was down the last time costs the others nothing:
-/// it is waited for only as long as they are at work.
-fn read_all(
-    sources: &mut [Source],
-    settings: &Settings,
-    started: Moment,
-    deadline: &Deadline,
-) -> Vec<Option<Collected>> {
-    let is_expected: Vec<bool> =
-        sources.iter_mut().map(|source| source.hypervisor.is_expected()).collect();
-    let at_work = AtomicUsize::new(is_expected.iter().filter(|&&it| it).count());
-    let none_is = at_work.load(Ordering::Relaxed) == 0;
-    let expected_done = Ending::default();
-    let read = |source: &mut Source, is_expected: bool| {
-        if none_is {
-            return source.read(settings, started, deadline);
-        }
-        if !is_expected {
-            let deadline = deadline.while_others_work(&expected_done);
-            return source.read(settings, started, &deadline);
-        }
-        let collected = source.read(settings, started, deadline);
-        if at_work.fetch_sub(1, Ordering::Relaxed) == 1 {
-            expected_done.begin();
-        }
-        collected
-    };
-    thread::scope(|scope| {
-        let read = &read;
-        let sources = sources.iter_mut().zip(is_expected);
-        let threads: Vec<_> =
-            sources.map(|(source, it)| scope.spawn(move || read(source, it))).collect();
-        threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
-    })
 }
 
 /// A moment as lines are stamped with it.
@@ -436,17 +383,6 @@ fn source_tag(name: Option<&str>) -> Tags {
         tags.add("source", name);
     }
     tags
-}
-
-/// The server that a URI names, without its user; empty for this machine. A recording is of a server
-/// of its own.
-fn server(uri: &str) -> &str {
-    if uri.starts_with(host::REPLAY) {
-        return uri;
-    }
-    let authority = uri.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = authority.split(['/', '?']).next().unwrap_or_default();
-    authority.rsplit('@').next().unwrap_or_default()
 }
 
 /// The cache's folder, or the word that there is none.
@@ -468,127 +404,5 @@ fn tell_saved(log: &Log, error: Option<cache::FileError>, uri: &str, what: &str)
             format_args!("cannot keep the {what} of {uri} for the next run: {error}"),
         ),
         None => log.ends(&key, format_args!("the {what} of {uri} are kept again")),
-    }
-}
-
-impl Source {
-    fn new(
-        mut hypervisor: Hypervisor,
-        place: Option<&Place>,
-        boot: Option<Uuid>,
-        log: &Log,
-    ) -> Self {
-        // What a recording prints must not depend on what is on this disk.
-        let place = place.filter(|_| hypervisor.replay().is_none());
-        let files = place.map(|place| HypervisorFiles::new(place.clone(), hypervisor.uri()));
-        let mut devices = DeviceCache::default();
-        let mut before = HashMap::new();
-        if let Some(files) = &files {
-            let (loaded, trouble) = files.load_devices();
-            devices = loaded;
-            trouble.into_iter().for_each(|trouble| log.warn(trouble));
-            if let Some(boot) = boot {
-                let (loaded, trouble) = files.load_samples(boot, sample::boottime_ns());
-                before = loaded;
-                trouble.into_iter().for_each(|trouble| log.warn(trouble));
-            }
-        }
-        for silent in before.values().filter(|it| it.answer == sample::Answer::Partial) {
-            hypervisor.remember_silent(silent.uuid);
-        }
-        let (took, moment, turned_away) = (Duration::ZERO, Moment::now(), HashSet::new());
-        Self { hypervisor, files, devices, before, took, moment, turned_away }
-    }
-
-    /// One collection of this hypervisor; `None` where it is down.
-    fn read(
-        &mut self,
-        settings: &Settings,
-        started: Moment,
-        deadline: &Deadline,
-    ) -> Option<Collected> {
-        if let Some(replay) = self.hypervisor.replay() {
-            replay.advance();
-        }
-        self.moment = self.hypervisor.replay().and_then(Replay::moment).unwrap_or(started);
-        let now_unix_s = self.moment.unix.as_secs();
-        let (devices, before) = (&self.devices, &self.before);
-        let known = |guest: &Listed| {
-            let fresh = devices.fresh(&guest.uuid, guest.id, now_unix_s, settings.cache.ttl);
-            let inventory = fresh.or_else(|| devices.known(&guest.uuid));
-            let is_fresh = fresh.is_some();
-            let sample = before.get(&guest.uuid).filter(|before| before.id == guest.id);
-            Known {
-                devices: inventory.cloned().map(|inventory| KnownDevices { inventory, is_fresh }),
-                cpu_time_ns: sample.and_then(|sample| sample.cpu.time_ns),
-            }
-        };
-        let began = Instant::now();
-        let collected = self.hypervisor.collect(known, deadline);
-        // How long a replay takes says nothing of the host, and differs each time.
-        let is_replay = self.hypervisor.replay().is_some();
-        self.took = if is_replay { Duration::ZERO } else { began.elapsed() };
-        let mut collected = collected.ok()?;
-        for reading in collected.readings.iter().filter(|reading| reading.inventory_is_new) {
-            if let Some(inventory) = &reading.inventory {
-                let (uuid, name) = (reading.sample.uuid, &reading.sample.name);
-                self.devices.insert(uuid, name, Arc::clone(inventory), now_unix_s);
-            }
-        }
-        self.turned_away.clear();
-        for guest in collected.turned_away.drain(..) {
-            if let Some(inventory) = guest.read {
-                self.devices.insert(guest.uuid, &guest.name, inventory, now_unix_s);
-            }
-            self.turned_away.insert(guest.uuid);
-        }
-        Some(collected)
-    }
-
-    /// Forgets the guests whose last sample is too old for a rate.
-    fn forget_old(&mut self) {
-        let now_ns = match self.hypervisor.replay() {
-            Some(_) => self.moment.boot_ns,
-            None => sample::boottime_ns(),
-        };
-        let is_recent =
-            |sample: &Domain| now_ns.saturating_sub(sample.answered_at_ns) < features::OLDEST_NS;
-        self.before.retain(|_, sample| is_recent(sample));
-        self.devices
-            .retain(|uuid| self.before.contains_key(uuid) || self.turned_away.contains(uuid));
-    }
-
-    /// Collects the moments of a recording before its last, of which `once` prints the rates.
-    fn catch_up(&mut self, settings: &Settings, deadline: impl Fn() -> Deadline) {
-        for _ in 0..self.hypervisor.replay().map_or(0, Replay::before_last) {
-            let Some(collected) = self.read(settings, Moment::now(), &deadline()) else { return };
-            collected.readings.into_iter().for_each(|reading| self.keep(reading.sample));
-            self.forget_old();
-        }
-    }
-
-    /// Keeps a sample for the next collection's rates. Where a recording is at its end the next
-    /// collection is of the same moment, and has its rates from the same one before it.
-    fn keep(&mut self, sample: Domain) {
-        let old = if self.hypervisor.replay().is_some_and(Replay::is_at_last) {
-            Some(sample)
-        } else {
-            self.before.insert(sample.uuid, sample)
-        };
-        if let Some(old) = old {
-            self.hypervisor.recycle(old);
-        }
-    }
-
-    /// Hands a reading over with its rates, and returns its sample to be kept.
-    fn take(
-        &self,
-        reading: Reading,
-        write: impl FnOnce(&Domain, Option<&Rates>, Option<&crate::devices::Inventory>),
-    ) -> Domain {
-        let before = self.before.get(&reading.sample.uuid);
-        let rates = before.and_then(|before| features::rates(&reading.sample, before));
-        write(&reading.sample, rates.as_ref(), reading.inventory.as_deref());
-        reading.sample
     }
 }

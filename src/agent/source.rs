@@ -1,0 +1,220 @@
+//! One hypervisor as the agent has it: with what is known of its guests from one collection to the
+//! next, in memory and in the cache.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::cache::{DeviceCache, HypervisorFiles, Place};
+use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Reading};
+use crate::config::Settings;
+use crate::deadline::{Deadline, Ending};
+use crate::devices::Inventory;
+use crate::features::{self, Rates};
+use crate::host::{self, Moment, Replay};
+use crate::log::Log;
+use crate::sample::{self, Domain};
+
+/// One hypervisor, with what is known of its guests.
+pub(super) struct Source {
+    pub(super) hypervisor: Hypervisor,
+    pub(super) files: Option<HypervisorFiles>,
+    pub(super) devices: DeviceCache,
+    pub(super) before: HashMap<Uuid, Domain>,
+    /// How long its last collection took.
+    pub(super) took: Duration,
+    /// The moment of its collection: this one, or the recorded one.
+    pub(super) moment: Moment,
+    /// Guests that the filter did not let pass for their metadata, so that it need not be read again.
+    turned_away: HashSet<Uuid>,
+}
+
+impl Source {
+    pub(super) fn new(
+        mut hypervisor: Hypervisor,
+        place: Option<&Place>,
+        boot: Option<Uuid>,
+        log: &Log,
+    ) -> Self {
+        // What a recording prints must not depend on what is on this disk.
+        let place = place.filter(|_| hypervisor.replay().is_none());
+        let files = place.map(|place| HypervisorFiles::new(place.clone(), hypervisor.uri()));
+        let mut devices = DeviceCache::default();
+        let mut before = HashMap::new();
+        if let Some(files) = &files {
+            let (loaded, trouble) = files.load_devices();
+            devices = loaded;
+            trouble.into_iter().for_each(|trouble| log.warn(trouble));
+            if let Some(boot) = boot {
+                let (loaded, trouble) = files.load_samples(boot, sample::boottime_ns());
+                before = loaded;
+                trouble.into_iter().for_each(|trouble| log.warn(trouble));
+            }
+        }
+        for silent in before.values().filter(|it| it.answer == sample::Answer::Partial) {
+            hypervisor.remember_silent(silent.uuid);
+        }
+        let (took, moment, turned_away) = (Duration::ZERO, Moment::now(), HashSet::new());
+        Self { hypervisor, files, devices, before, took, moment, turned_away }
+    }
+
+    /// One collection of this hypervisor; `None` where it is down.
+    pub(super) fn read(
+        &mut self,
+        settings: &Settings,
+        started: Moment,
+        deadline: &Deadline,
+    ) -> Option<Collected> {
+        if let Some(replay) = self.hypervisor.replay() {
+            replay.advance();
+        }
+        self.moment = self.hypervisor.replay().and_then(Replay::moment).unwrap_or(started);
+        let now_unix_s = self.moment.unix.as_secs();
+        let (devices, before) = (&self.devices, &self.before);
+        let known = |guest: &Listed| {
+            let fresh = devices.fresh(&guest.uuid, guest.id, now_unix_s, settings.cache.ttl);
+            let inventory = fresh.or_else(|| devices.known(&guest.uuid));
+            let is_fresh = fresh.is_some();
+            let sample = before.get(&guest.uuid).filter(|before| before.id == guest.id);
+            Known {
+                devices: inventory.cloned().map(|inventory| KnownDevices { inventory, is_fresh }),
+                cpu_time_ns: sample.and_then(|sample| sample.cpu.time_ns),
+            }
+        };
+        let began = Instant::now();
+        let collected = self.hypervisor.collect(known, deadline);
+        // How long a replay takes says nothing of the host, and differs each time.
+        let is_replay = self.hypervisor.replay().is_some();
+        self.took = if is_replay { Duration::ZERO } else { began.elapsed() };
+        let mut collected = collected.ok()?;
+        for reading in collected.readings.iter().filter(|reading| reading.inventory_is_new) {
+            if let Some(inventory) = &reading.inventory {
+                let (uuid, name) = (reading.sample.uuid, &reading.sample.name);
+                self.devices.insert(uuid, name, Arc::clone(inventory), now_unix_s);
+            }
+        }
+        self.turned_away.clear();
+        for guest in collected.turned_away.drain(..) {
+            if let Some(inventory) = guest.read {
+                self.devices.insert(guest.uuid, &guest.name, inventory, now_unix_s);
+            }
+            self.turned_away.insert(guest.uuid);
+        }
+        Some(collected)
+    }
+
+    /// Forgets the guests whose last sample is too old for a rate.
+    pub(super) fn forget_old(&mut self) {
+        let now_ns = match self.hypervisor.replay() {
+            Some(_) => self.moment.boot_ns,
+            None => sample::boottime_ns(),
+        };
+        let is_recent =
+            |sample: &Domain| now_ns.saturating_sub(sample.answered_at_ns) < features::OLDEST_NS;
+        self.before.retain(|_, sample| is_recent(sample));
+        self.devices
+            .retain(|uuid| self.before.contains_key(uuid) || self.turned_away.contains(uuid));
+    }
+
+    /// Collects the moments of a recording before its last, of which `once` prints the rates.
+    pub(super) fn catch_up(&mut self, settings: &Settings, deadline: impl Fn() -> Deadline) {
+        for _ in 0..self.hypervisor.replay().map_or(0, Replay::before_last) {
+            let Some(collected) = self.read(settings, Moment::now(), &deadline()) else { return };
+            collected.readings.into_iter().for_each(|reading| self.keep(reading.sample));
+            self.forget_old();
+        }
+    }
+
+    /// Keeps a sample for the next collection's rates. Where a recording is at its end the next
+    /// collection is of the same moment, and has its rates from the same one before it.
+    pub(super) fn keep(&mut self, sample: Domain) {
+        let old = if self.hypervisor.replay().is_some_and(Replay::is_at_last) {
+            Some(sample)
+        } else {
+            self.before.insert(sample.uuid, sample)
+        };
+        if let Some(old) = old {
+            self.hypervisor.recycle(old);
+        }
+    }
+
+    /// Hands a reading over with its rates, and returns its sample to be kept.
+    pub(super) fn take(
+        &self,
+        reading: Reading,
+        write: impl FnOnce(&Domain, Option<&Rates>, Option<&Inventory>),
+    ) -> Domain {
+        let before = self.before.get(&reading.sample.uuid);
+        let rates = before.and_then(|before| features::rates(&reading.sample, before));
+        write(&reading.sample, rates.as_ref(), reading.inventory.as_deref());
+        reading.sample
+    }
+}
+
+/// Reads several hypervisors at the same time. One that was down the last time costs the others nothing:
+/// it is waited for only as long as they are at work.
+pub(super) fn read_all(
+    sources: &mut [Source],
+    settings: &Settings,
+    started: Moment,
+    deadline: &Deadline,
+) -> Vec<Option<Collected>> {
+    let is_expected: Vec<bool> =
+        sources.iter_mut().map(|source| source.hypervisor.is_expected()).collect();
+    let at_work = AtomicUsize::new(is_expected.iter().filter(|&&it| it).count());
+    let none_is = at_work.load(Ordering::Relaxed) == 0;
+    let expected_done = Ending::default();
+    let read = |source: &mut Source, is_expected: bool| {
+        if none_is {
+            return source.read(settings, started, deadline);
+        }
+        if !is_expected {
+            let deadline = deadline.while_others_work(&expected_done);
+            return source.read(settings, started, &deadline);
+        }
+        let collected = source.read(settings, started, deadline);
+        if at_work.fetch_sub(1, Ordering::Relaxed) == 1 {
+            expected_done.begin();
+        }
+        collected
+    };
+    thread::scope(|scope| {
+        let read = &read;
+        let sources = sources.iter_mut().zip(is_expected);
+        let threads: Vec<_> =
+            sources.map(|(source, it)| scope.spawn(move || read(source, it))).collect();
+        threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
+    })
+}
+
+/// Where several hypervisors are read, which one each is: its host's name, or its URI where two are of
+/// one host. Two URIs of one server are, whether both are up or not.
+pub(super) fn names(sources: &[Source]) -> Vec<Option<String>> {
+    let name = |source: &Source| {
+        let hypervisor = &source.hypervisor;
+        let is_of_host = |other: &&Source| {
+            let other = &other.hypervisor;
+            server(other.uri()) == server(hypervisor.uri())
+                || (hypervisor.host_name().is_some() && other.host_name() == hypervisor.host_name())
+        };
+        let is_shared = sources.iter().filter(is_of_host).count() > 1;
+        let host_name = hypervisor.host_name().filter(|_| !is_shared);
+        (sources.len() > 1).then(|| host_name.unwrap_or(hypervisor.uri()).to_owned())
+    };
+    sources.iter().map(name).collect()
+}
+
+/// The server that a URI names, without its user; empty for this machine. A recording is of a server
+/// of its own.
+fn server(uri: &str) -> &str {
+    if uri.starts_with(host::REPLAY) {
+        return uri;
+    }
+    let authority = uri.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default()
+}
