@@ -122,7 +122,8 @@ impl Guest {
         target: &str,
         mut take: impl FnMut(Parameter<'_>),
     ) -> Result<(), Error> {
-        const MOST: usize = 32;
+        // libvirt's remote protocol refuses to be asked for more.
+        const MOST: usize = 16;
         let target = text(target)?;
         let mut raw = [const { MaybeUninit::<sys::virTypedParameter>::zeroed() }; MOST];
         let mut count = MOST as i32;
