@@ -71,7 +71,9 @@ pub(super) fn read_details(
 /// Fills in what the bulk call does not have. Returns what failed although it is offered, a line each.
 pub(super) fn fill(answer: &mut Answered<'_>, question: &Question) -> Vec<String> {
     let mut failures = Vec::new();
-    if question.extra == Extras::NONE || answer.sample.answer == Answer::Partial {
+    // A guest that is off has no job, and no virtual CPUs or disks to ask of.
+    let is_off = answer.sample.id < 0;
+    if question.extra == Extras::NONE || answer.sample.answer == Answer::Partial || is_off {
         return failures;
     }
     let (sample, guest) = (&mut answer.sample, answer.handle);
