@@ -7,6 +7,7 @@ use super::Finding;
 use crate::collect::{Hypervisor, Known, Plan};
 use crate::config::{Settings, duration};
 use crate::deadline::{Deadline, Ending};
+use crate::host::REPLAY;
 use crate::log::{Level, Log};
 
 pub(super) fn findings(uri: &str, settings: &Settings, ending: &Ending) -> Vec<Finding> {
@@ -56,7 +57,9 @@ pub(super) fn findings(uri: &str, settings: &Settings, ending: &Ending) -> Vec<F
 /// What mends a hypervisor that cannot be read, by what libvirt says of it.
 fn remedy(uri: &str, error: &str) -> String {
     let has = |part: &str| error.contains(part);
-    if has("No such file or directory") || has("Connection refused") {
+    if uri.starts_with(REPLAY) {
+        "make it anew: telegraf-virt record FILE, on the host that it is of".to_owned()
+    } else if has("No such file or directory") || has("Connection refused") {
         "start libvirt (systemctl start libvirtd.socket libvirtd-ro.socket, where it is split into \
          services virtqemud.socket virtqemud-ro.socket), or name another hypervisor with --uri"
             .to_owned()

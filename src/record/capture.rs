@@ -57,11 +57,11 @@ pub fn capture(orders: &Orders<'_>, ending: &Ending, log: &Log) -> Result<Record
         answered: HashSet::new(),
     };
     let (host, offer) = capture.host()?;
-    let started = Instant::now();
     let mut moments = Vec::new();
-    for number in 0..orders.moments {
-        let factor = u32::try_from(number).unwrap_or(u32::MAX);
-        capture.sleep_until(started + orders.every.saturating_mul(factor))?;
+    let mut next = Instant::now();
+    for _ in 0..orders.moments {
+        capture.sleep_until(next)?;
+        next = Instant::now() + orders.every;
         moments.push(capture.moment(offer)?);
     }
     Ok(Recording { host, moments })

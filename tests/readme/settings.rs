@@ -169,7 +169,7 @@ fn the_readme_names_every_option() {
     assert_eq!(options(&quoted(told).join(" ")), options(listed));
     let all = telegraf_virt::cli::definition();
     for option in all.get_arguments().filter_map(|arg| arg.get_long()) {
-        assert!(readme.contains(&format!("`--{option}")), "--{option}");
+        assert!(readme.contains(&format!("--{option}")), "--{option}");
     }
     let version = run(Command::new(PROGRAM).arg("--version")).success().stdout;
     assert_eq!(version, format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION")));

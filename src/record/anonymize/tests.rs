@@ -248,3 +248,25 @@ fn what_is_replaced_once_is_replaced_again_without_end() {
     };
     assert_eq!(names(&again), names(&anonymous()));
 }
+
+#[test]
+fn a_guest_that_is_named_like_a_uuid_or_a_replacement_keeps_an_identity_of_its_own() {
+    let uuids = [1, 2].map(Uuid::from_u128);
+    let guest = |name: String, uuid| RecordedGuest { name, uuid, ..RecordedGuest::default() };
+    let names = [uuids[1].to_string(), "guest-1".to_owned()];
+    let guests: Vec<_> =
+        names.into_iter().zip(uuids).map(|(name, uuid)| guest(name, uuid)).collect();
+    let moment = Moment { guests, ..Moment::default() };
+    let mut recording = Recording { moments: vec![moment], ..Recording::default() };
+    anonymize(&mut recording);
+    let text = recording.to_text().unwrap();
+    let read = Recording::parse(text.as_bytes()).unwrap();
+    let told = |guest: &RecordedGuest| (guest.name.clone(), guest.uuid.to_string());
+    assert_eq!(
+        read.moments[0].guests.iter().map(told).collect::<Vec<_>>(),
+        [
+            ("guest-1".to_owned(), "00000000-0000-4000-8000-000000000001".to_owned()),
+            ("guest-2".to_owned(), "00000000-0000-4000-8000-000000000002".to_owned()),
+        ]
+    );
+}

@@ -1,7 +1,7 @@
 //! What stands for what: each original has one replacement, which has the shape of the original where
 //! that matters to whoever reads it (a UUID, an address, a path).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use uuid::Uuid;
@@ -11,28 +11,37 @@ const SHORTEST: usize = 3;
 /// An original of so many bytes is replaced in the middle of other words, too.
 const LONG: usize = 6;
 
+/// 00000000-0000-4000-8000-000000000000: random as libvirt's are, by its version, and yet plainly none.
+const FIRST_UUID: u128 = 0x4000_8000_0000_0000_0000;
+
 /// The replacements made so far.
 #[derive(Default)]
 pub(super) struct Words {
     known: HashMap<String, String>,
     /// Guests' names: looked for in messages however short they are.
-    names: Vec<String>,
-    /// The known originals, longest first, for messages; empty where it is to be made anew.
-    by_length: Vec<String>,
+    names: HashSet<String>,
+    /// How long the known originals are.
+    lengths: BTreeSet<usize>,
+    uuids: HashMap<Uuid, Uuid>,
     counts: HashMap<&'static str, u32>,
 }
 
 impl Words {
     /// Sets the replacement of a guest's name.
     pub(super) fn name(&mut self, name: &str, replacement: String) {
-        self.names.push(name.to_owned());
-        self.known.insert(name.to_owned(), replacement);
+        self.names.insert(name.to_owned());
+        self.insert(name, replacement);
     }
 
-    /// The replacement of a UUID.
+    /// The replacement of a UUID; each has its own.
     pub(super) fn uuid(&mut self, uuid: Uuid) -> Uuid {
-        let replaced = self.of(&uuid.to_string());
-        Uuid::parse_str(&replaced).unwrap_or_default()
+        if let Some(known) = self.uuids.get(&uuid) {
+            return *known;
+        }
+        let number = self.next("uuid");
+        let replacement = Uuid::from_u128(FIRST_UUID | u128::from(number));
+        self.uuids.insert(uuid, replacement);
+        replacement
     }
 
     /// Makes a host's name known, and its first label, by which it goes too.
@@ -100,19 +109,32 @@ impl Words {
     /// or a path.
     pub(super) fn message(&mut self, message: &str) -> String {
         let message = self.without_shapes(message);
-        if self.by_length.is_empty() {
-            let is_sought = |it: &&String| it.len() >= SHORTEST && !is_number(it);
-            let known = self.known.keys().filter(is_sought).chain(&self.names);
-            self.by_length = known.cloned().collect();
-            self.by_length.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
-            self.by_length.dedup();
+        let mut text = String::new();
+        let mut rest = message.as_str();
+        while let Some(next) = rest.chars().next() {
+            let before = text.chars().next_back();
+            let (replaced, length) = match self.known_at(rest, before) {
+                Some((original, replacement)) => (replacement, original.len()),
+                None => (&rest[..next.len_utf8()], next.len_utf8()),
+            };
+            text.push_str(replaced);
+            rest = &rest[length..];
         }
-        let mut parts = vec![Part::Text(message)];
-        for original in &self.by_length {
-            let Some(replacement) = self.known.get(original) else { continue };
-            parts = parts.into_iter().flat_map(|part| part.split(original, replacement)).collect();
-        }
-        parts.into_iter().map(Part::into_text).collect()
+        text
+    }
+
+    /// The longest original that a text begins with, and its replacement.
+    fn known_at<'a>(&'a self, text: &'a str, before: Option<char>) -> Option<(&'a str, &'a str)> {
+        let is_alone = |it: Option<char>| it.is_none_or(|it| !it.is_alphanumeric() && it != '_');
+        self.lengths.iter().rev().find_map(|&length| {
+            let original = text.get(..length)?;
+            let replacement = self.known.get(original)?;
+            let is_sought = self.names.contains(original)
+                || (length >= SHORTEST && !is_number(original) && original != replacement);
+            let is_whole =
+                length >= LONG || (is_alone(before) && is_alone(text[length..].chars().next()));
+            (is_sought && is_whole).then_some((original, replacement.as_str()))
+        })
     }
 
     /// Replaces the words of a message that have the shape of an address or a path.
@@ -156,13 +178,7 @@ impl Words {
     /// A new replacement of the shape of this text, and the form under which it is known.
     fn shaped(&mut self, text: &str) -> (String, String) {
         if let Ok(uuid) = Uuid::parse_str(text) {
-            let key = uuid.to_string();
-            if let Some(known) = self.known.get(&key) {
-                return (key, known.clone());
-            }
-            let number = self.next("uuid");
-            let uuid = format!("00000000-0000-4000-8000-{number:012x}");
-            return (key, uuid);
+            return (uuid.to_string(), self.uuid(uuid).to_string());
         }
         if is_mac(text) {
             let key = text.to_ascii_lowercase();
@@ -186,10 +202,12 @@ impl Words {
                 return (text.to_owned(), address.to_string());
             }
             Ok(IpAddr::V6(ip)) => {
-                let [.., c, d] = [0, 0].map(|_: u16| 0);
+                if let Some(known) = self.known.get(&ip.to_string()) {
+                    return (text.to_owned(), known.clone());
+                }
                 let number = self.next("ipv6");
                 let (high, low) = ((number >> 16) as u16, (number & 0xffff) as u16);
-                let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, c, d, high, low);
+                let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, high, low);
                 return (ip.to_string(), address.to_string());
             }
             Err(_) => {}
@@ -202,7 +220,7 @@ impl Words {
     }
 
     fn insert(&mut self, original: &str, replacement: String) {
-        self.by_length.clear();
+        self.lengths.insert(original.len());
         self.known.insert(original.to_owned(), replacement);
     }
 
@@ -214,46 +232,6 @@ impl Words {
         let count = self.counts.entry(kind).or_default();
         *count += 1;
         *count
-    }
-}
-
-/// A part of a message.
-enum Part {
-    /// As it was.
-    Text(String),
-    /// A replacement, in which nothing is replaced again.
-    Replaced(String),
-}
-
-impl Part {
-    fn split(self, original: &str, replacement: &str) -> Vec<Part> {
-        let Self::Text(text) = self else { return vec![self] };
-        let mut parts = Vec::new();
-        let mut rest = text.as_str();
-        let mut from = 0;
-        while let Some(at) = rest[from..].find(original).map(|at| at + from) {
-            let (before, after) = (&rest[..at], &rest[at + original.len()..]);
-            let is_alone =
-                |it: Option<char>| it.is_none_or(|it| !it.is_alphanumeric() && it != '_');
-            if original.len() >= LONG
-                || is_alone(before.chars().next_back()) && is_alone(after.chars().next())
-            {
-                parts.push(Self::Text(before.to_owned()));
-                parts.push(Self::Replaced(replacement.to_owned()));
-                rest = after;
-                from = 0;
-            } else {
-                from = at + original.len();
-            }
-        }
-        parts.push(Self::Text(rest.to_owned()));
-        parts
-    }
-
-    fn into_text(self) -> String {
-        match self {
-            Self::Text(text) | Self::Replaced(text) => text,
-        }
     }
 }
 
