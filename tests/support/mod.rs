@@ -8,6 +8,7 @@
 
 pub mod app;
 pub mod calls;
+pub mod dashboards;
 pub mod debian;
 pub mod expect;
 pub mod lab;

@@ -5,6 +5,7 @@ use super::program::{PROGRAM, without_settings};
 use super::{skip, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -208,6 +209,7 @@ impl Influxdb {
             .iter()
             .map(|series| Series {
                 name: series["name"].as_str().unwrap_or_default().to_owned(),
+                tags: series["tags"].as_object().into_iter().flatten().map(tag).collect(),
                 columns: strings(&series["columns"]),
                 // A list of no databases comes without this key.
                 rows: series["values"]
@@ -229,8 +231,22 @@ impl Influxdb {
 #[derive(Debug)]
 pub struct Series {
     pub name: String,
+    /// What it is grouped by.
+    pub tags: BTreeMap<String, String>,
     pub columns: Vec<String>,
     pub rows: Vec<Vec<serde_json::Value>>,
+}
+
+impl Series {
+    /// The numbers of its rows, the first column, which is the time, aside; a bool is 0 or 1.
+    pub fn numbers(&self) -> Vec<f64> {
+        let values = self.rows.iter().flat_map(|row| &row[1..]);
+        values.filter_map(|it| it.as_f64().or(it.as_bool().map(f64::from))).collect()
+    }
+}
+
+fn tag((name, value): (&String, &serde_json::Value)) -> (String, String) {
+    (name.clone(), value.as_str().unwrap().to_owned())
 }
 
 fn strings(list: &serde_json::Value) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! A real VictoriaMetrics on loopback, and what it says it holds.
 
-use super::servers::{Server, encode, http_get};
+use super::servers::{Server, encode, http_get, http_post};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -69,22 +69,58 @@ impl VictoriaMetrics {
 
     /// What a query answers now.
     pub fn query(&self, query: &str) -> Vec<(Labels, f64)> {
-        let body = http_get(self.port, &format!("/api/v1/query?query={}", encode(query)));
-        let answer: serde_json::Value =
-            serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {query}: {body}"));
-        assert_eq!(answer["status"], "success", "{query}: {body}");
-        let rows = answer["data"]["result"].as_array().unwrap();
-        rows.iter()
-            .map(|row| {
-                let value = row["value"][1].as_str().unwrap();
-                (labels(&row["metric"]), value.parse().unwrap())
-            })
-            .collect()
+        let answer = self.answer(&format!("/api/v1/query?query={}", encode(query)));
+        let rows = answer["result"].as_array().unwrap();
+        rows.iter().map(|row| (labels(&row["metric"]), number(&row["value"]))).collect()
+    }
+
+    /// What a query answers at each `step` of the last `span`, both in seconds.
+    pub fn query_range(&self, query: &str, span: u32, step: u32) -> Vec<(Labels, Vec<f64>)> {
+        let path =
+            format!("/api/v1/query_range?query={}&start=-{span}s&step={step}s", encode(query));
+        let answer = self.answer(&path);
+        let rows = answer["result"].as_array().unwrap().iter();
+        rows.map(|row| {
+            let values = row["values"].as_array().unwrap().iter();
+            (labels(&row["metric"]), values.map(number).collect())
+        })
+        .collect()
+    }
+
+    /// The values that a label has in the series that a selector finds.
+    pub fn label_values(&self, selector: &str, label: &str) -> BTreeSet<String> {
+        let answer =
+            self.answer(&format!("/api/v1/label/{label}/values?match[]={}", encode(selector)));
+        let values = answer.as_array().unwrap().iter();
+        values.map(|value| value.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Writes line protocol into it, with timestamps in nanoseconds.
+    pub fn write(&self, lines: &str) {
+        http_post(self.port, "/write?precision=ns", lines);
+    }
+
+    /// Makes all that was written be found at once, which otherwise takes a second or two.
+    pub fn show(&self) {
+        http_get(self.port, "/internal/force_flush");
+    }
+
+    fn answer(&self, path: &str) -> serde_json::Value {
+        let body = http_get(self.port, path);
+        let mut answer: serde_json::Value =
+            serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {path}: {body}"));
+        assert_eq!(answer["status"], "success", "{path}: {body}");
+        answer["data"].take()
     }
 
     pub fn log(&self) -> String {
         self.server.log()
     }
+}
+
+/// The value of a pair of a moment and a value.
+fn number(pair: &serde_json::Value) -> f64 {
+    pair[1].as_str().unwrap().parse().unwrap()
 }
 
 fn labels(metric: &serde_json::Value) -> Labels {
