@@ -82,15 +82,18 @@ fn told_files() -> BTreeSet<String> {
     files.filter(|file| *file != "/var/cache/telegraf-virt").map(str::to_owned).collect()
 }
 
-/// The files of the package; what lies in the folder of examples counts as that folder, and the rest of
+/// The files of the package; what lies in a folder of examples counts as that folder, and the rest of
 /// the documentation goes without saying.
 fn installed_files(debian: &Debian) -> BTreeSet<String> {
     let list = debian.shell("dpkg -L telegraf-virt | while read f; do [ -d $f ] || echo $f; done");
     let documentation = "/usr/share/doc/telegraf-virt/";
-    let examples = format!("{documentation}examples/telegraf.d/");
-    let files = list.lines().map(|file| if file.starts_with(&examples) { &examples } else { file });
-    let told = files.filter(|file| !file.starts_with(documentation) || *file == examples);
-    told.map(str::to_owned).collect()
+    let examples =
+        ["telegraf.d", "dashboards"].map(|folder| format!("{documentation}examples/{folder}/"));
+    let example = |file: &str| examples.iter().find(|folder| file.starts_with(*folder)).cloned();
+    let files = list.lines().filter_map(|file| {
+        example(file).or_else(|| (!file.starts_with(documentation)).then(|| file.to_owned()))
+    });
+    files.collect()
 }
 
 #[test]
@@ -119,9 +122,14 @@ fn the_package_runs_where_no_telegraf_user_is_and_leaves_nothing_behind() {
 
     // The sample is the configuration, and changes nothing.
     assert_eq!(debian.shell("telegraf-virt config | cmp - /etc/telegraf-virt/config.toml"), "");
-    let examples = "usr/share/doc/telegraf-virt/examples/telegraf.d";
-    for name in ["telegraf-virt.conf", "telegraf-virt-exec.conf.example"] {
-        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf.d").join(name);
+    let examples = "usr/share/doc/telegraf-virt/examples";
+    for name in [
+        "telegraf.d/telegraf-virt.conf",
+        "telegraf.d/telegraf-virt-exec.conf.example",
+        "dashboards/influxql.json",
+        "dashboards/alerts/victoriametrics.yml",
+    ] {
+        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         let installed = debian.path(examples).join(name);
         assert_eq!(fs::read(installed).unwrap(), fs::read(ours).unwrap(), "{name}");
     }
