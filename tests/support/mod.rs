@@ -16,6 +16,7 @@ pub mod lines;
 pub mod logrotate;
 pub mod migration;
 pub mod names;
+pub mod obedient;
 pub mod process;
 pub mod program;
 pub mod remote;
