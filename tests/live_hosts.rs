@@ -192,10 +192,6 @@ fn a_host_that_goes_down_and_comes_back_is_told_of_once_each_time_and_the_others
     let there = Hosts::name(&hosts.there);
 
     type Act<'a> = &'a dyn Fn();
-    let sessions = |signal: &str| {
-        // One of its sessions for each of our connections, and the one that listens.
-        hosts.here.lab.inside(&["pkill", signal, "-x", "sshd"]);
-    };
     let faults: [(&str, Act, Act); 4] = [
         ("its libvirtd ends", &|| hosts.there.signal_libvirtd("-TERM"), &|| {
             hosts.there.start_libvirtd()
@@ -203,7 +199,9 @@ fn a_host_that_goes_down_and_comes_back_is_told_of_once_each_time_and_the_others
         ("its libvirtd is stopped", &|| hosts.there.signal_libvirtd("-STOP"), &|| {
             hosts.there.signal_libvirtd("-CONT")
         }),
-        ("its sshd is stopped", &|| sessions("-STOP"), &|| sessions("-CONT")),
+        ("its sshd is stopped", &|| hosts.here.signal_sessions("-STOP"), &|| {
+            hosts.here.signal_sessions("-CONT")
+        }),
         ("its sshd ends", &|| hosts.here.stop_sshd(), &|| hosts.here.start_sshd()),
     ];
     for (fault, begin, end) in faults {
@@ -338,16 +336,50 @@ fn check_tells_of_each_of_several_hypervisors_and_what_is_wrong_with_it() {
     assert_eq!(finished.stderr, "");
 }
 
+/// A block of the README's section on several hypervisors, by its language and what it begins with.
+fn block(language: &str, beginning: &str) -> String {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let (_, section) = readme.split_once("## Several hypervisors\n").unwrap();
+    let (_, text) = section.split_once(&format!("```{language}\n{beginning}")).unwrap();
+    format!("{beginning}{}", text.split_once("```").unwrap().0)
+}
+
+#[test]
+fn ssh_gives_up_a_network_that_swallows_packets_by_the_readmes_settings() {
+    let Some(hosts) = Hosts::require("live_hosts, ssh's settings") else { return };
+    hosts.there.fleet(2, 1, 1);
+    let settings = block("text", "Match localuser telegraf\n").replace("telegraf", "root");
+    hosts.here.configure_ssh(&settings);
+    let settled = hosts.here.lab.inside(&["ssh", "-G", "kvm2.example"]);
+    for setting in ["connecttimeout 10", "serveraliveinterval 5", "serveralivecountmax 3"] {
+        assert!(settled.lines().any(|line| line == setting), "{setting}\n{settled}");
+    }
+    // Sooner, for this test.
+    let sooner = settings.replace(" 5\n", " 1\n").replace(" 3\n", " 1\n").replace(" 10\n", " 2\n");
+    hosts.here.configure_ssh(&sooner);
+    let mut watched = hosts.watch(&[&hosts.ssh]);
+    assert_eq!(watched.collect().lines.len(), 2 * 4);
+    hosts.here.signal_sessions("-STOP");
+    // Nobody triggers: the connections that stand end by themselves, and are cleared away when they are
+    // to be used again.
+    let zombie = |state: &String| state.starts_with('Z');
+    wait_until("the end of each ssh", LONG, || {
+        hosts.here.processes("ssh").iter().all(zombie).then_some(())
+    });
+    hosts.here.signal_sessions("-CONT");
+    assert_eq!(watched.collect().lines.len(), 2 * 5);
+    let left = hosts.here.processes("ssh");
+    assert!(!left.is_empty() && !left.iter().any(zombie), "{left:?}");
+    assert_eq!(watched.end(), ["I! ready: triggers count from here on"]);
+}
+
 #[test]
 fn the_readmes_uris_are_read_as_they_stand_there() {
     let Some(remote) = Remote::require("live_hosts, README") else { return };
     let guest = remote.lab.paused("web-01", 1, 1);
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let (_, section) = readme.split_once("## Several hypervisors\n").unwrap();
-    let (_, text) = section.split_once("```toml\n").unwrap();
-    let (settings, _) = text.split_once("```").unwrap();
+    let settings = block("toml", "uris = [\n");
     let file = remote.lab.scratch().join("several.toml");
-    fs::write(&file, settings).unwrap();
+    fs::write(&file, &settings).unwrap();
     let mut command = remote.program(&[]);
     let finished = run(command.args(["--no-cache", "--config"]).arg(&file)).success();
     assert_eq!(finished.stderr, "");

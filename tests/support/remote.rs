@@ -96,8 +96,18 @@ impl Remote {
     pub fn slow_ssh(&self, by: Duration) {
         let nc = self.folder.join("bin/nc");
         let (by, nc) = (by.as_secs_f64(), nc.display());
-        let text = format!("ProxyCommand sh -c 'sleep {by}; exec {nc} %h %p'");
-        self.lab.inside(&["sh", "-c", "echo \"$0\" >/etc/ssh/ssh_config", &text]);
+        self.configure_ssh(&format!("ProxyCommand sh -c 'sleep {by}; exec {nc} %h %p'\n"));
+    }
+
+    /// Adds this to ssh's configuration.
+    pub fn configure_ssh(&self, text: &str) {
+        let write = "printf %s \"$0\" >/etc/ssh/ssh_config.d/test.conf";
+        self.lab.inside(&["sh", "-c", write, text]);
+    }
+
+    /// Signals sshd and its sessions.
+    pub fn signal_sessions(&self, signal: &str) {
+        self.lab.inside(&["pkill", signal, "-x", "sshd"]);
     }
 
     /// Signals the sshd that listens.
