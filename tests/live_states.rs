@@ -23,6 +23,11 @@ const LONG: Duration = Duration::from_secs(120);
 const ALL: &str = "features = [\"net\", \"disk\", \"cpu\", \"latency\", \"balloon\"]\n\
     device_tags = [\"mac\", \"bus\"]\n[domains]\ninactive = true\n";
 
+/// Each name of `extra` that is about a guest.
+const EXTRA: &str = "extra = [\"state-reason\", \"cpu-waits\", \"memory-details\", \"vcpus\", \
+    \"disk-times\", \"disk-space\", \"iothreads\", \"perf\", \"dirty-rate\", \"memory-bandwidth\", \
+    \"cpu-cache\", \"jobs\", \"limits\", \"numa\", \"info\", \"hypervisor\", \"other\"]\n";
+
 /// The program with these settings, on this hypervisor.
 fn with_settings(lab: &Lab, name: &str, settings: &str, uri: &str) -> Command {
     let file = lab.scratch().join(name);
@@ -113,9 +118,17 @@ fn a_guest_is_shown_in_each_state_that_qemu_has() {
             assert_eq!(all, expected, "{word}, missing = {missing}");
             say(&format!("live_states: QEMU: {virsh}: {word}, {number}"));
         }
+        assert_is_of_one_that_is_off(&lines, &off.uuid, (1, 16384));
         // The one whose QEMU does not end is told of, the others are in no trouble.
         assert_eq!(finished.stderr.lines().count(), 1, "{finished}");
         assert!(finished.stderr.starts_with("W! guest \"going\" "), "{finished}");
+
+        let settings = format!("{EXTRA}{settings}");
+        let mut command = with_settings(&lab, "extra.toml", &settings, &lab.uri());
+        let lines = read(&run(command.arg("once")).success().stdout);
+        let of_running = of_guest(&lines, &running.uuid);
+        assert!(of_running.iter().any(|line| line.measurement == "vm_vcpus"), "{lines:#?}");
+        assert_is_of_one_that_is_off(&lines, &off.uuid, (1, 16384));
     }
 }
 
