@@ -3,10 +3,11 @@
 #![no_main]
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path;
 
 use libfuzzer_sys::fuzz_target;
 use telegraf_virt::config::{self, DEADLINE, names};
+use telegraf_virt::devices::metadata::{PATHS_MAX, Path};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt_fuzz::reference::{as_tag, points_of, tags_of};
 use uuid::Uuid;
@@ -17,7 +18,7 @@ const MESSAGE_MAX: usize = 499 - "E! \n".len();
 fuzz_target!(|text: &str| {
     // So long that a message shows the most of a path that it ever does.
     let file = format!("/{}/telegraf-virt.toml", "ä".repeat(200));
-    let settings = match config::parse(text, Path::new(&file)) {
+    let settings = match config::parse(text, path::Path::new(&file)) {
         Ok(settings) => settings,
         Err(error) => {
             let message = error.to_string();
@@ -31,7 +32,7 @@ fuzz_target!(|text: &str| {
     assert!((1..=64).contains(&settings.workers) && (1..=64).contains(&settings.max_stuck));
     assert!(settings.cache.ttl.as_secs() <= 30 * 86_400, "{:?}", settings.cache.ttl);
     assert!(
-        settings.cache.dir.as_deref().is_none_or(Path::is_absolute),
+        settings.cache.dir.as_deref().is_none_or(path::Path::is_absolute),
         "{:?}",
         settings.cache.dir
     );
@@ -60,6 +61,12 @@ fuzz_target!(|text: &str| {
     let mut keys = HashSet::new();
     for (key, _) in &found {
         assert_eq!(names::reserved(key), None, "{key:?}");
-        assert!(keys.insert(key), "two tags {key:?}");
+        assert!(keys.insert(key.clone()), "two tags {key:?}");
     }
+    for (key, path) in &settings.metadata_tags {
+        assert_eq!(names::reserved(key), None, "{key:?}");
+        assert!(keys.insert(as_tag(key)), "two tags {key:?}");
+        assert_eq!(Path::parse(path.as_str()).as_ref(), Ok(path));
+    }
+    assert!(settings.selection().paths.len() <= PATHS_MAX);
 });

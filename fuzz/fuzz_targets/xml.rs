@@ -6,6 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use roxmltree::{Document, Node};
 use telegraf_virt::devices::xml::{DEVICES_MAX, TEXT_MAX, VALUE_MAX, XmlError, inventory};
 use telegraf_virt::devices::{DiskDevice, DiskKind, NicDevice};
+use telegraf_virt_fuzz::xml::{attribute, comparable, elements, name};
 
 fuzz_target!(|text: &str| {
     let found = inventory(text);
@@ -41,25 +42,6 @@ fn assert_bounds(nics: &[NicDevice], disks: &[DiskDevice]) {
         let values = [&disk.bus, &disk.model, &disk.alias, &disk.path, &disk.serial];
         assert!(values.into_iter().all(kept), "{disk:?}");
     }
-}
-
-/// The text as the other parser sees it; none where the two mean to differ: on white space in values,
-/// which ours keeps as it is written, on references to what is no character, for which the other one
-/// puts U+FFFD, on empty prefixes, which the other one forgets, and on a byte order mark.
-fn comparable(text: &str) -> Option<Document<'_>> {
-    if text.contains(['\r', '\u{feff}']) || text.contains("<:") || text.contains("</:") {
-        return None;
-    }
-    let document = Document::parse(text).ok()?;
-    let kept = document.descendants().all(|node| {
-        let mut attributes = node.attributes();
-        !node.text().is_some_and(|text| text.contains('\u{fffd}'))
-            && attributes.all(|attribute| {
-                !attribute.value().contains('\u{fffd}')
-                    && !text[attribute.range_value()].contains(['\n', '\t'])
-            })
-    });
-    kept.then_some(document)
 }
 
 fn devices(document: &Document<'_>) -> Option<(Vec<NicDevice>, Vec<DiskDevice>)> {
@@ -121,26 +103,8 @@ fn disk(device: Node<'_, '_>) -> Option<DiskDevice> {
     })
 }
 
-fn elements<'a, 'i: 'a>(node: Node<'a, 'i>) -> impl Iterator<Item = Node<'a, 'i>> {
-    node.children().filter(Node::is_element)
-}
-
-/// An element's name as it is written, prefix and all.
-fn name<'i>(element: Node<'_, 'i>) -> &'i str {
-    let text = &element.document().input_text()[element.range()];
-    let end = |c: char| c.is_ascii_whitespace() || c == '/' || c == '>';
-    text[1..].split(end).next().unwrap_or_default()
-}
-
 /// The first of the children of this name that has one of these attributes.
 fn first(device: Node<'_, '_>, child: &str, keys: &[&str]) -> Option<String> {
     let children = elements(device).filter(|element| name(*element) == child);
     children.flat_map(|child| keys.iter().filter_map(move |key| attribute(child, key))).next()
-}
-
-fn attribute(element: Node<'_, '_>, key: &str) -> Option<String> {
-    let text = element.document().input_text();
-    let found = element.attributes().find(|attribute| text[attribute.range_qname()] == *key)?;
-    let value = found.value();
-    (!value.is_empty() && value.len() <= VALUE_MAX).then(|| value.to_owned())
 }
