@@ -119,6 +119,32 @@ fn guests_that_are_off_have_the_tags_of_their_metadata_and_are_filtered_by_it() 
 }
 
 #[test]
+fn a_recording_is_filtered_like_the_host_that_it_is_of() {
+    let scratch = TempDir::new().unwrap();
+    let recording =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/hosts/debian12-qemu.jsonl");
+    let read_with = |configuration: &str| {
+        let file = scratch.path().join("filters.toml");
+        fs::write(&file, configuration).unwrap();
+        let mut command = program(scratch.path());
+        command.args(["once", "--no-cache", "--uri", &format!("replay:{}", recording.display())]);
+        let lines = read(&run(command.arg("--config").arg(file)).success().stdout);
+        let devices = lines.iter().filter_map(|line| line.find_tag("device"));
+        let devices = devices.map(str::to_owned).collect::<Vec<_>>().join(" ");
+        (states(&lines).join(" "), devices)
+    };
+    let both = |states: &str, devices: &str| (states.to_owned(), devices.to_owned());
+    assert_eq!(read_with(""), both("running paused", "vnet0 vda vnet1 vnet2 vda vdb vdc"));
+    assert_eq!(
+        read_with("[domains]\ninclude_states = ['paused']\n"),
+        both("paused", "vnet1 vnet2 vda vdb vdc")
+    );
+    let filter = "[domains]\nexclude_states = ['paused']\n[devices]\nexclude_nics = ['*']\n";
+    assert_eq!(read_with(filter), both("running", "vda"));
+    assert_eq!(read_with("[domains]\ninclude_metadata = ['//a=*']\n"), both("", ""));
+}
+
+#[test]
 fn a_device_that_is_filtered_is_not_asked_for_where_each_is_a_call() {
     let scratch = TempDir::new().unwrap();
     host(scratch.path());

@@ -96,8 +96,8 @@ impl Session {
         let guests = self.connection.guests(inactive)?;
         let listed = |guest: &Guest| {
             let (uuid, name): (_, Arc<str>) = (guest.uuid(), guest.name().into());
-            let state = (filter.has_states() && filter.takes(&name, &uuid))
-                .then(|| guest.state().ok().map(|known| known.state));
+            let state =
+                (filter.has_states() && filter.takes(&name, &uuid)).then(|| guest.state_number());
             Listed { uuid, id: guest.id(), name, state: state.flatten() }
         };
         let mut listed: Vec<Listed> = guests.iter().map(listed).collect();

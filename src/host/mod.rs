@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::libvirt::{
     self, BlockCounters, Connection, Control, CpuTimes, Error, Groups, GuestInfo, MemoryStatistic,
-    NicCounters, Offer, Parameter, Parameters, State, VcpuInfo,
+    NicCounters, Offer, Parameter, Parameters, State, Value, VcpuInfo,
 };
 use crate::record::{self, RecordedGuest, plain_calls};
 use crate::sample::boottime_ns;
@@ -289,6 +289,19 @@ impl Guest {
             Self::Live(guest) => Some(guest),
             Self::Recorded(_) => None,
         }
+    }
+
+    /// virDomainState; of a recording without that call, as its statistics have it.
+    pub fn state_number(&self) -> Option<i64> {
+        let called = self.state().ok().map(|known| known.state);
+        let Self::Recorded(guest) = self else { return called };
+        called.or_else(|| {
+            let mut statistics = Filtered::of(guest.now().ok()?, libvirt::Group::State.into());
+            match statistics.find(|it| it.name == b"state.state")?.value {
+                Value::Int(number) => Some(number),
+                _ => None,
+            }
+        })
     }
 
     pub fn name(&self) -> Cow<'_, str> {

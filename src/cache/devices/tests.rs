@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::cache::lines::tests::forged;
 use crate::cache::{HypervisorFiles, Place, Surroundings};
+use crate::devices::metadata::{Metadata, Path};
 use crate::devices::{DiskDevice, DiskKind, NicDevice};
 
 const URI: &str = "qemu:///system";
@@ -332,4 +333,32 @@ proptest! {
             prop_assert_eq!(guests.len(), 1);
         }
     }
+}
+
+#[test]
+fn a_file_that_knows_no_metadata_is_read_and_one_has_it_only_where_it_was_looked_for() {
+    let (folder, files) = folder();
+    let mut cache = DeviceCache::default();
+    cache.insert(uuid(1), "before", inventory(1), NOW);
+    let path = Path::parse("//a/@b").unwrap();
+    let xml = "<domain><metadata><a b='c'/></metadata></domain>";
+    let metadata = Metadata::read(xml, std::slice::from_ref(&path)).unwrap();
+    let known = Inventory { metadata: Some(metadata), ..(*inventory(2)).clone() };
+    cache.insert(uuid(2), "since", Arc::new(known), NOW);
+    assert_eq!(files.save_devices(&mut cache, NOW, TTL), written(2));
+    let text = fs::read_to_string(file(&folder)).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(!lines[1].contains("metadata"), "{}", lines[1]);
+    assert!(lines[2].contains(r#""metadata":[["//a/@b","c"]]"#), "{}", lines[2]);
+
+    let (cache, trouble) = files.load_devices();
+    assert_eq!(trouble, None);
+    let [before, since] = [1, 2].map(|number| cache.known(&uuid(number)).unwrap().clone());
+    assert_eq!(before.metadata, None);
+    assert_eq!(since.metadata.as_ref().unwrap().value(&path), Some("c"));
+    // What was made without, or for another path, must be read again by who looks for one.
+    let other = Path::parse("//a/@d").unwrap();
+    assert!(before.has_metadata(&[]) && since.has_metadata(&[]));
+    assert!(since.has_metadata(std::slice::from_ref(&path)));
+    assert!(!before.has_metadata(&[path]) && !since.has_metadata(&[other]));
 }
