@@ -1,6 +1,8 @@
 //! A read-only connection to one hypervisor.
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_ulong, c_void};
+use std::fmt;
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Once;
 
@@ -115,6 +117,92 @@ impl Connection {
         // SAFETY: the connection is open; the answer is null or a string that we own.
         unsafe { owned(sys::virConnectGetHostname(self.as_ptr())) }
     }
+
+    /// The driver behind the connection, such as QEMU.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectGetType>
+    pub fn driver(&self) -> Result<String, Error> {
+        // SAFETY: the connection is open; the answer is null or a string that stays libvirt's, for as
+        // long as the connection is open, and is copied before that ends.
+        unsafe {
+            let name = sys::virConnectGetType(self.as_ptr());
+            if name.is_null() {
+                return Err(Error::last());
+            }
+            Ok(CStr::from_ptr(name).to_string_lossy().into_owned())
+        }
+    }
+
+    /// The version of the libvirt that answers, which on another host is not ours.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectGetLibVersion>
+    pub fn libvirt_version(&self) -> Result<Version, Error> {
+        let mut number = 0;
+        // SAFETY: the connection is open, and libvirt writes one number.
+        let returned = unsafe { sys::virConnectGetLibVersion(self.as_ptr(), &mut number) };
+        version(returned, number)
+    }
+
+    /// The version of the hypervisor, such as QEMU's.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectGetVersion>
+    pub fn hypervisor_version(&self) -> Result<Version, Error> {
+        let mut number = 0;
+        // SAFETY: as above.
+        let returned = unsafe { sys::virConnectGetVersion(self.as_ptr(), &mut number) };
+        version(returned, number)
+    }
+
+    /// The host that the guests run on.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-host.html#virNodeGetInfo>
+    pub fn node(&self) -> Result<Node, Error> {
+        let mut node = MaybeUninit::<sys::virNodeInfo>::zeroed();
+        // SAFETY: the connection is open, libvirt fills the struct, and zeroes are valid for it.
+        let node = unsafe {
+            if sys::virNodeGetInfo(self.as_ptr(), node.as_mut_ptr()) < 0 {
+                return Err(Error::last());
+            }
+            node.assume_init()
+        };
+        Ok(Node { cpus: node.cpus.into(), memory_kib: node.memory })
+    }
+}
+
+/// A version as libvirt tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u64);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number) = self;
+        write!(f, "{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
+    }
+}
+
+fn version(returned: i32, number: c_ulong) -> Result<Version, Error> {
+    if returned < 0 { Err(Error::last()) } else { Ok(Version(number)) }
+}
+
+/// A host, as virNodeGetInfo tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// CPUs that are on.
+    pub cpus: u64,
+    /// Memory, KiB.
+    pub memory_kib: u64,
 }
 
 impl Connection {
