@@ -73,9 +73,10 @@ impl Command {
 }
 
 /// Options that are of some commands only: of which, and how it is written.
-const OWN: [(&str, &[Command], &str); 4] = [
+const OWN: [(&str, &[Command], &str); 5] = [
     ("interval", &[Command::Execd, Command::Record], "telegraf-virt execd --interval 10s"),
     ("format", &[Command::Once], "telegraf-virt once --format table"),
+    ("json", &[Command::Check], "telegraf-virt check --json"),
     ("samples", &[Command::Record], "telegraf-virt record --samples 5 FILE"),
     ("anonymize", &[Command::Record], "telegraf-virt record --anonymize FILE"),
 ];
@@ -94,7 +95,7 @@ pub enum Format {
 pub const FORMATS: [(&str, Format); 2] = [("influx", Format::Influx), ("table", Format::Table)];
 
 /// The command line, read.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "telegraf-virt",
     about = "Prints every libvirt guest's statistics as InfluxDB line protocol",
@@ -175,6 +176,13 @@ pub struct Cli {
     /// How a collection is printed.
     #[arg(skip)]
     pub format: Format,
+    /// check: JSON, for machines
+    #[arg(
+        long,
+        long_help = "Of check only: print what was found as JSON, whose keys the README \
+        has."
+    )]
+    pub json: bool,
 
     /// record: how often every guest is asked, default 2
     #[arg(long, value_name = "NUMBER", value_parser = text_as(samples), allow_hyphen_values = true,
@@ -231,6 +239,14 @@ pub enum Exit {
 /// # Errors
 /// A text to print instead of running anything, or what is wrong in one line.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
+    let arguments: Vec<OsString> = arguments.collect();
+    if let [_, word, rest @ ..] = arguments.as_slice()
+        && word == "help"
+    {
+        // A habit from other programs.
+        let about = rest.first().and_then(|word| command(&word.to_string_lossy()).ok());
+        return Err(Exit::Text(help(about)));
+    }
     let matches = Cli::command().try_get_matches_from(arguments);
     let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     let mut cli = cli.map_err(|error| Exit::Refused(refusal(&error)))?;
@@ -342,6 +358,7 @@ impl Cli {
             ("deadline", self.deadline.is_some()),
             ("interval", self.interval.is_some()),
             ("format", self.format_named.is_some()),
+            ("json", self.json),
             ("samples", self.samples.is_some()),
             ("anonymize", self.anonymize),
             ("log-level", self.log_level_named.is_some()),
@@ -378,9 +395,11 @@ fn uri(text: &str) -> Result<String, String> {
 fn command(text: &str) -> Result<Command, String> {
     let all = Command::ALL.map(Command::name);
     let found = Command::ALL.into_iter().find(|command| command.name() == text);
-    found.ok_or_else(|| match names::nearest(text, all) {
-        Some(name) => format!("did you mean {name}?"),
-        None => format!("the commands are {}", all.join(", ")),
+    found.ok_or_else(|| {
+        match names::nearest(text, all.into_iter().chain(["--help", "--version"])) {
+            Some(name) => format!("did you mean {name}?"),
+            None => format!("the commands are {}", all.join(", ")),
+        }
     })
 }
 
@@ -412,7 +431,11 @@ fn format(text: &str) -> Result<Format, String> {
 
 fn level(text: &str) -> Result<Level, String> {
     let found = LEVELS.into_iter().find(|(name, _)| *name == text);
-    found.map(|(_, level)| level).ok_or_else(|| "must be error, warn, info or debug".to_owned())
+    found.map(|(_, level)| level).ok_or_else(|| {
+        let nearest = names::nearest(text, LEVELS.map(|(name, _)| name));
+        let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        format!("must be error, warn, info or debug{hint}")
+    })
 }
 
 /// What clap found wrong, in one line that says what to write instead.
@@ -511,7 +534,6 @@ lines only. What a guest did not answer is left out.";
 
 const HELP: &str = "\
 {about}.
-
 Usage: telegraf-virt [OPTIONS] [COMMAND]
 
 Commands:
@@ -564,15 +586,18 @@ Options:
 ";
 
 const CHECK_HELP: &str = "\
-Looks at all that a collection needs (configuration, hypervisor, guests, cache)
-and at how Telegraf starts it, and says what is wrong, what is lost by it, and
-the command that mends it.
-Exit code 0: a collection delivers all that the guests offer; 1: it does not.
+Looks at all that a collection needs (configuration, hypervisor, guests, cache,
+limits) and at Telegraf's files, and says what is wrong, what is lost by it, and
+the command that mends it. Changes nothing. Of root it also looks as Telegraf's
+user. Exit code 0: a collection delivers all that the guests offer; 1: it does
+not, and what is lost is marked LOST.
 
 Usage: telegraf-virt [OPTIONS] check
 
-Example:
+Examples:
+  sudo telegraf-virt check                  all of it
   sudo -u telegraf telegraf-virt check      as the user who will run it
+  telegraf-virt check --json | jq .verdict  for machines: good, advice or lost
 
 Options:
 {options}

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use telegraf_virt::agent::{self, Exit};
+use telegraf_virt::check::{self, Subject};
 use telegraf_virt::cli::{self, Command};
 use telegraf_virt::log::{Level, Log};
 use telegraf_virt::trigger::{Signals, Triggers};
-use telegraf_virt::{check, config, libvirt};
+use telegraf_virt::{config, libvirt};
 
 /// What stands in the way, and the exit code that it has.
 type Refusal = (String, u8);
@@ -42,8 +43,8 @@ fn run(signals: Signals) -> Result<u8, Refusal> {
     };
     let exit = match cli.command {
         Command::Check => {
-            let findings = check::findings(&settings, &ending(signals)?);
-            return print(&check::report(&findings), u8::from(check::is_lost(&findings)));
+            let (text, code) = check::run(Subject { cli, settings, file }, &ending(signals)?);
+            return print(&text, code);
         }
         Command::Record => {
             let written = cli.recording(&settings).run(&ending(signals)?, &log);

@@ -37,12 +37,19 @@ fn words<'a>(arguments: &'a [&'a str]) -> Vec<&'a OsStr> {
 
 #[test]
 fn a_bad_command_line_gives_one_line_and_exit_code_2() {
-    let cases: [(&[&str], &str); 50] = [
+    let cases: [(&[&str], &str); 54] = [
         (&["onc"], "E! unknown command \"onc\"; did you mean once?"),
         (&["exec"], "E! unknown command \"exec\"; did you mean execd?"),
+        (&["versoin"], "E! unknown command \"versoin\"; did you mean --version?"),
+        (&["halp"], "E! unknown command \"halp\"; did you mean --help?"),
+        (&["--json"], "E! --json belongs to check, not to once, as in telegraf-virt check --json"),
         (
-            &["help"],
-            "E! unknown command \"help\"; the commands are once, execd, check, record, config",
+            &["execd", "--json"],
+            "E! --json belongs to check, not to execd, as in telegraf-virt check --json",
+        ),
+        (
+            &["--log-level", "warning"],
+            "E! --log-level is \"warning\", but must be error, warn, info or debug; did you mean warn?",
         ),
         (&[""], "E! unknown command \"\"; the commands are once, execd, check, record, config"),
         (
@@ -354,6 +361,8 @@ fn help_and_version_go_to_standard_output() {
     let help = printed(&["--help"]);
     assert!(help.starts_with("Prints every libvirt guest's statistics"), "{help}");
     assert_eq!(printed(&["-h"]), help);
+    assert_eq!(printed(&["help"]), help);
+    assert_eq!(printed(&["help", "execd"]), printed(&["execd", "--help"]));
     assert!(printed(&["once", "--help"]).contains("[[inputs.exec]]"));
     assert!(printed(&["-h", "execd"]).contains("signal = \"STDIN\""));
     assert!(printed(&["check", "-h"]).contains("Usage: telegraf-virt [OPTIONS] check\n"));

@@ -6,7 +6,6 @@ mod support;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
@@ -170,70 +169,4 @@ fn features_and_device_tags_stand_in_one_order_whatever_the_configuration_says()
     let disk = lines.iter().find(|line| line.find_tag("device") == Some("vda")).unwrap();
     let tags: Vec<&str> = disk.tags.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(tags, ["VMID", "name", "uuid", "devtype", "device", "bus", "path"]);
-}
-
-#[test]
-fn check_tells_of_a_cache_file_that_cannot_be_used_and_ends_at_a_signal() {
-    let scratch = TempDir::new().unwrap();
-    let cache = scratch.path().join("cache");
-    let check = |uri: &str| {
-        let mut command = program(scratch.path());
-        command.args(["check", "--deadline", "1m", "--uri", uri, "--cache-dir"]).arg(&cache);
-        command
-    };
-    let mut once = program(scratch.path());
-    once.args(["once", "--uri", "test:///default", "--cache-dir"]).arg(&cache);
-    run(&mut once).success();
-    run(&mut check("test:///default")).success();
-    let samples = fs::read_dir(&cache)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            name.starts_with("samples-") && name.ends_with(".jsonl")
-        })
-        .unwrap();
-    fs::rename(&samples, scratch.path().join("elsewhere")).unwrap();
-    symlink(scratch.path().join("elsewhere"), &samples).unwrap();
-    let finished = run(&mut check("test:///default")).code(1);
-    assert!(finished.stdout.contains("\nLOST  "), "{finished}");
-    assert!(finished.stdout.contains(samples.to_str().unwrap()), "{finished}");
-
-    let silent = scratch.path().join("silent");
-    let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
-    let uri = format!("qemu+unix:///system?socket={}", silent.display());
-    let mut child = check(&uri).stdout(Stdio::null()).spawn().unwrap();
-    thread::sleep(Duration::from_millis(500));
-    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
-    assert_eq!(end(&mut child, Duration::from_secs(3)), Some(1));
-}
-
-#[test]
-fn check_looks_at_how_telegraf_starts_the_program() {
-    let scratch = TempDir::new().unwrap();
-    let check = |path: &Path| {
-        let mut command = program(scratch.path());
-        command.args(["check", "--no-cache", "--uri", "test:///default"]);
-        run(command.env("TELEGRAF_CONFIG_PATH", path))
-    };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let shipped = check(&root.join("telegraf.d")).success().stdout;
-    let good = "telegraf-virt.conf: inputs.execd asks by signal = \"STDIN\"\n";
-    assert!(shipped.contains(good) && !shipped.contains("note"), "{shipped}");
-    let exec = check(&root.join("telegraf.d/telegraf-virt-exec.conf.example")).success().stdout;
-    assert!(exec.contains(": inputs.exec starts the program\n"), "{exec}");
-
-    let file = scratch.path().join("telegraf.conf");
-    let text = fs::read_to_string(root.join("telegraf.d/telegraf-virt.conf")).unwrap();
-    fs::write(&file, text.replace("\"STDIN\"", "\"SIGHUP\"")).unwrap();
-    let advised = check(&file).success().stdout;
-    let note = format!("note  {}: inputs.execd has signal = \"SIGHUP\"", file.display());
-    assert!(advised.contains(&note), "{advised}");
-    assert!(advised.contains("\n      to mend it: write there: signal = \"STDIN\"\n"), "{advised}");
-    fs::write(&file, text.replace("\n  signal =", "\n  # signal =")).unwrap();
-    let silent = check(&file).success().stdout;
-    assert!(
-        silent.contains("has no signal, so Telegraf never asks for a collection\n"),
-        "{silent}"
-    );
 }

@@ -11,7 +11,7 @@ use telegraf_virt::cli::{self, Command};
 use telegraf_virt::{check, config};
 
 /// The contract's options.
-const OPTIONS: [(&str, Option<char>); 12] = [
+const OPTIONS: [(&str, Option<char>); 13] = [
     ("config", Some('c')),
     ("uri", Some('u')),
     ("cache-dir", None),
@@ -19,6 +19,7 @@ const OPTIONS: [(&str, Option<char>); 12] = [
     ("deadline", None),
     ("interval", None),
     ("format", None),
+    ("json", None),
     ("samples", None),
     ("anonymize", None),
     ("log-level", None),

@@ -25,6 +25,7 @@ mod samples;
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -58,6 +59,16 @@ impl HypervisorFiles {
             devices: format!("{}-{slug}.jsonl", devices::HOLDS),
             samples: format!("{}-{slug}.jsonl", samples::HOLDS),
         }
+    }
+
+    /// Where the device lists lie, or will.
+    pub fn devices_path(&self) -> PathBuf {
+        self.place.path().join(&self.devices)
+    }
+
+    /// Where the last samples lie, or will.
+    pub fn samples_path(&self) -> PathBuf {
+        self.place.path().join(&self.samples)
     }
 
     /// The device cache on disk, and what is wrong with it; empty where it is absent or cannot be

@@ -1,36 +1,226 @@
-//! Whether there is a folder for the cache, and whether its files can be used.
+//! The cache: which folder and why, whose, whether it can be written, what is in it and how old that is,
+//! and which of its files cannot be used.
 
-use super::Finding;
-use crate::cache::{self, HypervisorFiles, Place, Surroundings};
-use crate::config::Settings;
+use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use nix::errno::Errno;
+use nix::sys::statvfs::statvfs;
+use nix::unistd::geteuid;
+
+use super::finding::{Finding, counted};
+use super::{Subject, shell, user, user_name};
+use crate::cache::{
+    self, Cause, FileError, HypervisorFiles, NoPlace, Place, Surroundings, Trouble,
+};
+use crate::host::REPLAY;
 use crate::sample;
 
-pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
+/// What a run without a cache lacks.
+const LOST: &str = "vm_features of every once; and each start reads every guest's XML anew";
+/// Less room than this is none: a file of 500 guests has some 500 KiB, and is written beside the old.
+const ROOM_MIN: u64 = 1 << 20;
+
+pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
+    let settings = &subject.settings;
     if !settings.cache.enabled {
-        let text = "no cache, as --no-cache says: once prints no vm_features";
-        return vec![Finding::good(text.to_owned())];
+        let text = "there is none, as --no-cache says: once prints no vm_features";
+        return vec![Finding::good("off", text)];
     }
-    match Place::of(settings.cache.dir.as_deref(), &Surroundings::of_process()) {
-        Ok(place) => {
-            let text = format!("the cache is kept in {}", place.path().display());
-            let unusable = settings.uris.iter().flat_map(|uri| unusable(&place, uri));
-            std::iter::once(Finding::good(text)).chain(unusable).collect()
-        }
-        Err(none) => {
-            let remedy = "name a folder of your own with --cache-dir, or with dir in [cache] of the \
-                          configuration";
-            vec![Finding::lost(none.to_string(), remedy.to_owned())]
-        }
+    if settings.uris.iter().all(|uri| uri.starts_with(REPLAY)) {
+        return vec![Finding::good("off", "it is not used, since of a recording nothing is kept")];
+    }
+    let surroundings = Surroundings::of_process();
+    let place = match Place::of(settings.cache.dir.as_deref(), &surroundings) {
+        Ok(place) => place,
+        Err(none) => return vec![no_place(&none, settings.cache.dir.is_some())],
+    };
+    let mut findings = vec![folder(&place, subject, &surroundings)];
+    findings.extend(room(place.path()));
+    // Of a recording nothing is kept.
+    for uri in settings.uris.iter().filter(|uri| !uri.starts_with(REPLAY)) {
+        findings.extend(files(&place, uri));
+    }
+    findings
+}
+
+fn folder(place: &Place, subject: &Subject, surroundings: &Surroundings) -> Finding {
+    let path = place.path();
+    let shown = path.display().to_string();
+    let mode = fs::metadata(path).map_or_else(
+        |_| String::new(),
+        |seen| format!(", of {} with mode {:04o}", user_name(seen.uid()), seen.mode() & 0o7777),
+    );
+    let text = format!("the folder is {shown}, {}{mode}", why(path, subject, surroundings));
+    Finding::good("folder", text).about(shown).fact("owner", user())
+}
+
+/// Why it is this folder.
+fn why(path: &Path, subject: &Subject, surroundings: &Surroundings) -> &'static str {
+    let below = |folder: Option<&Path>| folder.is_some_and(|folder| path.starts_with(folder));
+    if subject.cli.cache_dir.is_some() {
+        "as --cache-dir says"
+    } else if subject.settings.cache.dir.is_some() {
+        "as the configuration says"
+    } else if env::var_os("CACHE_DIRECTORY").is_some_and(|folders| {
+        below(env::split_paths(&folders).next().and_then(|it| it.canonicalize().ok()).as_deref())
+    }) {
+        "as $CACHE_DIRECTORY says"
+    } else if path.starts_with("/var/cache") {
+        "which belongs to this user"
+    } else if path.starts_with("/var/lib/telegraf") {
+        "which is Telegraf's"
+    } else if below(surroundings.xdg_cache_home.as_ref().map(Path::new)) {
+        "below $XDG_CACHE_HOME"
+    } else {
+        "below this user's home"
     }
 }
 
-/// Cache files of a hypervisor that cannot be read.
-fn unusable(place: &Place, uri: &str) -> Vec<Finding> {
+fn no_place(none: &NoPlace, is_named: bool) -> Finding {
+    let tried: Vec<String> = none.tried.iter().map(ToString::to_string).collect();
+    let finding = |text: String| Finding::lost("no-folder", text).losing(LOST);
+    if let ([error], true) = (none.tried.as_slice(), is_named) {
+        let path = error.path.display().to_string();
+        let (how, command) = remedy(error);
+        return finding(error.to_string()).about(path).mend(how).run(command);
+    }
+    let text = match tried.as_slice() {
+        [] => {
+            "there is no folder for it: this user has no home, and nothing names another".to_owned()
+        }
+        tried => format!("no folder can be used: {}", tried.join("; ")),
+    };
+    let command = format!("sudo install -d -m 700 -o {} /var/cache/telegraf-virt", shell(&user()));
+    finding(text).mend("make a folder for this user, where it is looked for first").run(command)
+}
+
+/// What mends the folder, and the command for it.
+fn remedy(error: &FileError) -> (String, String) {
+    let path = shell(&error.path.display().to_string());
+    let user = shell(&user());
+    match error.cause {
+        Cause::Owner(uid) => (
+            format!(
+                "name a folder of {user}'s own, or give this one away: {} can use it no more then",
+                user_name(uid)
+            ),
+            format!("sudo chown -R {user} {path}"),
+        ),
+        Cause::WritableByOthers(_) => {
+            ("let only its owner write to it".to_owned(), format!("chmod go-w {path}"))
+        }
+        Cause::Kind { .. } => {
+            ("take away what stands there".to_owned(), format!("sudo mv {path} {path}.old"))
+        }
+        Cause::System { errno: Errno::EROFS, .. } => (
+            "name a folder that can be written with --cache-dir, or with dir in [cache]; or mount \
+             this one for writing"
+                .to_owned(),
+            format!("findmnt --target {path}"),
+        ),
+        Cause::System { errno: Errno::ENOENT, .. } => (
+            "make the folders above it, or name another one with --cache-dir, or with dir in [cache]"
+                .to_owned(),
+            format!("sudo install -d -m 700 -o {user} {path}"),
+        ),
+        _ => (
+            "let this user use it, or name another one with --cache-dir, or with dir in [cache]"
+                .to_owned(),
+            format!("sudo install -d -m 700 -o {user} {path}"),
+        ),
+    }
+}
+
+fn room(path: &Path) -> Option<Finding> {
+    let seen = statvfs(path).ok()?;
+    let blocks = if geteuid().is_root() { seen.blocks_free() } else { seen.blocks_available() };
+    #[allow(clippy::useless_conversion)] // The types differ from one machine to the next.
+    let left = u64::from(blocks).saturating_mul(u64::from(seen.fragment_size()));
+    if left >= ROOM_MIN {
+        return None;
+    }
+    let shown = path.display().to_string();
+    Some(
+        Finding::lost("no-room", format!("the file system of {shown} has {left} bytes left"))
+            .about(&shown)
+            .losing(LOST)
+            .mend(
+                "make room there, or name another folder with --cache-dir, or with dir in [cache]",
+            )
+            .run(format!("df -h {}", shell(&shown))),
+    )
+}
+
+/// What is kept of a hypervisor, and what of it cannot be used.
+fn files(place: &Place, uri: &str) -> Vec<Finding> {
     let files = HypervisorFiles::new(place.clone(), uri);
-    let (_, devices) = files.load_devices();
-    let samples =
-        cache::boot_id().and_then(|boot| files.load_samples(boot, sample::boottime_ns()).1);
-    let remedy = "remove what stands there; the next collection writes the file anew";
-    let troubles = devices.into_iter().chain(samples);
-    troubles.map(|trouble| Finding::lost(trouble.to_string(), remedy.to_owned())).collect()
+    let (devices, devices_trouble) = files.load_devices();
+    let (samples, samples_trouble) = match cache::boot_id() {
+        Some(boot) => files.load_samples(boot, sample::boottime_ns()),
+        None => Default::default(),
+    };
+    let troubles: Vec<Finding> =
+        devices_trouble.into_iter().chain(samples_trouble).map(|it| trouble(&it, uri)).collect();
+    if !troubles.is_empty() {
+        return troubles;
+    }
+    let age = |path: &Path| {
+        let modified = fs::metadata(path).and_then(|seen| seen.modified()).ok()?;
+        Some(SystemTime::now().duration_since(modified).unwrap_or_default().as_secs())
+    };
+    let (devices_age, samples_age) = (age(&files.devices_path()), age(&files.samples_path()));
+    let Some(newest) = devices_age.into_iter().chain(samples_age).min() else {
+        let text = format!("nothing is kept of {uri} yet: the first collection has no vm_features");
+        return vec![Finding::good("empty", text).about(uri)];
+    };
+    let fact = |finding: Finding, name, age: Option<u64>| match age {
+        Some(age) => finding.fact(name, age),
+        None => finding,
+    };
+    let text = format!(
+        "of {uri} it keeps the devices of {} and the last sample of {}, written {} ago",
+        counted(devices.len(), "guest"),
+        counted(samples.len(), "guest"),
+        shown_age(newest)
+    );
+    let finding = Finding::good("entries", text)
+        .about(uri)
+        .fact("device_lists", devices.len())
+        .fact("samples", samples.len());
+    let finding = fact(finding, "device_lists_age_s", devices_age);
+    vec![fact(finding, "samples_age_s", samples_age)]
+}
+
+fn shown_age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn trouble(trouble: &Trouble, uri: &str) -> Finding {
+    let text = trouble.to_string();
+    match trouble {
+        Trouble::File(error) => {
+            let path = error.path.display().to_string();
+            Finding::lost("file-unusable", text)
+                .about(&path)
+                .losing(format!("what the cache should keep of {uri} from one run to the next"))
+                .mend("take it away; the next collection writes a new one")
+                .run(format!("rm {}", shell(&path)))
+        }
+        Trouble::Corrupt { path, .. } | Trouble::OtherVersion { path, .. } => {
+            let path = path.display().to_string();
+            Finding::advice("file-replaced", text)
+                .about(&path)
+                .losing("vm_features of the next once; after that all is well")
+                .mend("nothing is to be done: the next collection writes it anew")
+        }
+    }
 }

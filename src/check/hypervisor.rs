@@ -1,82 +1,417 @@
-//! Whether a hypervisor answers, and each of its guests: by a trial collection.
+//! Every question that `check` itself puts to a hypervisor: who answers and how soon, and the XML of some
+//! guests. Each is put by a thread that can be left behind, since it may never be answered. What comes
+//! of it is said here too; the guests themselves are read by the collection's own machinery (`trial`).
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Finding;
-use crate::collect::{Hypervisor, Known, Plan};
-use crate::config::{Settings, duration};
-use crate::deadline::{Deadline, Ending};
-use crate::host::REPLAY;
-use crate::log::{Level, Log};
+use uuid::Uuid;
 
-pub(super) fn findings(uri: &str, settings: &Settings, ending: &Ending) -> Vec<Finding> {
-    // What the collection would say on standard error becomes findings.
-    let log = Arc::new(Log::kept(Level::Warn));
-    let plan = Plan {
-        workers: settings.workers,
-        max_stuck: settings.max_stuck,
-        selection: Arc::new(settings.selection()),
-        deadline: settings.deadline,
-        host_name: false,
-        extra: settings.extra,
-    };
-    let started = Instant::now();
+use super::finding::Finding;
+use super::socket::{self, Socket};
+use super::{shell, user};
+use crate::config::{self, Settings, duration, names};
+use crate::deadline::{Deadline, Ending};
+use crate::host::{self, Origin};
+use crate::libvirt::{Error, Node};
+
+/// How often is looked whether the end was ordered.
+const GLANCE: Duration = Duration::from_millis(50);
+/// A libvirt that takes longer to connect and list than this is slow; a healthy one takes milliseconds.
+const SLOW: Duration = Duration::from_secs(1);
+/// Where the answer to an error begins: the first that fits counts.
+const NOT_THERE: [&str; 2] = ["No such file or directory", "Connection refused"];
+
+/// What the drivers of libvirt are called in a URI. <https://libvirt.org/drivers.html>
+const DRIVERS: [&str; 17] = [
+    "qemu",
+    "xen",
+    "lxc",
+    "bhyve",
+    "ch",
+    "test",
+    "esx",
+    "vpx",
+    "gsx",
+    "hyperv",
+    "vz",
+    "openvz",
+    "vbox",
+    "vmwareplayer",
+    "vmwarews",
+    "vmwarefusion",
+    "parallels",
+];
+
+/// A hypervisor, asked who it is.
+pub(super) struct Host {
+    pub(super) uri: String,
+    pub(super) socket: Option<Socket>,
+    /// What it said, or why it said nothing.
+    pub(super) answer: Result<Answer, Silence>,
+}
+
+/// What a hypervisor says of itself.
+pub(super) struct Answer {
+    /// From the start to the list of guests.
+    took: Duration,
+    pub(super) driver: String,
+    libvirt: Option<Version>,
+    version: Option<Version>,
+    node: Option<Node>,
+    /// Every guest, and whether it runs.
+    pub(super) guests: Vec<(Uuid, String, bool)>,
+}
+
+impl Answer {
+    /// Guests that are defined and do not run.
+    pub(super) fn inactive(&self) -> usize {
+        self.guests.iter().filter(|(_, _, runs)| !runs).count()
+    }
+}
+
+/// Why a hypervisor said nothing.
+pub(super) enum Silence {
+    /// libvirt's words.
+    Refused(String),
+    /// It did not answer within the deadline.
+    Late(Duration),
+    /// The end was ordered.
+    Ended,
+}
+
+/// Asks all of them at the same time.
+pub(super) fn ask_all(settings: &Settings, ending: &Ending) -> Vec<Host> {
     let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
-    let mut hypervisor = Hypervisor::new(uri, plan, &log);
-    if let Some(replay) = hypervisor.replay() {
+    let asked: Vec<(&String, Receiver<_>)> =
+        settings.uris.iter().map(|uri| (uri, put(uri, who))).collect();
+    let host = |(uri, receiver): (&String, Receiver<Result<Answer, Error>>)| Host {
+        uri: uri.clone(),
+        socket: socket::of(uri),
+        answer: match next(&receiver, &deadline) {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => Err(Silence::Refused(error.to_string())),
+            None if deadline.is_ending() => Err(Silence::Ended),
+            None => Err(Silence::Late(settings.deadline)),
+        },
+    };
+    asked.into_iter().map(host).collect()
+}
+
+/// The XML of these guests, as much of it as comes in time.
+pub(super) fn xml_of(uri: &str, guests: &[Uuid], deadline: &Deadline) -> HashMap<Uuid, String> {
+    let uuids = guests.to_vec();
+    let receiver = put(uri, move |uri, sender| {
+        let Ok(connection) = open(uri) else { return };
+        for uuid in uuids {
+            let xml = connection.guest(&uuid).and_then(|guest| guest.xml());
+            if let Ok(xml) = xml
+                && sender.send((uuid, xml)).is_err()
+            {
+                return;
+            }
+        }
+    });
+    std::iter::from_fn(|| next(&receiver, deadline)).collect()
+}
+
+/// Puts a question on a thread of its own.
+fn put<T: Send + 'static>(
+    uri: &str,
+    question: impl FnOnce(&str, &mpsc::Sender<T>) + Send + 'static,
+) -> Receiver<T> {
+    let (sender, receiver) = mpsc::channel();
+    let uri = uri.to_owned();
+    // A thread that cannot be started says nothing, like a hypervisor that does not answer.
+    let _ =
+        thread::Builder::new().name("question".to_owned()).spawn(move || question(&uri, &sender));
+    receiver
+}
+
+/// The next answer; `None` when there is none any more, or time is over.
+fn next<T>(receiver: &Receiver<T>, deadline: &Deadline) -> Option<T> {
+    loop {
+        match receiver.recv_timeout(deadline.left(GLANCE)) {
+            Ok(answer) => return Some(answer),
+            Err(mpsc::RecvTimeoutError::Timeout) if !deadline.is_over() => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Connects; of a recording, turns to its last moment.
+fn open(uri: &str) -> Result<host::Host, Error> {
+    let origin = Origin::of(uri);
+    if let Some(replay) = origin.replay() {
         replay.skip_to_last();
         replay.advance();
     }
-    let collected = hypervisor.collect(|_| Known::default(), &deadline);
-    let took = started.elapsed();
-    let collected = match collected {
-        Ok(collected) => collected,
-        Err(down) => {
-            let text = format!("{uri} cannot be read: {}", down.0);
-            return vec![Finding::lost(text, remedy(uri, &down.0))];
-        }
-    };
-    let mut findings = vec![Finding::good(format!(
-        "{uri} answers: {} of {} guests read within {}, of {} that a collection has",
-        collected.readings.len() - (collected.not_answering - collected.unread),
-        collected.guests,
-        duration::shown(Duration::from_millis(u64::try_from(took.as_millis()).unwrap_or(0))),
-        duration::shown(settings.deadline),
-    ))];
-    findings.extend(log.take().into_iter().map(|(_, message)| {
-        let remedy = format!(
-            "look at the guest with `virsh -r -c '{uri}' domstate --reason GUEST` and `virsh -r -c \
-             '{uri}' domcontrol GUEST`, and at the storage below its disks"
-        );
-        Finding::lost(message, remedy)
-    }));
-    findings
+    origin.open()
 }
 
-/// What mends a hypervisor that cannot be read, by what libvirt says of it.
-fn remedy(uri: &str, error: &str) -> String {
-    let has = |part: &str| error.contains(part);
-    if uri.starts_with(REPLAY) {
-        "make it anew: telegraf-virt record FILE, on the host that it is of".to_owned()
-    } else if has("No such file or directory") || has("Connection refused") {
-        "start libvirt (systemctl start libvirtd.socket libvirtd-ro.socket, where it is split into \
-         services virtqemud.socket virtqemud-ro.socket), or name another hypervisor with --uri"
-            .to_owned()
-    } else if has("Permission denied") || has("authentication") {
-        "let this user at the read-only socket, which is open to all by default: \
-         unix_sock_ro_perms and auth_unix_ro in /etc/libvirt/libvirtd.conf"
-            .to_owned()
-    } else if has("Failed to find user record") {
-        "let libvirtd find this user's name: install libnss-systemd where the user is one that systemd \
-         makes up (DynamicUser=), or run this as a user of /etc/passwd"
-            .to_owned()
-    } else if has("no connection driver available") || has("unable to parse URI") {
-        "write the URI as libvirt does: qemu:///system for this machine's QEMU guests, \
-         test:///default to try this program out"
-            .to_owned()
-    } else {
-        format!("see whether `virsh -r -c '{uri}' list` answers, and what libvirt's log says")
+/// A version as libvirt tells it, in one number.
+#[derive(Clone, Copy)]
+struct Version(u64);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number) = self;
+        write!(f, "{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
+    }
+}
+
+fn who(uri: &str, sender: &mpsc::Sender<Result<Answer, Error>>) {
+    let ask = || {
+        let started = Instant::now();
+        let connection = open(uri)?;
+        let guests = connection.guests(true)?;
+        let took = started.elapsed();
+        let versions = connection.versions();
+        let version = |of| versions.get(of).copied().map(Version);
+        let guests = guests
+            .iter()
+            .map(|guest| (guest.uuid(), guest.name().into_owned(), guest.id() >= 0))
+            .collect();
+        Ok(Answer {
+            took,
+            driver: connection.driver()?,
+            // Not every driver has these.
+            libvirt: version("daemon"),
+            version: version("hypervisor"),
+            node: connection.node(),
+            guests,
+        })
+    };
+    // Nobody waits any more where time is over.
+    let _ = sender.send(ask());
+}
+
+impl Host {
+    /// Whether it answers.
+    pub(super) fn is_up(&self) -> bool {
+        self.answer.is_ok()
+    }
+
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        match &self.answer {
+            Ok(answer) => self.up(answer),
+            Err(Silence::Refused(error)) => vec![self.refused(error)],
+            Err(Silence::Late(deadline)) => vec![self.late(*deadline)],
+            Err(Silence::Ended) => Vec::new(),
+        }
+    }
+
+    fn up(&self, answer: &Answer) -> Vec<Finding> {
+        let took_ms = u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX);
+        let took = format!("{took_ms} ms");
+        let version = |version: Option<Version>| {
+            version.map_or_else(|| "of an unknown version".to_owned(), |it| it.to_string())
+        };
+        let node = answer.node.map(|node| {
+            let gib = node.memory_kib as f64 / f64::from(1 << 20);
+            format!(", on {} CPUs and {gib:.1} GiB", node.cpus)
+        });
+        let (libvirt, driver) = (version(answer.libvirt), &answer.driver);
+        let hypervisor = version(answer.version);
+        let text = if self.uri.starts_with(host::REPLAY) {
+            format!("a recording, read in {took}, of libvirt {libvirt} with {driver} {hypervisor}")
+        } else {
+            format!(
+                "libvirt {libvirt} answers, read-only, in {took}; the hypervisor is {driver} \
+                 {hypervisor}{}",
+                node.unwrap_or_default(),
+            )
+        };
+        let word = |version: Option<Version>| version.map_or_else(String::new, |it| it.to_string());
+        let fill = |finding: Finding| {
+            let finding = finding
+                .about(&self.uri)
+                .fact("answer_ms", took_ms)
+                .fact("driver", answer.driver.clone())
+                .fact("libvirt_version", word(answer.libvirt))
+                .fact("hypervisor_version", word(answer.version))
+                .fact("running", answer.guests.len() - answer.inactive())
+                .fact("inactive", answer.inactive());
+            match answer.node {
+                Some(node) => finding.fact("cpus", node.cpus).fact("memory_kib", node.memory_kib),
+                None => finding,
+            }
+        };
+        let mut findings = vec![if answer.took < SLOW {
+            fill(Finding::good("answers", text))
+        } else {
+            fill(Finding::advice("slow", text))
+                .losing(
+                    "time: each collection waits so long before it can read a guest, and of the \
+                     deadline little may be left",
+                )
+                .mend("see what keeps libvirt busy, most often other programs that poll it")
+                .run(format!("virt-admin -c {} client-list {}", self.admin(), self.daemon()))
+        }];
+        if let Some(Socket { path, rights: Some(rights), .. }) = &self.socket {
+            let text = format!("its socket is {} ({rights})", path.display());
+            findings.push(
+                Finding::good("socket", text)
+                    .about(&self.uri)
+                    .fact("socket", path.display().to_string())
+                    .fact("rights", rights.clone()),
+            );
+        }
+        findings
+    }
+
+    /// The daemon that should answer.
+    pub(super) fn daemon(&self) -> &'static str {
+        let name = self.socket.as_ref().and_then(|socket| socket.path.file_name());
+        match name.and_then(|name| name.to_str()).map(|name| name.split('-').next()) {
+            Some(Some("virtqemud")) => "virtqemud",
+            Some(Some("virtxend")) => "virtxend",
+            Some(Some("virtlxcd")) => "virtlxcd",
+            Some(Some("virtbhyved")) => "virtbhyved",
+            Some(Some("virtchd")) => "virtchd",
+            _ => "libvirtd",
+        }
+    }
+
+    fn admin(&self) -> String {
+        format!("{}:///system", self.daemon())
+    }
+
+    fn lost(&self, id: &'static str, text: String) -> Finding {
+        Finding::lost(id, text).about(&self.uri).losing("every guest of this hypervisor")
+    }
+
+    fn refused(&self, error: &str) -> Finding {
+        let has = |part: &str| error.contains(part);
+        let said = |what: &str| format!("{what}; libvirt says: {error}");
+        if let Some(path) = self.uri.strip_prefix(host::REPLAY) {
+            return self
+                .lost("no-recording", format!("the recording cannot be read: {error}"))
+                .mend("name a file that is one, with its whole path")
+                .run(format!("ls -l {}", shell(path)));
+        }
+        let daemon = self.daemon();
+        let start = format!("sudo systemctl start {daemon}.socket {daemon}-ro.socket");
+        if let Some(socket) = self.socket.as_ref().filter(|socket| {
+            socket.rights.is_some() && !socket.is_socket && has("Failed to connect socket")
+        }) {
+            let path = socket.path.display();
+            return self
+                .lost("no-socket", said(&format!("{path} is there, and is no socket")))
+                .mend("take it away, and let libvirt make its socket")
+                .run(format!("sudo rm {}", shell(&path.to_string())))
+                .run(start);
+        }
+        if has("no connection driver available") || has("unable to parse URI") || self.is_unknown()
+        {
+            return self.bad_uri(&said("libvirt has no driver of that name, or knows no such URI"));
+        }
+        if NOT_THERE.iter().any(|part| has(part)) && has("socket") {
+            let what = match &self.socket {
+                Some(Socket { path, rights: Some(_), .. }) => {
+                    format!("nobody listens at {}", path.display())
+                }
+                Some(socket) => format!("there is no socket {}", socket.path.display()),
+                None => "there is no socket".to_owned(),
+            };
+            return self
+                .lost("not-running", said(&what))
+                .mend("start libvirt, or name another hypervisor with --uri or `uris`")
+                .run(start);
+        }
+        if has("Permission denied") && has("socket") {
+            let what = match &self.socket {
+                Some(Socket { path, rights: Some(rights), .. }) => {
+                    format!("{} may not use {} ({rights})", user(), path.display())
+                }
+                _ => format!("{} may not use its socket", user()),
+            };
+            let configuration = format!("/etc/libvirt/{daemon}.conf");
+            return self
+                .lost("no-right-to-socket", said(&what))
+                .mend(format!(
+                    "open the read-only socket to every user, as it is by default: in \
+                     {configuration} write the line below and restart {daemon}; where systemd makes \
+                     the socket, SocketMode= of {daemon}-ro.socket counts instead"
+                ))
+                .run("unix_sock_ro_perms = \"0777\"")
+                .run(format!("sudo systemctl restart {daemon}"));
+        }
+        if has("authentication") || has("access denied") {
+            return self
+                .lost("not-authenticated", said(&format!("{} is not let in", user())))
+                .mend(format!(
+                    "let every user read without a password, as it is by default: in \
+                     /etc/libvirt/{daemon}.conf write the line below and restart {daemon}"
+                ))
+                .run("auth_unix_ro = \"none\"")
+                .run(format!("sudo systemctl restart {daemon}"));
+        }
+        if has("Failed to find user record") {
+            return self
+                .lost("unknown-user", said("libvirt cannot find this user's name"))
+                .mend(
+                    "install libnss-systemd where systemd makes the user up (DynamicUser=), or run \
+                     this as a user of /etc/passwd",
+                )
+                .run("sudo apt install libnss-systemd");
+        }
+        self.lost("refuses", format!("it cannot be read: {error}"))
+            .mend("see whether virsh is answered, and what libvirt's log says")
+            .run(format!("virsh -r -c {} list", shell(&self.uri)))
+            .run(format!("journalctl -u {daemon} -n 50"))
+    }
+
+    /// The driver that the URI names; `None` for an alias of libvirt's configuration.
+    fn driver(&self) -> Option<&str> {
+        let (scheme, _) = self.uri.split_once(':')?;
+        scheme.split('+').next()
+    }
+
+    /// Whether no libvirt has a driver of that name. Unknown ones are asked of libvirtd, whose socket
+    /// may not be there, and that would be a word about the wrong thing.
+    fn is_unknown(&self) -> bool {
+        self.driver().is_some_and(|driver| !DRIVERS.contains(&driver))
+    }
+
+    fn bad_uri(&self, text: &str) -> Finding {
+        let nearest = self.driver().and_then(|driver| names::nearest(driver, DRIVERS));
+        let meant = match nearest {
+            Some(driver) if self.is_unknown() => {
+                self.uri.replacen(self.driver().unwrap_or_default(), driver, 1)
+            }
+            _ => config::DEFAULT_URI.to_owned(),
+        };
+        self.lost("bad-uri", text.to_owned())
+            .mend(
+                "write qemu:///system for this machine's QEMU guests; test:///default has a guest that is \
+                 made up, to try this program out",
+            )
+            .run(format!("telegraf-virt check --uri {}", shell(&meant)))
+    }
+
+    fn late(&self, deadline: Duration) -> Finding {
+        let deadline = duration::shown(deadline);
+        let daemon = self.daemon();
+        let finding = self.lost(
+            "no-answer",
+            format!("it can be connected to, but does not answer within {deadline}"),
+        );
+        if self.socket.is_none() {
+            return finding
+                .mend("see whether the way to it is open, and whether virsh is answered")
+                .run(format!("virsh -r -c {} list", shell(&self.uri)));
+        }
+        finding
+            .mend(
+                "libvirt itself hangs, or all its workers wait for hung guests: see what they do, and \
+                 restart it, which leaves the guests running",
+            )
+            .run(format!("virt-admin -c {} srv-threadpool-info {daemon}", self.admin()))
+            .run(format!("sudo systemctl restart {daemon}"))
     }
 }
 
@@ -85,27 +420,34 @@ mod tests {
     use super::*;
     use crate::check::Verdict;
 
-    fn settings() -> Settings {
-        Settings { deadline: Duration::from_secs(4), ..Settings::default() }
+    fn hosts(uri: &str) -> Vec<Host> {
+        let settings = Settings {
+            uris: vec![uri.to_owned()],
+            deadline: Duration::from_secs(10),
+            ..Settings::default()
+        };
+        ask_all(&settings, &Ending::default())
     }
 
     #[test]
-    fn the_test_driver_is_read() {
-        let findings = findings("test:///default", &settings(), &Ending::default());
-        let texts: Vec<_> = findings.iter().map(|finding| finding.text.as_str()).collect();
-        assert_eq!(findings.len(), 1, "{texts:?}");
-        assert!(texts[0].starts_with("test:///default answers: 1 of 1 guests read within "));
+    fn the_test_driver_says_who_it_is() {
+        let hosts = hosts("test:///default");
+        let findings = hosts[0].findings();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(findings[0].id, "answers");
+        assert!(findings[0].text.contains("the hypervisor is TEST"), "{findings:?}");
+        assert!(hosts[0].answer.as_ref().is_ok_and(|answer| answer.guests.len() == 1));
     }
 
     #[test]
     fn a_socket_that_is_not_there_is_lost_with_its_remedy() {
         let uri = "qemu+unix:///system?socket=/nonexistent/libvirt-sock-ro";
-        let findings = findings(uri, &settings(), &Ending::default());
+        let findings = hosts(uri)[0].findings();
         assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].verdict, Verdict::Lost);
+        assert_eq!((findings[0].verdict, findings[0].id), (Verdict::Lost, "not-running"));
         let text = &findings[0].text;
-        assert!(text.starts_with(&format!("{uri} cannot be read: Failed to connect socket")));
-        let remedy = findings[0].remedy.as_deref().unwrap_or_default();
-        assert!(remedy.starts_with("start libvirt (systemctl start"), "{remedy}");
+        assert!(text.starts_with("there is no socket /nonexistent/libvirt-sock-ro; libvirt says"));
+        let start = "sudo systemctl start libvirtd.socket libvirtd-ro.socket";
+        assert_eq!(findings[0].commands, [start]);
     }
 }

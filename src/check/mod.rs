@@ -1,102 +1,167 @@
-//! What `check` looks at: all that a collection needs, one file an area, each finding with its
-//! remedy. It reads only what a collection reads, and Telegraf's configuration, and changes nothing but
-//! the cache's folder.
+//! What `check` looks at: all that a collection needs, one file an area, each finding with what is lost
+//! and the command that mends it. It reads only what a collection reads, libvirt's and Telegraf's
+//! configuration, and changes nothing but that the cache's folder is made.
+//!
+//! ```text
+//! configuration  which file, why, and which hypervisors
+//! hypervisor     every question to libvirt: who answers, how soon, and a trial collection
+//!   socket       the socket that a URI means, and why it may not let us in
+//! guests         what guests do not offer, those with the same finding in one
+//!   memballoon   a guest's balloon, from its XML
+//! trial          the trial collection's time, against the deadline and Telegraf's interval
+//! cache          the folder and the files
+//! limits         what libvirt's configuration and the kernel allow
+//! telegraf       Telegraf's files that start this program
+//!   files        which files those are
+//!   user         the same check as Telegraf's user
+//! finding        what was found, in an area
+//! report         as a person reads it
+//! json           as a machine does
+//! ```
 
 mod cache;
+mod configuration;
+mod finding;
+mod guests;
 mod hypervisor;
+mod json;
+mod limits;
+mod memballoon;
+mod report;
+mod socket;
 mod telegraf;
+mod trial;
 
-use std::fmt::Write;
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
 
+use nix::unistd::{User, geteuid};
+
+pub use finding::{Area, Fact, Finding, Section, Verdict};
 pub use telegraf::FILE_VARIABLE as TELEGRAF_FILE_VARIABLE;
 
+use crate::cli::Cli;
 use crate::config::Settings;
 use crate::deadline::Ending;
 
-/// Something that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How it stands.
-    pub verdict: Verdict,
-    /// What was found, in one sentence.
-    pub text: String,
-    /// The command or setting that mends it.
-    pub remedy: Option<String>,
+/// How often is looked whether the end was ordered.
+const GLANCE: Duration = Duration::from_millis(50);
+/// What is under way when the end is ordered gets so much time to tell what it has found.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What is looked at.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The command line.
+    pub cli: Cli,
+    /// The settings that came of it.
+    pub settings: Settings,
+    /// The configuration file that they are from.
+    pub file: Option<PathBuf>,
 }
 
-/// How something stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// As it should.
-    Good,
-    /// Nothing is lost, but there is a better way.
-    Advice,
-    /// A hypervisor, a guest or the cache is lost.
-    Lost,
-}
-
-impl Finding {
-    fn good(text: String) -> Self {
-        Self { verdict: Verdict::Good, text, remedy: None }
-    }
-
-    fn advice(text: String, remedy: String) -> Self {
-        Self { verdict: Verdict::Advice, text, remedy: Some(remedy) }
-    }
-
-    fn lost(text: String, remedy: String) -> Self {
-        Self { verdict: Verdict::Lost, text, remedy: Some(remedy) }
-    }
-}
-
-/// Looks at everything these settings need, until the end is ordered.
-pub fn findings(settings: &Settings, ending: &Ending) -> Vec<Finding> {
-    let mut findings = cache::findings(settings);
-    for uri in &settings.uris {
-        if ending.since().is_none() {
-            findings.extend(hypervisor::findings(uri, settings, ending));
-        }
-    }
-    findings.extend(telegraf::findings(settings));
-    findings
-}
-
-/// Whether anything is lost.
-pub fn is_lost(findings: &[Finding]) -> bool {
-    findings.iter().any(|finding| finding.verdict == Verdict::Lost)
-}
-
-/// Findings as a person reads them, a remedy below what it mends.
-pub fn report(findings: &[Finding]) -> String {
-    let mut report = String::new();
-    for finding in findings {
-        let mark = match finding.verdict {
-            Verdict::Good => "ok  ",
-            Verdict::Advice => "note",
-            Verdict::Lost => "LOST",
-        };
-        let _ = writeln!(report, "{mark}  {}", printable(&finding.text));
-        if let Some(remedy) = &finding.remedy {
-            let _ = writeln!(report, "      to mend it: {}", printable(remedy));
-        }
-    }
-    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-    let _ = match (count(Verdict::Lost), count(Verdict::Advice)) {
-        (0, 0) => writeln!(report, "\na collection delivers everything that the guests offer"),
-        (0, _) => writeln!(
-            report,
-            "\na collection delivers everything that the guests offer; whether it arrives, the \
-             notes above say"
-        ),
-        (1, _) => writeln!(report, "\n1 thing is lost"),
-        (lost, _) => writeln!(report, "\n{lost} things are lost"),
+/// Looks at everything, and tells of it on standard output, an area as soon as it is known. Returns what
+/// is left to print, the verdict or all of it as JSON, and the exit code.
+pub fn run(subject: Subject, ending: &Ending) -> (String, u8) {
+    let style = (!subject.cli.json).then(report::Style::of_stdout);
+    // A reader that went away, or a full disk, is met again by whoever prints the rest.
+    let tell = |text: &str| {
+        let mut told = io::stdout().lock();
+        let _ = told.write_all(text.as_bytes()).and_then(|()| told.flush());
     };
-    report
+    style.iter().for_each(|style| tell(&report::heading(&user(), *style)));
+    let (sender, receiver) = mpsc::channel();
+    let looker = ending.clone();
+    // On a thread that can be left behind: a file on dead storage does not come back, and who ends the
+    // program does not wait for it.
+    let body = move || look(&subject, &looker, &sender);
+    let mut looking = thread::Builder::new().name("check".to_owned()).spawn(body).ok();
+    let mut sections: Vec<Section> = Vec::new();
+    let mut is_whole = false;
+    while looking.is_some() {
+        let most = if ending.since().is_some() { GRACE } else { GLANCE };
+        match receiver.recv_timeout(most) {
+            Ok(section) => {
+                style.iter().for_each(|style| tell(&report::section(&section, *style)));
+                sections.push(section);
+            }
+            Err(RecvTimeoutError::Timeout) if ending.since().is_some() => break,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                let has_looked = looking.take().is_some_and(|thread| thread.join().is_ok());
+                is_whole = has_looked && ending.since().is_none();
+            }
+        }
+    }
+    let is_lost = !is_whole || verdict(&sections) == Verdict::Lost;
+    let rest = match style {
+        Some(style) => report::verdict_line(&sections, is_whole, style),
+        None => json::report(&sections, &user(), is_whole),
+    };
+    (rest, u8::from(is_lost))
 }
 
-/// Guests are named by strangers: a name cannot write on the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
+/// The gravest of all.
+fn verdict(sections: &[Section]) -> Verdict {
+    let findings = sections.iter().flat_map(|section| &section.findings);
+    findings.map(|finding| finding.verdict).max().unwrap_or(Verdict::Good)
+}
+
+/// Looks at one area after another, until the end is ordered.
+fn look(subject: &Subject, ending: &Ending, sections: &Sender<Section>) {
+    let settings = &subject.settings;
+    let told = RefCell::new(Vec::new());
+    let tell = |area, about: Option<&str>, findings: Vec<Finding>| {
+        told.borrow_mut().extend(findings.iter().map(|finding| (area, finding.clone())));
+        if !findings.is_empty() && ending.since().is_none() {
+            // Nobody listens any more once the program ends.
+            let _ = sections.send(Section { area, about: about.map(str::to_owned), findings });
+        }
+    };
+    tell(Area::Configuration, None, configuration::findings(subject));
+    let hosts = hypervisor::ask_all(settings, ending);
+    for host in &hosts {
+        tell(Area::Hypervisor, Some(&host.uri), host.findings());
+    }
+    // Telegraf's interval decides whether the trial was quick enough, so its files are read before.
+    let telegraf = telegraf::read(subject, ending);
+    let trial = trial::run(&hosts, settings, ending);
+    for collected in &trial.hosts {
+        if ending.since().is_none() {
+            let findings = guests::findings(collected, settings, ending);
+            tell(Area::Guests, Some(&collected.uri), findings);
+        }
+    }
+    tell(Area::Collection, None, trial.findings(settings, &telegraf));
+    tell(Area::Cache, None, cache::findings(subject));
+    tell(Area::Limits, None, limits::findings(&hosts, settings));
+    tell(Area::Telegraf, None, telegraf.findings);
+    let of_user = telegraf::user::findings(subject, &told.borrow(), ending);
+    tell(Area::TelegrafUser, None, of_user);
+}
+
+/// The name of the user that a collection would be made by.
+fn user() -> String {
+    user_name(geteuid().as_raw())
+}
+
+/// A user's name, or the number where it has none.
+fn user_name(uid: u32) -> String {
+    let user = User::from_uid(uid.into()).ok().flatten();
+    user.map_or_else(|| format!("uid {uid}"), |user| user.name)
+}
+
+/// A word for a shell: in quotes where it needs them.
+fn shell(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -104,14 +169,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_says_what_is_lost_and_what_mends_it() {
-        let findings = [
-            Finding::good("a".to_owned()),
-            Finding::advice("d".to_owned(), "do e".to_owned()),
-            Finding::lost("b\x1b[2J".to_owned(), "do c".to_owned()),
-        ];
-        let expected = "ok    a\nnote  d\n      to mend it: do e\nLOST  b [2J\n      to mend it: \
-                        do c\n\n1 thing is lost\n";
-        assert_eq!(report(&findings), expected);
+    fn a_word_for_a_shell_is_quoted_where_it_must_be() {
+        assert_eq!(shell("qemu:///system"), "qemu:///system");
+        assert_eq!(shell("it's; rm -r *"), "'it'\\''s; rm -r *'");
+        assert_eq!(shell(""), "''");
     }
 }

@@ -147,6 +147,9 @@ fn the_help_has_every_option_and_a_command_only_its_own() {
     assert!(text(&["once", "-h"]).contains("--format <FORMAT>"));
     assert!(!text(&["execd", "-h"]).contains("--format"));
     assert!(!text(&["check", "-h"]).contains("--format"));
+    assert!(text(&["check", "-h"]).contains("--json"));
+    assert!(!text(&["once", "-h"]).contains("--json"));
+    assert!(!text(&["execd", "-h"]).contains("--json"));
     assert!(!text(&["config", "-h"]).contains("--uri"));
 }
 
@@ -170,6 +173,7 @@ fn what_a_command_line_cannot_mean_is_refused() {
         ("--format", Some("table")),
         ("--samples", Some("3")),
         ("--anonymize", None),
+        ("--json", None),
         ("--log-level", Some("info")),
     ] {
         let arguments: Vec<&str> = ["config", option].into_iter().chain(value).collect();

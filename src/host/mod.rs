@@ -9,6 +9,7 @@
 mod recorded;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +17,7 @@ use uuid::Uuid;
 
 use crate::libvirt::{
     self, BlockCounters, Connection, Control, CpuTimes, Error, Groups, GuestInfo, MemoryStatistic,
-    NicCounters, Offer, Parameter, Parameters, State, Value, VcpuInfo,
+    NicCounters, Node, Offer, Parameter, Parameters, State, Value, VcpuInfo,
 };
 use crate::record::{self, RecordedGuest, plain_calls};
 use crate::sample::boottime_ns;
@@ -131,6 +132,44 @@ impl Host {
         match self {
             Self::Live(connection) => connection.host_name(),
             Self::Recorded(played) => played.host().name.result().cloned(),
+        }
+    }
+
+    /// The driver's name, such as QEMU.
+    pub fn driver(&self) -> Result<String, Error> {
+        match self {
+            Self::Live(connection) => connection.driver(),
+            // A URI begins with it, in small letters.
+            Self::Recorded(played) => {
+                let uri = &played.host().uri;
+                Ok(uri.split([':', '+']).next().unwrap_or_default().to_uppercase())
+            }
+        }
+    }
+
+    /// Versions by what they are of, where they are known: see [`Connection::versions`].
+    pub fn versions(&self) -> BTreeMap<String, u64> {
+        match self {
+            Self::Live(connection) => {
+                let known = |(of, version): (&str, Result<u64, Error>)| {
+                    Some((of.to_owned(), version.ok()?))
+                };
+                connection.versions().into_iter().filter_map(known).collect()
+            }
+            Self::Recorded(played) => {
+                let versions = played.host().versions.iter();
+                let known =
+                    versions.filter_map(|(of, it)| Some((of.clone(), it.result().ok().copied()?)));
+                known.collect()
+            }
+        }
+    }
+
+    /// The host's CPUs and memory; `None` where they are not known.
+    pub fn node(&self) -> Option<Node> {
+        match self {
+            Self::Live(connection) => connection.node().ok(),
+            Self::Recorded(_) => None,
         }
     }
 

@@ -1,7 +1,6 @@
 //! A read-only connection to one hypervisor.
 
-use std::ffi::{CStr, CString, c_ulong, c_void};
-use std::fmt;
+use std::ffi::{CStr, CString, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Once;
@@ -136,32 +135,6 @@ impl Connection {
         }
     }
 
-    /// The version of the libvirt that answers, which on another host is not ours.
-    ///
-    /// # Errors
-    /// libvirt's words.
-    ///
-    /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectGetLibVersion>
-    pub fn libvirt_version(&self) -> Result<Version, Error> {
-        let mut number = 0;
-        // SAFETY: the connection is open, and libvirt writes one number.
-        let returned = unsafe { sys::virConnectGetLibVersion(self.as_ptr(), &mut number) };
-        version(returned, number)
-    }
-
-    /// The version of the hypervisor, such as QEMU's.
-    ///
-    /// # Errors
-    /// libvirt's words.
-    ///
-    /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectGetVersion>
-    pub fn hypervisor_version(&self) -> Result<Version, Error> {
-        let mut number = 0;
-        // SAFETY: as above.
-        let returned = unsafe { sys::virConnectGetVersion(self.as_ptr(), &mut number) };
-        version(returned, number)
-    }
-
     /// The host that the guests run on.
     ///
     /// # Errors
@@ -179,21 +152,6 @@ impl Connection {
         };
         Ok(Node { cpus: node.cpus.into(), memory_kib: node.memory })
     }
-}
-
-/// A version as libvirt tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u64);
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(number) = self;
-        write!(f, "{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
-    }
-}
-
-fn version(returned: i32, number: c_ulong) -> Result<Version, Error> {
-    if returned < 0 { Err(Error::last()) } else { Ok(Version(number)) }
 }
 
 /// A host, as virNodeGetInfo tells of it.

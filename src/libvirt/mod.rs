@@ -23,7 +23,7 @@ mod process;
 mod statistics;
 mod text;
 
-pub use connection::{Connection, Node, Version};
+pub use connection::{Connection, Node};
 pub use error::{Error, Kind};
 pub use extra::{JobStatistics, State, TypedParameters, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};

@@ -23,6 +23,7 @@ pub mod remote;
 pub mod servers;
 pub mod stage;
 pub mod table;
+pub mod told;
 pub mod traced;
 pub mod victoria_metrics;
 pub mod watched;

@@ -2,368 +2,229 @@
 //! lose points, and what is not wise. It is all advice, since a collection itself lacks nothing;
 //! Telegraf's own mistakes are Telegraf's to tell.
 
+mod files;
+mod plugin;
+pub(super) mod user;
+
 use std::env;
-use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::Read;
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::Finding;
-use crate::config::{Settings, duration};
+use super::finding::Finding;
+use super::{Subject, shell};
+use crate::config::{self, duration};
+use crate::deadline::Ending;
+use files::Loaded;
+use plugin::{Kind, Plugin};
 
 /// Telegraf's own variable for its configuration.
 pub const FILE_VARIABLE: &str = "TELEGRAF_CONFIG_PATH";
 /// Where Debian's package and Telegraf's own look for it.
 const PLACES: [&str; 2] = ["/etc/telegraf/telegraf.conf", "/etc/telegraf/telegraf.d"];
-/// Longer files, more files in a folder and deeper folders are passed over.
-const FILE_MAX: u64 = 1 << 20;
-const FILES_MAX: usize = 1000;
-const DEPTH_MAX: usize = 8;
-const STDIN: &str = "write there: signal = \"STDIN\"";
+/// What systemd gives its services, beside what this shell has.
+const SERVICE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Telegraf's interval where nothing sets one.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Keys that our configuration has and Telegraf's has not.
+const OUR_KEYS: [&str; 8] = [
+    "uris",
+    "deadline",
+    "workers",
+    "max_stuck",
+    "device_tags",
+    "domains",
+    "metadata_tags",
+    "missing",
+];
 
-/// What Telegraf's configuration says of this program: that which [`FILE_VARIABLE`] names, as
-/// Telegraf has it, else that below /etc/telegraf.
-pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
-    match env::var_os(FILE_VARIABLE).map(PathBuf::from) {
-        Some(path) if !path.as_os_str().is_empty() => {
+/// What Telegraf's files say of this program.
+pub(super) struct Telegraf {
+    pub(super) findings: Vec<Finding>,
+    /// How often it collects from us; `None` where it does not.
+    pub(super) interval: Option<Duration>,
+}
+
+/// What of the program's surroundings counts for a program that Telegraf starts.
+struct Surroundings<'a> {
+    subject: &'a Subject,
+    /// Folders of programs.
+    path: OsString,
+    /// Where our configuration is when the command does not say so.
+    configuration: Option<OsString>,
+}
+
+/// Reads that which [`FILE_VARIABLE`] names, as Telegraf has it, else that below /etc/telegraf.
+pub(super) fn read(subject: &Subject, ending: &Ending) -> Telegraf {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(SERVICE_PATH);
+    let around = Surroundings { subject, path, configuration: env::var_os(config::FILE_VARIABLE) };
+    match env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) {
+        Some(path) => {
             let reason = fs::metadata(&path).err();
             let missing = reason.map(|reason| not_looked_at(&path, &reason.to_string()));
-            missing.into_iter().chain(findings_in(&[path], settings)).collect()
+            let mut telegraf = read_in(&[path], &around, ending);
+            telegraf.findings.extend(missing);
+            telegraf
         }
-        _ => findings_in(&PLACES.map(PathBuf::from), settings),
+        None => read_in(&PLACES.map(PathBuf::from), &around, ending),
     }
 }
 
-fn findings_in(places: &[PathBuf], settings: &Settings) -> Vec<Finding> {
-    let mut files = Vec::new();
-    places.iter().for_each(|place| find_files(place, 0, &mut files));
+fn read_in(places: &[PathBuf], around: &Surroundings<'_>, ending: &Ending) -> Telegraf {
+    let mut paths = Vec::new();
+    places.iter().for_each(|place| files::find(place, 0, &mut paths));
     let mut findings = Vec::new();
-    let (mut execd, mut exec) = (0, 0);
-    for file in &files {
-        let table = match read(file) {
-            Ok(Some(table)) => table,
-            Ok(None) => continue,
+    let mut plugins: Vec<(Kind, Vec<String>, Option<Duration>)> = Vec::new();
+    let mut interval = INTERVAL;
+    for path in &paths {
+        if ending.since().is_some() {
+            break;
+        }
+        let Loaded { path, names_us, table } = files::read(path);
+        let table = match table {
+            Ok(table) => table,
             Err(reason) => {
-                findings.push(not_looked_at(file, &reason));
+                findings.extend(names_us.then(|| not_looked_at(&path, &reason)));
                 continue;
             }
         };
-        for plugin in plugins(&table, "execd") {
-            let Some(words) = ours(plugin.get("command")) else { continue };
-            execd += 1;
-            findings.extend(execd_finding(file, plugin, &words));
+        if is_ours(&table) || around.subject.file.as_ref() == Some(&path) {
+            findings.push(misplaced(&path));
+            continue;
         }
-        for plugin in plugins(&table, "exec") {
-            let Some(words) = ours(plugin.get("commands")) else { continue };
-            exec += 1;
-            findings.extend(exec_findings(file, plugin, &words, settings));
-        }
-    }
-    if execd > 0 && exec > 0 {
-        let text = "Telegraf starts telegraf-virt by inputs.execd and by inputs.exec, so that every \
-                    point may come twice";
-        let remedy = "leave one of the two out, best inputs.exec";
-        findings.push(Finding::advice(text.to_owned(), remedy.to_owned()));
-    }
-    findings
-}
-
-/// The files that Telegraf loads: one that is named, and those ending in .conf below a folder.
-fn find_files(place: &Path, depth: usize, files: &mut Vec<PathBuf>) {
-    let Ok(seen) = fs::metadata(place) else { return };
-    if seen.is_file() && (depth == 0 || place.extension() == Some(OsStr::new("conf"))) {
-        files.push(place.to_owned());
-    }
-    if !seen.is_dir() || depth == DEPTH_MAX || (depth > 0 && is_passed_over(place)) {
-        return;
-    }
-    let mut entries: Vec<PathBuf> = fs::read_dir(place)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .take(FILES_MAX)
-        .collect();
-    entries.sort_unstable();
-    for entry in entries {
-        if files.len() < FILES_MAX {
-            find_files(&entry, depth + 1, files);
+        interval = table.get("agent").and_then(of_agent).unwrap_or(interval);
+        for kind in [Kind::Execd, Kind::Exec] {
+            for table in tables(&table, kind.name()) {
+                let plugin = Plugin { file: &path, kind, table };
+                for command in plugin.commands() {
+                    findings.extend(plugin.findings(&command, around));
+                    plugins.push((kind, command, of_plugin(table)));
+                }
+            }
         }
     }
-}
-
-/// Whether Telegraf does not go into this folder: not through a link, of which a few that lead back
-/// would never end, nor where Kubernetes keeps what its links lead to.
-fn is_passed_over(folder: &Path) -> bool {
-    let is_hidden =
-        folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
-    is_hidden || folder.is_symlink()
-}
-
-/// A file that may start this program, or why that cannot be told; `None` where it does not name it.
-fn read(file: &Path) -> Result<Option<Table>, String> {
-    let mut bytes = Vec::new();
-    let opened =
-        File::open(file).and_then(|opened| opened.take(FILE_MAX + 1).read_to_end(&mut bytes));
-    opened.map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&bytes);
-    if !text.contains(env!("CARGO_PKG_NAME")) {
-        return Ok(None);
+    if ending.since().is_none() {
+        findings.extend(together(&plugins));
     }
-    if bytes.len() as u64 > FILE_MAX {
-        return Err("it is too long".to_owned());
+    if plugins.is_empty() && findings.is_empty() {
+        findings.push(unused(places, &paths));
     }
-    // Telegraf puts variables in before it reads the file; what they are is not known here.
-    text.parse().map(Some).map_err(|error: toml::de::Error| error.message().to_owned())
-}
-
-fn not_looked_at(file: &Path, reason: &str) -> Finding {
-    Finding::advice(
-        format!("{}: cannot be looked at: {reason}", file.display()),
-        "run this as the user of Telegraf; what Telegraf makes of the file, `telegraf --test` says"
-            .to_owned(),
-    )
+    let interval = plugins.first().map(|(_, _, own)| own.unwrap_or(interval));
+    Telegraf { findings, interval }
 }
 
 /// The `[[inputs.KIND]]` of a file.
-fn plugins<'a>(table: &'a Table, kind: &str) -> impl Iterator<Item = &'a Table> {
+fn tables<'a>(table: &'a Table, kind: &str) -> impl Iterator<Item = &'a Table> {
     let inputs = table.get("inputs").and_then(|inputs| inputs.get(kind));
     inputs.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table)
 }
 
-/// A command's words, or those of several, as they are written, where one of them is this program.
-fn ours(command: Option<&Value>) -> Option<Vec<&str>> {
-    let words = words(command?);
-    words.iter().any(|text| text.split_whitespace().any(is_us)).then_some(words)
+fn of_agent(agent: &Value) -> Option<Duration> {
+    of_plugin(agent.as_table()?)
 }
 
-fn words(command: &Value) -> Vec<&str> {
-    match command {
-        Value::String(text) => vec![text.as_str()],
-        Value::Array(parts) => parts.iter().flat_map(words).collect(),
-        _ => Vec::new(),
+fn of_plugin(table: &Table) -> Option<Duration> {
+    time(table.get("interval")?)
+}
+
+/// A time as Telegraf takes it; a bare number is seconds.
+fn time(value: &Value) -> Option<Duration> {
+    match value {
+        Value::String(text) => duration::parse(text, Duration::ZERO..=Duration::MAX).ok(),
+        Value::Integer(seconds) => u64::try_from(*seconds).ok().map(Duration::from_secs),
+        _ => None,
     }
 }
 
-fn is_us(word: &str) -> bool {
-    Path::new(word).file_name() == Some(OsStr::new(env!("CARGO_PKG_NAME")))
+/// Whether it is this program's own configuration, and not Telegraf's.
+fn is_ours(table: &Table) -> bool {
+    let is_telegrafs = ["agent", "inputs", "outputs", "global_tags", "processors", "aggregators"]
+        .iter()
+        .any(|key| table.contains_key(*key));
+    !is_telegrafs && OUR_KEYS.iter().any(|key| table.contains_key(*key))
 }
 
-/// The program's own path, where it is written whole and nothing is there.
-fn missing_program<'a>(words: &[&'a str]) -> Option<&'a str> {
-    let mut programs = words.iter().flat_map(|text| text.split_whitespace());
-    programs.find(|word| is_us(word) && word.starts_with('/') && !Path::new(word).exists())
+fn misplaced(file: &Path) -> Finding {
+    let shown = file.display().to_string();
+    let text = format!("{shown} is this program's own configuration, among Telegraf's files");
+    Finding::advice("own-file-misplaced", text)
+        .about(&shown)
+        .losing("all that Telegraf collects: it reads the file as its own, and does not start")
+        .mend("put it where this program looks for it")
+        .run("sudo mkdir -p /etc/telegraf-virt")
+        .run(format!("sudo mv {} {}", shell(&shown), config::SYSTEM_FILE))
 }
 
-fn execd_finding(file: &Path, plugin: &Table, words: &[&str]) -> Option<Finding> {
-    let file = file.display();
-    if let Some(program) = missing_program(words) {
-        return Some(no_program(&format!("{file}: inputs.execd starts {program}")));
+/// What is wrong with several plugins that each are right.
+fn together(plugins: &[(Kind, Vec<String>, Option<Duration>)]) -> Vec<Finding> {
+    let is_of = |kind| plugins.iter().any(|(of, ..)| *of == kind);
+    let is_twice = plugins.iter().enumerate().any(|(place, (kind, command, _))| {
+        plugins.iter().take(place).any(|(other, words, _)| other == kind && words == command)
+    });
+    if is_of(Kind::Execd) && is_of(Kind::Exec) {
+        let text = "Telegraf starts telegraf-virt by inputs.execd and by inputs.exec";
+        return vec![
+            Finding::advice("both-ways", text)
+                .losing("nothing, but every point may come twice")
+                .mend("leave one of the two out, best inputs.exec"),
+        ];
     }
-    // Telegraf takes each word as it is written, and the first one for a program.
-    if !plugin.get("command").is_some_and(Value::is_array) || !words.contains(&"execd") {
-        return Some(Finding::advice(
-            format!("{file}: inputs.execd does not start `telegraf-virt execd`"),
-            "write there: command = [\"telegraf-virt\", \"execd\"]".to_owned(),
-        ));
+    if is_twice {
+        let text = "Telegraf starts telegraf-virt twice by the same command";
+        return vec![
+            Finding::advice("twice", text)
+                .losing("nothing, but every point comes twice")
+                .mend("leave one of the two out"),
+        ];
     }
-    if let Some(format) = plugin.get("data_format").filter(|format| !is_influx(format)) {
-        return Some(wrong_format(&format!("{file}: inputs.execd has data_format = {format}")));
-    }
-    let has_interval = words.iter().any(|word| word.starts_with("--interval"));
-    Some(match plugin.get("signal").map(|signal| signal.as_str().unwrap_or_default()) {
-        Some("STDIN") => Finding::good(format!("{file}: inputs.execd asks by signal = \"STDIN\"")),
-        Some(signal @ ("SIGHUP" | "SIGUSR1" | "SIGUSR2")) => Finding::advice(
-            format!(
-                "{file}: inputs.execd has signal = \"{signal}\": Telegraf may send the first one \
-                 before the program can catch it, and that kills it"
-            ),
-            STDIN.to_owned(),
-        ),
-        None | Some("none") if has_interval => {
-            Finding::good(format!("{file}: inputs.execd leaves the interval to the program"))
-        }
-        None | Some("none") => Finding::advice(
-            format!("{file}: inputs.execd has no signal, so Telegraf never asks for a collection"),
-            STDIN.to_owned(),
-        ),
-        // Telegraf refuses it, and says so.
-        Some(_) => return None,
-    })
+    Vec::new()
 }
 
-fn exec_findings(file: &Path, plugin: &Table, words: &[&str], settings: &Settings) -> Vec<Finding> {
-    let file = file.display();
-    if let Some(program) = missing_program(words) {
-        return vec![no_program(&format!("{file}: inputs.exec starts {program}"))];
+/// That nothing of Telegraf's starts this program, and why that may be.
+fn unused(places: &[PathBuf], loaded: &[PathBuf]) -> Finding {
+    let shown: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    let mention = files::passed_over(places).into_iter().find(|path| {
+        let Loaded { names_us, table, .. } = files::read(path);
+        names_us && table.is_ok_and(|table| table.contains_key("inputs"))
+    });
+    if let Some(path) = mention {
+        let path = path.display().to_string();
+        let text = format!("{path} would start telegraf-virt, but its name does not end in .conf");
+        let renamed =
+            format!("{}.conf", path.trim_end_matches(".example").trim_end_matches(".conf"));
+        return Finding::advice("not-loaded", text)
+            .about(&path)
+            .losing("all of it, as far as Telegraf is to collect it: it does not load this file")
+            .mend("give it such a name, and restart Telegraf")
+            .run(format!("sudo mv {} {}", shell(&path), shell(&renamed)))
+            .run("sudo systemctl restart telegraf");
     }
-    if words.iter().any(|text| text.split_whitespace().any(|word| word == "execd")) {
-        return vec![Finding::advice(
-            format!(
-                "{file}: inputs.exec starts `telegraf-virt execd`, which waits for inputs.execd"
-            ),
-            "write there: commands = [[\"telegraf-virt\", \"once\"]]".to_owned(),
-        )];
+    if loaded.is_empty() {
+        let text = format!("no configuration of Telegraf's is at {}", shown.join(" or "));
+        return Finding::good("no-telegraf", text);
     }
-    if !plugin.get("data_format").is_some_and(is_influx) {
-        let text = format!("{file}: inputs.exec has no data_format = \"influx\"");
-        return vec![wrong_format(&text)];
-    }
-    let mut findings = vec![Finding::good(format!("{file}: inputs.exec starts the program"))];
-    let timeout = plugin.get("timeout").and_then(Value::as_str).unwrap_or("5s");
-    if duration::parse(timeout, Duration::ZERO..=Duration::MAX)
-        .is_ok_and(|timeout| timeout <= settings.deadline)
-    {
-        let deadline = duration::shown(settings.deadline);
-        findings.push(Finding::advice(
-            format!(
-                "{file}: inputs.exec ends the program after timeout = \"{timeout}\", while its \
-                 deadline is {deadline}: a collection with a guest that hangs is cut short"
-            ),
-            format!("a longer timeout there, or a shorter deadline than {timeout} here"),
-        ));
-    }
-    findings
+    let text =
+        format!("no file of Telegraf's starts telegraf-virt: looked at {}", shown.join(", "));
+    Finding::advice("unused", text)
+        .losing("nothing, unless Telegraf is to collect")
+        .mend("put the file that comes with this program among Telegraf's, and restart Telegraf")
+        .run("sudo cp telegraf.d/telegraf-virt.conf /etc/telegraf/telegraf.d/")
+        .run("sudo systemctl restart telegraf")
 }
 
-fn no_program(text: &str) -> Finding {
-    Finding::advice(
-        format!("{text}, which is not there: Telegraf does not start"),
-        "write the path that `command -v telegraf-virt` prints".to_owned(),
-    )
-}
-
-fn is_influx(format: &Value) -> bool {
-    format.as_str() == Some("influx")
-}
-
-fn wrong_format(text: &str) -> Finding {
-    let text = format!("{text}: Telegraf does not understand what the program prints");
-    Finding::advice(text, "write there: data_format = \"influx\"".to_owned())
+fn not_looked_at(file: &Path, reason: &str) -> Finding {
+    let shown = file.display().to_string();
+    Finding::advice("not-looked-at", format!("{shown}: cannot be looked at: {reason}"))
+        .about(&shown)
+        .losing("nothing by itself, but what is wrong in there is not told here")
+        .mend("run this as a user who may read it; what Telegraf makes of the file, it says itself")
+        .run(format!("sudo -u telegraf telegraf --test --config {}", shell(&shown)))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-    use crate::check::Verdict::{self, Advice, Good};
-
-    fn found(configuration: &str) -> Vec<(Verdict, String)> {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a.conf"), configuration).unwrap();
-        fs::write(folder.path().join("a.conf.example"), "[[inputs.execd]]\ncommand = 7").unwrap();
-        let settings = Settings { deadline: Duration::from_secs(4), ..Settings::default() };
-        let prefix = format!("{}/a.conf: ", folder.path().display());
-        let findings = findings_in(&[folder.path().to_owned()], &settings);
-        findings.into_iter().map(|it| (it.verdict, it.text.replace(&prefix, ""))).collect()
-    }
-
-    fn execd(lines: &str) -> Vec<(Verdict, String)> {
-        found(&format!("[[inputs.execd]]\ncommand = [\"telegraf-virt\", \"execd\"]\n{lines}"))
-    }
-
-    fn exec(lines: &str) -> Vec<(Verdict, String)> {
-        found(&format!("[[inputs.exec]]\ncommands = [[\"telegraf-virt\", \"once\"]]\n{lines}"))
-    }
-
-    #[test]
-    fn a_signal_and_none_are_advised_against() {
-        for signal in ["SIGHUP", "SIGUSR1", "SIGUSR2"] {
-            let text = format!(
-                "inputs.execd has signal = \"{signal}\": Telegraf may send the first one before \
-                 the program can catch it, and that kills it"
-            );
-            assert_eq!(execd(&format!("signal = \"{signal}\"")), [(Advice, text)]);
-        }
-        let never = "inputs.execd has no signal, so Telegraf never asks for a collection";
-        assert_eq!(execd(""), [(Advice, never.to_owned())]);
-        assert_eq!(execd("signal = \"none\""), [(Advice, never.to_owned())]);
-        let own = "command = [\"telegraf-virt\", \"execd\", \"--interval\", \"10s\"]";
-        let good = "inputs.execd leaves the interval to the program";
-        assert_eq!(found(&format!("[[inputs.execd]]\n{own}")), [(Good, good.to_owned())]);
-    }
-
-    #[test]
-    fn a_format_that_is_not_influx_is_advised_against() {
-        let end = ": Telegraf does not understand what the program prints";
-        let json = format!("inputs.execd has data_format = \"json\"{end}");
-        assert_eq!(execd("signal = \"STDIN\"\ndata_format = \"json\""), [(Advice, json)]);
-        let missing = format!("inputs.exec has no data_format = \"influx\"{end}");
-        assert_eq!(exec("timeout = \"5s\""), [(Advice, missing)]);
-    }
-
-    #[test]
-    fn a_timeout_within_the_deadline_is_advised_against() {
-        let good = (Good, "inputs.exec starts the program".to_owned());
-        assert_eq!(exec("data_format = \"influx\""), std::slice::from_ref(&good));
-        let advice = "inputs.exec ends the program after timeout = \"3s\", while its deadline is \
-                      4s: a collection with a guest that hangs is cut short";
-        let found = exec("data_format = \"influx\"\ntimeout = \"3s\"");
-        assert_eq!(found, [good, (Advice, advice.to_owned())]);
-    }
-
-    #[test]
-    fn both_ways_at_once_are_advised_against_and_others_programs_are_nobodys_business() {
-        let text = "[[inputs.execd]]\ncommand = [\"telegraf-virt\", \"execd\"]\nsignal = \"STDIN\"\n\
-                    [[inputs.exec]]\ncommands = [\"telegraf-virt once\"]\ndata_format = \"influx\"\n";
-        let verdicts: Vec<Verdict> = found(text).into_iter().map(|(verdict, _)| verdict).collect();
-        assert_eq!(verdicts, [Good, Good, Advice]);
-        assert_eq!(found("[[inputs.execd]]\ncommand = [\"other\"]\n[[inputs.exec]]"), []);
-        assert_eq!(found("[agent]\ninterval = ${INTERVAL}\n"), []);
-    }
-
-    #[test]
-    fn a_command_that_telegraf_cannot_start_or_that_does_not_stay_is_advised_against() {
-        let not_execd = [(Advice, "inputs.execd does not start `telegraf-virt execd`".to_owned())];
-        for command in [
-            "\"telegraf-virt execd\"",
-            "[\"telegraf-virt execd\"]",
-            "[\"telegraf-virt\"]",
-            "[\"telegraf-virt\", \"once\"]",
-        ] {
-            let text = format!("[[inputs.execd]]\ncommand = {command}\nsignal = \"STDIN\"");
-            assert_eq!(found(&text), not_execd, "{command}");
-        }
-        let stays = "inputs.exec starts `telegraf-virt execd`, which waits for inputs.execd";
-        for commands in ["[[\"telegraf-virt\", \"execd\"]]", "[\"telegraf-virt execd\"]"] {
-            let text = format!("[[inputs.exec]]\ncommands = {commands}\ndata_format = \"influx\"");
-            assert_eq!(found(&text), [(Advice, stays.to_owned())], "{commands}");
-        }
-        let text = "[[inputs.execd]]\ncommand = [\"/none/telegraf-virt\", \"execd\"]";
-        let missing = "inputs.execd starts /none/telegraf-virt, which is not there: Telegraf does \
-                       not start";
-        assert_eq!(found(text), [(Advice, missing.to_owned())]);
-    }
-
-    #[test]
-    fn a_file_that_names_the_program_and_cannot_be_read_is_told_and_others_are_not() {
-        let found = found("[[inputs.execd]]\ncommand = [\"telegraf-virt\", ${WORD}]\n");
-        assert_eq!(found.len(), 1);
-        assert!(found[0].1.starts_with("cannot be looked at: "), "{found:?}");
-        let folder = tempfile::tempdir().unwrap();
-        let absent = folder.path().join("absent");
-        assert_eq!(findings_in(&[absent], &Settings::default()), []);
-    }
-
-    #[test]
-    fn folders_that_telegraf_does_not_go_into_are_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        for name in ["inner", "..2026"] {
-            fs::create_dir(path(name)).unwrap();
-            fs::write(path(name).join("a.conf"), "").unwrap();
-        }
-        symlink("..2026", path("..data")).unwrap();
-        symlink("..data/a.conf", path("linked.conf")).unwrap();
-        // Each leads back to all of them: at 8 folders deep some hundred million times.
-        for link in 0..10 {
-            symlink(".", path(&format!("link-{link}"))).unwrap();
-        }
-        let mut files = Vec::new();
-        find_files(folder.path(), 0, &mut files);
-        assert_eq!(files, [path("inner/a.conf"), path("linked.conf")]);
-    }
-}
+mod tests;

@@ -1,0 +1,63 @@
+//! Which configuration file counts, and why; which hypervisors, and why. A file that cannot be used is
+//! told before any check, as of every command.
+
+use std::env;
+use std::path::Path;
+
+use super::Subject;
+use super::finding::{Finding, counted};
+use crate::config::{DEFAULT_URI, FILE_VARIABLE, SYSTEM_FILE, URI_VARIABLE};
+
+pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
+    let mut findings = vec![file(subject)];
+    if subject.settings.uris.len() > 1 {
+        let count = counted(subject.settings.uris.len(), "hypervisor");
+        findings.push(Finding::good("hypervisors", format!("{count}, {}", namer(subject))));
+    } else {
+        let uri = subject.settings.uris.first().map_or(DEFAULT_URI, String::as_str);
+        let text = format!("the hypervisor is {uri}, {}", namer(subject));
+        findings.push(Finding::good("hypervisors", text));
+    }
+    findings
+}
+
+fn file(subject: &Subject) -> Finding {
+    let Some(path) = &subject.file else {
+        let text = format!(
+            "no configuration file: there is no {SYSTEM_FILE}, and neither --config nor \
+             ${FILE_VARIABLE} names another one; every setting has its default"
+        );
+        return Finding::good("no-file", text);
+    };
+    let namer = if subject.cli.config.is_some() {
+        "as --config says".to_owned()
+    } else if env::var_os(FILE_VARIABLE).is_some_and(|value| !value.is_empty()) {
+        format!("as ${FILE_VARIABLE} says")
+    } else {
+        "where it is looked for unless --config names another one".to_owned()
+    };
+    let system = Path::new(SYSTEM_FILE);
+    let instead = if path != system && system.exists() {
+        format!(", instead of {SYSTEM_FILE}")
+    } else {
+        String::new()
+    };
+    let text = format!("settings are from {}, {namer}{instead}", path.display());
+    Finding::good("file", text).about(path.display().to_string())
+}
+
+/// Who names the hypervisors.
+fn namer(subject: &Subject) -> String {
+    if !subject.cli.uris.is_empty() {
+        return "as --uri says".to_owned();
+    }
+    let variable = env::var(URI_VARIABLE).ok().filter(|value| !value.is_empty());
+    let unnamed = variable.as_deref().unwrap_or(DEFAULT_URI);
+    if subject.settings.uris != [unnamed] {
+        return "as the configuration says".to_owned();
+    }
+    match variable {
+        Some(_) => format!("as ${URI_VARIABLE} says"),
+        None => "since nothing names another one".to_owned(),
+    }
+}

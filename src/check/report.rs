@@ -1,0 +1,254 @@
+//! The findings as a person reads them: a heading for each area, 80 columns, what is lost and what
+//! mends it below each finding, one line of verdict at the end. On a terminal with marks and colours.
+
+use std::env;
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+
+use super::finding::{Area, Finding, Section, Verdict, counted};
+use super::verdict;
+
+/// A line has at most so many columns, unless a word or a command is longer.
+const WIDTH: usize = 80;
+/// Names of guests that a finding shows take at most about so many columns.
+const NAMES_WIDTH: usize = 140;
+
+/// How it looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Style {
+    /// Colours and bold letters.
+    colours: bool,
+    /// A mark before each finding.
+    marks: bool,
+}
+
+impl Style {
+    /// Plain, without anything but text: what a pipe gets.
+    const PLAIN: Self = Self { colours: false, marks: false };
+
+    /// What suits standard output. <https://no-color.org>
+    pub(super) fn of_stdout() -> Self {
+        let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
+        let is_dumb = variable("TERM").is_none_or(|term| term == "dumb");
+        if !std::io::stdout().is_terminal() || is_dumb {
+            return Self::PLAIN;
+        }
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable);
+        let locale = locale.unwrap_or_default().to_string_lossy().to_uppercase();
+        Self {
+            colours: variable("NO_COLOR").is_none(),
+            marks: locale.contains("UTF-8") || locale.contains("UTF8"),
+        }
+    }
+
+    fn paint(self, colour: &str, text: &str) -> String {
+        if self.colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// The word for a verdict, with its mark and colour, always as wide.
+    fn word(self, verdict: Verdict) -> String {
+        let (colour, mark, word) = match verdict {
+            Verdict::Good => ("32", "✓ ", "ok  "),
+            Verdict::Advice => ("33", "! ", "note"),
+            Verdict::Lost => ("1;31", "✗ ", "LOST"),
+        };
+        let mark = if self.marks { mark } else { "" };
+        self.paint(colour, &format!("{mark}{word}"))
+    }
+
+    /// Where the text begins.
+    fn indent(self) -> usize {
+        if self.marks { 10 } else { 8 }
+    }
+}
+
+/// The first line.
+pub(super) fn heading(user: &str, style: Style) -> String {
+    let title = style.bold(concat!("telegraf-virt ", env!("CARGO_PKG_VERSION"), " check"));
+    format!("{title}, as {user}\n")
+}
+
+/// One area.
+pub(super) fn section(section: &Section, style: Style) -> String {
+    let mut title = section.area.title().to_owned();
+    if let Some(about) = &section.about {
+        let _ = write!(title, " {}", printable(about));
+    }
+    let mut text = format!("\n{}\n", style.bold(&title));
+    for finding in &section.findings {
+        write_finding(&mut text, finding, style);
+    }
+    text
+}
+
+fn write_finding(text: &mut String, finding: &Finding, style: Style) {
+    let indent = style.indent();
+    let mut body = finding.text.clone();
+    if !finding.guests.is_empty() {
+        let _ = write!(body, ": {}", names(&finding.guests));
+    }
+    let lines = wrapped(&body, indent);
+    let (first, more) = lines.split_first().map_or(("", &[][..]), |(first, more)| (first, more));
+    let _ = writeln!(text, "  {}  {first}", style.word(finding.verdict));
+    let mut add = |line: &str| {
+        let _ = writeln!(text, "{:indent$}{line}", "");
+    };
+    more.iter().for_each(|line| add(line));
+    if let Some(lost) = &finding.lost {
+        wrapped(&format!("Lost: {lost}."), indent).iter().for_each(|line| add(line));
+    }
+    if let Some(mend) = &finding.mend {
+        let end = if finding.commands.is_empty() { "." } else { ":" };
+        wrapped(&format!("To mend it: {mend}{end}"), indent).iter().for_each(|line| add(line));
+    }
+    // As they are, however long, so that they can be copied.
+    for command in &finding.commands {
+        add(&format!("  {}", style.paint("36", &printable(command))));
+    }
+}
+
+/// The last line.
+pub(super) fn verdict_line(sections: &[Section], is_whole: bool, style: Style) -> String {
+    let colour = match verdict(sections) {
+        _ if !is_whole => "1;33",
+        Verdict::Good | Verdict::Advice => "1;32",
+        Verdict::Lost => "1;31",
+    };
+    let lines = wrapped(&summary(sections, is_whole), 0);
+    let lines: Vec<String> = lines.iter().map(|line| style.paint(colour, line)).collect();
+    format!("\n{}\n", lines.join("\n"))
+}
+
+/// All of it in one sentence.
+pub(super) fn summary(sections: &[Section], is_whole: bool) -> String {
+    let all = || sections.iter().flat_map(|section| &section.findings);
+    let notes = all().filter(|finding| finding.verdict == Verdict::Advice).count();
+    let hypervisors = lost_in(sections, Area::Hypervisor).count();
+    let guests: usize = lost_in(sections, Area::Guests).map(|it| it.guests.len().max(1)).sum();
+    let mut lost = Vec::new();
+    if hypervisors > 0 {
+        lost.push(counted(hypervisors, "hypervisor"));
+    }
+    if guests > 0 {
+        lost.push(counted(guests, "guest"));
+    }
+    if lost_in(sections, Area::Cache).next().is_some() {
+        lost.push("the cache".to_owned());
+    }
+    let notes_above = match notes {
+        0 => String::new(),
+        1 => "; see also the note above".to_owned(),
+        _ => format!("; see also the {notes} notes above"),
+    };
+    if !is_whole {
+        return "Ended before all was looked at: run it again, and let it end by itself."
+            .to_owned();
+    }
+    match lost.as_slice() {
+        [] => format!("A collection delivers everything that the guests offer{notes_above}."),
+        lost => format!(
+            "Lost: {}. Mend what is marked LOST, and run this again{notes_above}.",
+            lost.join(", ")
+        ),
+    }
+}
+
+fn lost_in(sections: &[Section], area: Area) -> impl Iterator<Item = &Finding> {
+    let of_area = sections.iter().filter(move |section| section.area == area);
+    let findings = of_area.flat_map(|section| &section.findings);
+    findings.filter(|finding| finding.verdict == Verdict::Lost)
+}
+
+/// As many names as have room, and how many more there are.
+fn names(guests: &[String]) -> String {
+    let mut text = String::new();
+    for (place, name) in guests.iter().enumerate() {
+        if place > 0 && text.chars().count() + name.chars().count() > NAMES_WIDTH {
+            let _ = write!(text, " and {} more", guests.len() - place);
+            return text;
+        }
+        if place > 0 {
+            text.push_str(", ");
+        }
+        text.push_str(name);
+    }
+    text
+}
+
+/// The text in lines that have room behind the indent; a longer word stands alone.
+fn wrapped(text: &str, indent: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let text = printable(text);
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if indent + line.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Guests are named by strangers: a name cannot write on the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sections() -> Vec<Section> {
+        let lost = Finding::lost("a", "2 guests do not answer")
+            .of_guests(vec!["one\x1b[2J".to_owned(), "two".to_owned()])
+            .losing("what only they can tell")
+            .mend("look at them")
+            .run("virsh list");
+        let findings = vec![Finding::good("b", "all is well ".repeat(10)), lost];
+        vec![Section { area: Area::Guests, about: Some("x:///".to_owned()), findings }]
+    }
+
+    #[test]
+    fn a_section_says_what_is_lost_and_what_mends_it_in_80_columns() {
+        let expected = "\nGuests of x:///
+  ok    all is well all is well all is well all is well all is well all is well
+        all is well all is well all is well all is well
+  LOST  2 guests do not answer: one [2J, two
+        Lost: what only they can tell.
+        To mend it: look at them:
+          virsh list\n";
+        assert_eq!(section(&sections()[0], Style::PLAIN), expected);
+    }
+
+    #[test]
+    fn a_terminal_gets_marks_and_colours_and_the_columns_stay() {
+        let style = Style { colours: true, marks: true };
+        let text = section(&sections()[0], style);
+        assert!(text.contains("\n  \x1b[1;31m✗ LOST\x1b[0m  2 guests"), "{text}");
+        assert!(text.contains("\n            \x1b[36mvirsh list\x1b[0m\n"), "{text}");
+        let marks = Style { colours: false, marks: true };
+        assert!(section(&sections()[0], marks).contains("\n  ✗ LOST  2 guests"));
+    }
+
+    #[test]
+    fn the_last_line_counts_what_is_lost() {
+        let lost = "Lost: 2 guests. Mend what is marked LOST, and run this again.";
+        assert_eq!(summary(&sections(), true), lost);
+        assert_eq!(summary(&[], true), "A collection delivers everything that the guests offer.");
+        assert!(summary(&[], false).starts_with("Ended before all was looked at"));
+    }
+
+    #[test]
+    fn of_many_names_the_first_are_shown() {
+        let guests: Vec<String> = (0..500).map(|number| format!("guest-{number:03}")).collect();
+        let shown = names(&guests);
+        assert!(shown.starts_with("guest-000, guest-001, ") && shown.len() < 170, "{shown}");
+        assert!(shown.ends_with(" and 487 more"), "{shown}");
+    }
+}

@@ -1,0 +1,181 @@
+//! A collection as `once` and `execd` make it, by the same machinery, of which nothing is printed and
+//! nothing is kept: what it took, and what came.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::finding::{Finding, counted};
+use super::hypervisor::Host;
+use super::telegraf::Telegraf;
+use crate::collect::{Collected, Hypervisor, Known, Listed, Plan};
+use crate::config::{Settings, duration};
+use crate::deadline::{Deadline, Ending};
+use crate::log::{Level, Log};
+
+/// What came of the trial.
+pub(super) struct Trial {
+    /// From the first question to the last answer; `None` where no hypervisor answers.
+    took: Option<Duration>,
+    pub(super) hosts: Vec<CollectedHost>,
+}
+
+/// What came from one hypervisor.
+pub(super) struct CollectedHost {
+    pub(super) uri: String,
+    pub(super) driver: String,
+    /// Guests that are defined and do not run.
+    pub(super) inactive: usize,
+    /// The guests that were asked.
+    pub(super) taken: HashMap<Uuid, String>,
+    /// The names of those that the filter leaves out.
+    pub(super) filtered: Vec<String>,
+    /// What came, or why the hypervisor could not be read after all.
+    pub(super) collected: Result<Collected, String>,
+    /// What the collection would say on standard error.
+    pub(super) messages: Vec<String>,
+}
+
+/// Collects from every hypervisor that answers, all at the same time.
+pub(super) fn run(hosts: &[Host], settings: &Settings, ending: &Ending) -> Trial {
+    let up: Vec<&Host> = hosts.iter().filter(|host| host.is_up()).collect();
+    let started = Instant::now();
+    let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
+    let hosts: Vec<CollectedHost> = thread::scope(|scope| {
+        let deadline = &deadline;
+        let threads: Vec<_> =
+            up.iter().map(|host| scope.spawn(move || collect(host, settings, deadline))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    let took = (!up.is_empty() && ending.since().is_none()).then(|| started.elapsed());
+    Trial { took, hosts }
+}
+
+fn collect(host: &Host, settings: &Settings, deadline: &Deadline) -> CollectedHost {
+    let log = Arc::new(Log::kept(Level::Warn));
+    let plan = Plan {
+        workers: settings.workers,
+        max_stuck: settings.max_stuck,
+        selection: Arc::new(settings.selection()),
+        deadline: settings.deadline,
+        host_name: false,
+        extra: settings.extra,
+    };
+    let taken = RefCell::new(HashMap::new());
+    // Without what the cache knows: as the first collection after a boot of the host.
+    let known = |guest: &Listed| {
+        taken.borrow_mut().insert(guest.uuid, guest.name.to_string());
+        Known::default()
+    };
+    let mut hypervisor = Hypervisor::new(&host.uri, plan, &log);
+    if let Some(replay) = hypervisor.replay() {
+        replay.skip_to_last();
+        replay.advance();
+    }
+    let collected = hypervisor.collect(known, deadline).map_err(|down| down.0);
+    let mut taken = taken.into_inner();
+    for guest in collected.iter().flat_map(|collected| &collected.turned_away) {
+        taken.remove(&guest.uuid);
+    }
+    let (driver, inactive, listed) = match &host.answer {
+        Ok(answer) => (answer.driver.clone(), answer.inactive(), answer.guests.as_slice()),
+        Err(_) => (String::new(), 0, &[][..]),
+    };
+    let is_left_out = |(uuid, _, runs): &&(Uuid, String, bool)| {
+        (*runs || settings.domains.inactive) && !taken.contains_key(uuid)
+    };
+    let filtered = listed.iter().filter(is_left_out).map(|(_, name, _)| name.clone()).collect();
+    CollectedHost {
+        uri: host.uri.clone(),
+        driver,
+        inactive,
+        // Without the list nothing was left out.
+        filtered: if collected.is_ok() { filtered } else { Vec::new() },
+        taken,
+        collected,
+        messages: log.take().into_iter().map(|(_, message)| message).collect(),
+    }
+}
+
+impl Trial {
+    pub(super) fn findings(&self, settings: &Settings, telegraf: &Telegraf) -> Vec<Finding> {
+        let Some(took) = self.took else { return Vec::new() };
+        let (deadline, interval) = (settings.deadline, telegraf.interval);
+        let guests = |host: &CollectedHost| {
+            host.collected.as_ref().map_or(0, |collected| collected.readings.len())
+        };
+        let guests: usize = self.hosts.iter().map(guests).sum();
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let of_interval = match interval {
+            Some(interval) => {
+                format!(", and of Telegraf's interval of {}", duration::shown(interval))
+            }
+            None => String::new(),
+        };
+        let text = format!(
+            "{} took {took_ms} ms of the deadline of {}{of_interval}; nothing of it was printed or \
+             kept, and the cache was not used, so that later ones are quicker",
+            counted(guests, "guest"),
+            duration::shown(deadline)
+        );
+        let facts = |finding: Finding| {
+            let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            let finding = finding
+                .fact("took_ms", took_ms)
+                .fact("deadline_ms", ms(deadline))
+                .fact("guests", guests);
+            match interval {
+                Some(interval) => finding.fact("interval_ms", ms(interval)),
+                None => finding,
+            }
+        };
+        // Where a guest hangs, that is said of the guest.
+        let mut findings = vec![if took < deadline.mul_f32(0.98) {
+            facts(Finding::good("in-time", text))
+        } else {
+            facts(Finding::advice("deadline-reached", text))
+                .losing("what had not arrived by then: the guests above that do not answer")
+                .mend(
+                    "look after these guests, or give a collection more time in the configuration",
+                )
+                .run(format!("deadline = \"{}\"", duration::shown(deadline * 2)))
+        }];
+        if let Some(interval) = interval {
+            if took > interval {
+                let text = format!(
+                    "a collection takes longer than Telegraf's interval of {}",
+                    duration::shown(interval)
+                );
+                findings.push(
+                    Finding::advice("longer-than-interval", text)
+                        .losing("points: triggers that come while a collection runs become one")
+                        .mend("in the [[inputs.execd]] of Telegraf write a longer interval")
+                        .run("interval = \"30s\""),
+                );
+            } else if deadline >= interval {
+                let shorter = interval.mul_f32(0.8).max(Duration::from_millis(100));
+                let shorter = Duration::from_millis(
+                    u64::try_from(shorter.as_millis()).unwrap_or(u64::MAX) / 100 * 100,
+                );
+                let text = format!(
+                    "the deadline of {} is not below Telegraf's interval of {}",
+                    duration::shown(deadline),
+                    duration::shown(interval)
+                );
+                findings.push(
+                    Finding::advice("deadline-above-interval", text)
+                        .losing(
+                            "points while a guest hangs: a collection may then last up to the deadline",
+                        )
+                        .mend("shorten the deadline in the configuration")
+                        .run(format!("deadline = \"{}\"", duration::shown(shorter))),
+                );
+            }
+        }
+        findings
+    }
+}
