@@ -395,11 +395,11 @@ fn uri(text: &str) -> Result<String, String> {
 fn command(text: &str) -> Result<Command, String> {
     let all = Command::ALL.map(Command::name);
     let found = Command::ALL.into_iter().find(|command| command.name() == text);
-    found.ok_or_else(|| {
-        match names::nearest(text, all.into_iter().chain(["--help", "--version"])) {
-            Some(name) => format!("did you mean {name}?"),
-            None => format!("the commands are {}", all.join(", ")),
-        }
+    let words = all.into_iter().chain(["help", "version"]);
+    found.ok_or_else(|| match names::nearest(text, words) {
+        Some(option @ ("help" | "version")) => format!("did you mean --{option}?"),
+        Some(name) => format!("did you mean {name}?"),
+        None => format!("the commands are {}", all.join(", ")),
     })
 }
 

@@ -62,7 +62,8 @@ fn read(host: &CollectedHost, collected: &Collected) -> Finding {
     let guests = collected.guests;
     let inactive = match host.inactive {
         0 => String::new(),
-        inactive => format!("; {inactive} more are defined and do not run"),
+        1 => "; 1 is defined and does not run".to_owned(),
+        inactive => format!("; {inactive} are defined and do not run"),
     };
     let fill = |finding: Finding| {
         finding
@@ -133,7 +134,7 @@ fn hung(host: &CollectedHost, collected: &Collected) -> Option<Finding> {
     };
     Some(
         Finding::lost("hung", text)
-            .of_guests(names.into_iter().collect())
+            .of_guests(names.iter().cloned().collect())
             .losing(
                 "disk counters, memory figures and whatever else only QEMU can tell, for as long as that \
                  lasts; other guests lose nothing",
@@ -144,7 +145,10 @@ fn hung(host: &CollectedHost, collected: &Collected) -> Option<Finding> {
             )
             .run(format!("virsh -r -c {uri} domcontrol {first}"))
             .run(format!("virsh -r -c {uri} domblklist {first}"))
-            .run("ps -o pid,stat,wchan:20,args -C qemu-system-x86_64,qemu-kvm".to_owned()),
+            .run(format!(
+                "ps -o pid,stat,wchan:24 -p \"$(pgrep -of {})\"",
+                shell(&format!("guest={},", names.first().map_or("", String::as_str)))
+            )),
     )
 }
 
@@ -257,11 +261,11 @@ fn balloons(host: &CollectedHost, readings: &[&Reading], deadline: &Deadline) ->
     let mut findings = Vec::new();
     if !without_period.is_empty() {
         let count = counted(without_period.len(), "guest");
-        let verb = if without_period.len() == 1 { "is" } else { "are" };
+        let whose = if without_period.len() == 1 { "its" } else { "their" };
         findings.push(
             Finding::advice(
                 "no-balloon-period",
-                format!("{count} {verb} never asked for their own memory figures"),
+                format!("libvirt never asks {count} for {whose} own memory figures"),
             )
             .losing(figures)
             .mend(

@@ -350,9 +350,9 @@ impl Host {
                 .run("auth_unix_ro = \"none\"")
                 .run(format!("sudo systemctl restart {daemon}"));
         }
-        if has("Failed to find user record") {
+        if has("Failed to find user record") || has("Failed to find group record") {
             return self
-                .lost("unknown-user", said("libvirt cannot find this user's name"))
+                .lost("unknown-user", said("libvirt cannot find this user's name or group"))
                 .mend(
                     "install libnss-systemd where systemd makes the user up (DynamicUser=), or run \
                      this as a user of /etc/passwd",

@@ -80,7 +80,8 @@ fn run(
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string()])
-        .args(["--init-groups", "--"])
+        // setpriv itself still has root's capabilities when it starts a program; env has them no more.
+        .args(["--init-groups", "--", "env"])
         .arg(program)
         .args(["check", "--json"])
         .args(["--deadline", &config::duration::shown(subject.settings.deadline)]);
@@ -176,7 +177,7 @@ fn of_report(report: &Report, known: &[(Area, Finding)]) -> Vec<Finding> {
 /// It could not even begin.
 fn refused(message: &str, program: &Path) -> Finding {
     let message = message.trim_start_matches("E! ");
-    if message.contains("setpriv:") {
+    if ["setpriv:", "env:"].iter().any(|program| message.starts_with(program)) {
         return Finding::advice(
             "user-cannot-run",
             format!("the user {USER} cannot start {}: {message}", program.display()),
