@@ -230,6 +230,20 @@ fn one_hypervisor_that_is_down_hides_nothing_of_the_other() {
 }
 
 #[test]
+fn a_recording_is_looked_at_like_a_host() {
+    let scratch = TempDir::new().unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/hosts/debian12-qemu.jsonl");
+    let recorded = told(&mut check(scratch.path(), &["--uri", &format!("replay:{file}")]), 0);
+    assert_eq!(recorded.troubles(), ["advice guests/user-nic"]);
+    assert_eq!(recorded.words("read")[0], "2 of 2 guests read");
+    assert!(recorded.words("answers")[0].starts_with("a recording "));
+    assert_eq!(recorded.words("off")[0], "it is not used, since of a recording nothing is kept");
+    let none = told(&mut check(scratch.path(), &["--no-cache", "--uri", "replay:/absent"]), 1);
+    assert_eq!(none.troubles(), ["lost hypervisor/no-recording"]);
+    assert_eq!(none.commands("no-recording"), ["ls -l /absent"]);
+}
+
+#[test]
 fn a_host_without_guests_and_a_filter_that_takes_none_are_told() {
     let scratch = TempDir::new().unwrap();
     let node = scratch.path().join("node.xml");

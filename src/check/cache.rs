@@ -70,9 +70,9 @@ fn why(path: &Path, subject: &Subject, surroundings: &Surroundings) -> &'static 
     }) {
         "as $CACHE_DIRECTORY says"
     } else if path.starts_with("/var/cache") {
-        "which belongs to this user"
+        "the first of the usual places"
     } else if path.starts_with("/var/lib/telegraf") {
-        "which is Telegraf's"
+        "below Telegraf's own"
     } else if below(surroundings.xdg_cache_home.as_ref().map(Path::new)) {
         "below $XDG_CACHE_HOME"
     } else {

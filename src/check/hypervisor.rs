@@ -217,7 +217,10 @@ impl Host {
         let (libvirt, driver) = (version(answer.libvirt), &answer.driver);
         let hypervisor = version(answer.version);
         let text = if self.uri.starts_with(host::REPLAY) {
-            format!("a recording, read in {took}, of libvirt {libvirt} with {driver} {hypervisor}")
+            match answer.libvirt {
+                Some(_) => format!("a recording of libvirt {libvirt} with {driver} {hypervisor}"),
+                None => "a recording that does not tell which libvirt it is of".to_owned(),
+            }
         } else {
             format!(
                 "libvirt {libvirt} answers, read-only, in {took}; the hypervisor is {driver} \

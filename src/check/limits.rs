@@ -132,7 +132,7 @@ fn of_libvirt(file: &Path, text: &str, settings: &Settings) -> Vec<Finding> {
                 "access-drivers",
                 format!("{shown} has access_drivers: polkit decides which guests each user sees"),
             )
-            .losing("without a word, the guests that it hides from this user")
+            .losing("the guests that it hides from this user, without a word")
             .mend(
                 "see whether all guests are there, and let polkit show them to this user: allow \
                    org.libvirt.api.domain.getattr and .read",
