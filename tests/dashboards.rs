@@ -106,6 +106,83 @@ fn panels_have_their_places_titles_and_units() {
     }
 }
 
+/// Of these Grafana takes a word that it does not know without a complaint, for its default or for none,
+/// and its types do so too. The words are those of the npm package @grafana/schema 13.2.3.
+const WORDS: [(&str, &[&str]); 16] = [
+    (
+        "type",
+        &[
+            "datasource",
+            "query",
+            "dashboard",
+            "row",
+            "stat",
+            "state-timeline",
+            "table",
+            "timeseries",
+        ],
+    ),
+    ("displayMode", &["list", "table", "hidden"]),
+    ("placement", &["bottom", "right"]),
+    ("sort", &["asc", "desc", "none"]),
+    ("drawStyle", &["line", "bars", "points"]),
+    ("showPoints", &["auto", "always", "never"]),
+    ("colorMode", &["value", "background", "background_solid", "none"]),
+    ("graphMode", &["none", "line", "area"]),
+    ("justifyMode", &["auto", "center"]),
+    ("orientation", &["auto", "vertical", "horizontal"]),
+    ("textMode", &["auto", "value", "value_and_name", "name", "none"]),
+    ("percentChangeColorMode", &["standard", "inverted", "same_as_value"]),
+    ("showValue", &["auto", "always", "never"]),
+    ("cellHeight", &["sm", "md", "lg", "auto"]),
+    ("align", &["auto", "left", "right", "center"]),
+    ("resultFormat", &["time_series", "table"]),
+];
+
+/// The same, of words whose key has several meanings, by the object that holds it.
+const MODES: [(&str, &[&str]); 6] = [
+    ("tooltip", &["single", "multi", "none"]),
+    ("stacking", &["none", "normal", "percent"]),
+    ("thresholds", &["absolute", "percentage"]),
+    ("thresholdsStyle", &["line", "area", "dashed", "off"]),
+    ("color", &["thresholds", "palette-classic"]),
+    ("settings", &["dropNN", "replaceNN"]),
+];
+
+#[test]
+fn every_word_of_a_choice_is_one_that_grafana_knows() {
+    fn words<'a>(holder: &'a str, json: &'a Json, found: &mut Vec<(&'a str, &'a str, &'a str)>) {
+        match json {
+            Json::Object(fields) => {
+                for (key, value) in fields {
+                    found.extend(value.as_str().map(|word| (holder, key.as_str(), word)));
+                    words(key, value, found);
+                }
+            }
+            Json::Array(items) => items.iter().for_each(|item| words(holder, item, found)),
+            _ => {}
+        }
+    }
+    let files = ["influxql.json", "metricsql.json", "alerts/influxql.json"].map(read);
+    let mut found = Vec::new();
+    files.iter().for_each(|file| words("", file, &mut found));
+    let mut seen = BTreeSet::new();
+    for (holder, key, word) in found {
+        let holders = ["panels", "list"].contains(&holder);
+        let known = match key {
+            "mode" => MODES.iter().find(|(name, _)| *name == holder),
+            // Elsewhere it is of mappings, data sources and cells.
+            "type" if !holders => None,
+            _ => WORDS.iter().find(|(name, _)| *name == key),
+        };
+        assert!(key != "mode" || known.is_some(), "{holder}.mode");
+        let Some((name, known)) = known else { continue };
+        assert!(known.contains(&word), "{holder}.{key}: {word}");
+        seen.insert(name);
+    }
+    assert_eq!(seen.len(), WORDS.len() + MODES.len(), "{seen:?}");
+}
+
 #[test]
 fn a_panel_says_which_setting_it_needs() {
     let needs = [
