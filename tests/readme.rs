@@ -8,6 +8,7 @@
 //! hypervisors.rs which hypervisor gives what, for those that can be tried
 //! migration.rs other tools' names, of which live_migration.rs has the tools
 //! printed.rs   lines, and the tables of fields and tags
+//! reserved.rs  names that a user's tag must not have
 //! settings.rs  configurations, the table of settings, options
 //! telegraf.rs  telegraf.d, and queries, with a real Telegraf and a real InfluxDB
 //! ```
@@ -23,6 +24,8 @@ mod hypervisors;
 mod migration;
 #[path = "readme/printed.rs"]
 mod printed;
+#[path = "readme/reserved.rs"]
+mod reserved;
 #[path = "readme/settings.rs"]
 mod settings;
 mod support;

@@ -7,7 +7,7 @@ use super::support::migration;
 use super::{quoted, read, rows};
 
 /// Every field that the README's tables tell, as `measurement.field`, and every tag.
-fn ours() -> BTreeSet<String> {
+pub fn ours() -> BTreeSet<String> {
     let mut ours = BTreeSet::new();
     for measurement in ["vm_metrics", "vm_features", "vm_devices", "vm_totals"] {
         for row in rows(&format!("### {measurement}")) {
