@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! commands.rs  blocks of sh and crontab, run in their order
+//! contributing.rs CONTRIBUTING.md: its commands, and the files that it names
 //! examples.rs  lines of statistics that the tests' guests do not have; live_readme.rs has the others
 //! hypervisors.rs which hypervisor gives what, for those that can be tried
 //! migration.rs other tools' names, of which live_migration.rs has the tools
@@ -16,6 +17,8 @@
 
 #[path = "readme/commands.rs"]
 mod commands;
+#[path = "readme/contributing.rs"]
+mod contributing;
 #[path = "readme/examples.rs"]
 mod examples;
 #[path = "readme/hypervisors.rs"]
@@ -55,7 +58,12 @@ fn read(path: &str) -> String {
 
 /// The README's code blocks of one language, in order.
 fn blocks(language: &str) -> Vec<String> {
-    let readme = read("README.md");
+    blocks_of("README.md", language)
+}
+
+/// The code blocks of one language in a file, in order.
+fn blocks_of(file: &str, language: &str) -> Vec<String> {
+    let readme = read(file);
     let mut blocks = Vec::new();
     let mut open: Option<(String, String)> = None;
     for line in readme.lines() {
@@ -66,7 +74,7 @@ fn blocks(language: &str) -> Vec<String> {
             (None, None) => {}
         }
     }
-    assert_eq!(open, None, "a code block of the README does not end");
+    assert_eq!(open, None, "a code block of {file} does not end");
     let ours = blocks.into_iter().filter(|(found, _)| found == language);
     ours.map(|(_, text)| text).collect()
 }
@@ -212,23 +220,33 @@ fn the_table_of_rooms_has_every_room_of_the_source() {
     assert_eq!(told, rooms);
 }
 
+/// The anchors of a file's headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase())
+        .map(|heading| heading.replace([',', '.', '\'', '`'], "").replace(' ', "-"))
+        .collect()
+}
+
 #[test]
 fn every_link_leads_somewhere() {
-    let readme = read("README.md");
-    let headings: BTreeSet<String> = readme
-        .lines()
-        .filter(|line| line.starts_with('#'))
-        .map(|line| line.trim_start_matches('#').trim().to_lowercase())
-        .map(|heading| heading.replace([',', '.'], "").replace(' ', "-"))
-        .collect();
-    let links: Vec<&str> =
-        readme.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0).collect();
-    assert!(links.len() > 5, "{links:?}");
-    for link in links {
-        match link.strip_prefix('#') {
-            Some(heading) => assert!(headings.contains(heading), "{link}: {headings:?}"),
-            None if link.starts_with("https://") => {}
-            None => assert!(repository().join(link).is_file(), "{link}"),
+    for file in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        let text = read(file);
+        // What stands between backticks is no link.
+        let words: String = text.split('`').step_by(2).collect();
+        let links: Vec<&str> =
+            words.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0).collect();
+        assert!(!links.is_empty(), "{file}");
+        for link in links.into_iter().filter(|link| !link.starts_with("https://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let path = if path.is_empty() { file } else { path };
+            assert!(repository().join(path).is_file(), "{file}: {link}");
+            assert!(
+                anchor.is_empty() || anchors(&read(path)).contains(anchor),
+                "{file}: {link}: {:?}",
+                anchors(&read(path))
+            );
         }
     }
 }

@@ -14,9 +14,9 @@ use super::support::table::Table;
 use super::{Scratch, assert_ten_guests, blocks, read, repository};
 
 /// What a command must have done.
-type Check = fn(&Scratch, &Finished);
+pub type Check = fn(&Scratch, &Finished);
 
-enum Told {
+pub enum Told {
     /// Run here, in the README's order, in a clone of the repository.
     Run(Check),
     /// Not run here; why, and where instead.
@@ -208,7 +208,7 @@ fn rooted(command: &str, root: &Path) -> String {
     command
 }
 
-fn shell(scratch: &Scratch, command: &str) -> Finished {
+pub fn shell(scratch: &Scratch, command: &str) -> Finished {
     let path = format!(
         "{}:{}:/usr/bin:/bin",
         scratch.path("root/usr/local/bin").display(),
