@@ -256,9 +256,9 @@ fn write_more_of_disk(fields: &mut Fields<'_>, extra: Extras, disk: &Disk) {
         ("threshold_bytes", disk.threshold_bytes),
     ];
     for (is_wanted, values) in
-        [(extra.has(Extra::DiskTimes), times), (extra.has(Extra::DiskSpace), space)]
+        [(extra.has(Extra::DiskTimes), &times[..]), (extra.has(Extra::DiskSpace), &space[..])]
     {
-        for (name, value) in values.into_iter().filter(|_| is_wanted) {
+        for &(name, value) in values.iter().filter(|_| is_wanted) {
             if let Some(value) = value {
                 fields.unsigned(name, value);
             }
