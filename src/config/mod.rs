@@ -381,7 +381,7 @@ pub fn check_uri(uri: &str) -> Result<(), String> {
     // What libvirt takes beyond this is for libvirt to say: its aliases look like any word.
     // A recording's path may hold spaces.
     let is_bad =
-        |c: char| c.is_control() || (c.is_whitespace() && !uri.starts_with(crate::host::REPLAY));
+        |c: char| c.is_control() || (c.is_whitespace() && !uri.starts_with(crate::record::REPLAY));
     if uri.is_empty() || uri.contains(is_bad) {
         return Err(format!("must be a libvirt URI without spaces, such as {DEFAULT_URI}"));
     }

@@ -11,7 +11,6 @@ mod recorded;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
@@ -23,10 +22,9 @@ use crate::record::{self, RecordedGuest, plain_calls};
 use crate::sample::boottime_ns;
 use recorded::{Filtered, Played, PlayedGuest, PlayedRecords};
 
+pub use crate::record::REPLAY;
+pub use crate::sample::Moment;
 pub use recorded::Replay;
-
-/// What a URI begins with that names a recording.
-pub const REPLAY: &str = "replay:";
 
 /// Where a hypervisor's answers come from.
 #[derive(Clone)]
@@ -63,23 +61,6 @@ impl Origin {
             Self::Libvirt(uri) => Connection::open(uri).map(Host::Live),
             Self::Recording(replay) => replay.open().map(Host::Recorded),
         }
-    }
-}
-
-/// A moment, by the two clocks that a collection needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// Since 1970.
-    pub unix: Duration,
-    /// The host's clock that does not step, in nanoseconds.
-    pub boot_ns: u64,
-}
-
-impl Moment {
-    /// This one.
-    pub fn now() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { unix, boot_ns: boottime_ns() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The answers out of a recording: those of libvirt, and no others.
 
+use std::time::Duration;
+
 use super::*;
 use crate::libvirt::{Group, Kind};
 use crate::record::{Answer, Moment as RecordedMoment, RecordedHost, RecordedValue, Recording};

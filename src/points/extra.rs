@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::{Page, words};
+use super::Page;
 use crate::config::extra::Extra;
 use crate::devices::details::{Details, DiskLimits, NicLimits};
 use crate::line_protocol::{Fields, Lines, Tags};
+use crate::sample::words;
 use crate::sample::{Domain, HypervisorStatistic, Job, Monitor, Scalar};
 
 /// A moment before this one is none of Unix time: QEMU 7.2 counts seconds since its host's start.

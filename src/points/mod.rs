@@ -3,7 +3,6 @@
 //! ```text
 //! mod.rs    the four measurements that are always there
 //! extra.rs  those that only `extra` turns on
-//! words.rs  libvirt's enums in words
 //! ```
 //!
 //! <https://docs.influxdata.com/influxdb/v1/concepts/key_concepts/>
@@ -13,13 +12,11 @@ use crate::config::{DeviceTag, Feature, Missing};
 use crate::devices::{DiskDevice, Inventory, NicDevice};
 use crate::features::{Rates, angle_deg};
 use crate::line_protocol::{Fields, Lines, Tags};
+use crate::sample::words;
 use crate::sample::{Answer, Disk, Domain, Memory, Nic};
 
 mod extra;
 mod user_tags;
-mod words;
-
-pub use words::state as state_name;
 
 pub use extra::{CollectedGuests, Collector, write_collector};
 pub use user_tags::UserTags;

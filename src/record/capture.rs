@@ -107,7 +107,7 @@ impl Capture<'_> {
     }
 
     fn moment(&mut self, offer: Offer) -> Result<Moment, CaptureError> {
-        let now = crate::host::Moment::now();
+        let now = crate::sample::Moment::now();
         self.caller.give(|connection, tell| {
             let told = match connection.guests(true) {
                 Ok(guests) => Told::Listed(guests.iter().map(listed).collect()),

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use super::REPLAY;
 use super::{NewFile, Orders, Recording, anonymize, capture, read};
 use crate::deadline::Ending;
-use crate::host::REPLAY;
 use crate::log::Log;
 
 /// Standard output, as a file's name.

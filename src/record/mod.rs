@@ -38,6 +38,8 @@ pub use value::{RecordedValue, Statistic};
 
 use crate::libvirt::{Group, Parameter, VcpuInfo};
 
+/// What a URI begins with that names a recording.
+pub const REPLAY: &str = "replay:";
 /// What a host answered, at some moments.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recording {

@@ -4,6 +4,7 @@
 //! mod.rs    a guest, and how it takes in what libvirt sent
 //!   parts.rs  what every collection prints something of: CPU, memory, NICs, disks
 //!   more.rs   what is printed only when `extra` asks for it
+//! words.rs  libvirt's enums in words
 //! ```
 //!
 //! A value that libvirt did not send, or sent as a negative number, is `None` here and stays so up
@@ -11,6 +12,7 @@
 //! parameter names end: the `match`es below [`Domain::fill`]. Nothing here asks libvirt for anything.
 
 use std::mem;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,7 @@ use crate::libvirt::{Parameter, Value};
 
 mod more;
 mod parts;
+pub mod words;
 
 pub use more::{
     DirtyRate, DirtyRateOfVcpu, HypervisorStatistic, Iothread, Job, Monitor, MonitorPart, More,
@@ -159,12 +162,32 @@ impl Domain {
 }
 
 /// A part of a guest that libvirt numbers: vcpu.N, net.N, block.N.
-trait Indexed: Default {
-    fn new(index: u32) -> Self;
-    fn index(&self) -> u32;
+trait Indexed: Numbered {
     /// Whether it knows the field.
     fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool;
 }
+
+/// What has a number and is made by it alone.
+trait Numbered {
+    fn new(index: u32) -> Self;
+    fn index(&self) -> u32;
+}
+
+/// Says of structs with a field `index` that they are [`Numbered`].
+macro_rules! numbered {
+    ($($part:ty),+) => {$(
+        impl Numbered for $part {
+            fn new(index: u32) -> Self {
+                Self { index, ..Self::default() }
+            }
+
+            fn index(&self) -> u32 {
+                self.index
+            }
+        }
+    )+};
+}
+numbered!(Vcpu, Nic, Disk, Iothread, DirtyRateOfVcpu, Monitor, MonitorPart);
 
 /// Fills the part that `field`, such as `0.rd.bytes`, is of; whether it is known.
 fn fill_indexed<T: Indexed>(parts: &mut Vec<T>, field: &[u8], value: Value<'_>) -> bool {
@@ -201,6 +224,23 @@ pub fn boottime_ns() -> u64 {
     let Ok(now) = clock_gettime(ClockId::CLOCK_BOOTTIME) else { return 0 };
     let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
     seconds * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap_or(0)
+}
+
+/// A moment, by the two clocks that a collection needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Since 1970.
+    pub unix: Duration,
+    /// The host's clock that does not step, in nanoseconds.
+    pub boot_ns: u64,
+}
+
+impl Moment {
+    /// This one.
+    pub fn now() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { unix, boot_ns: boottime_ns() }
+    }
 }
 
 /// An integer that is not negative: libvirt's -1 means not offered.

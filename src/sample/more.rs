@@ -126,14 +126,6 @@ pub struct Iothread {
 }
 
 impl Indexed for Iothread {
-    fn new(index: u32) -> Self {
-        Self { index, ..Self::default() }
-    }
-
-    fn index(&self) -> u32 {
-        self.index
-    }
-
     fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         let target = match field {
             b"poll-max-ns" => &mut self.poll_max_ns,
@@ -194,14 +186,6 @@ pub struct DirtyRateOfVcpu {
 }
 
 impl Indexed for DirtyRateOfVcpu {
-    fn new(index: u32) -> Self {
-        Self { index, ..Self::default() }
-    }
-
-    fn index(&self) -> u32 {
-        self.index
-    }
-
     fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         let is_known = field == b"megabytes_per_second";
         if is_known {
@@ -225,14 +209,6 @@ pub struct Monitor {
 }
 
 impl Indexed for Monitor {
-    fn new(index: u32) -> Self {
-        Self { index, ..Self::default() }
-    }
-
-    fn index(&self) -> u32 {
-        self.index
-    }
-
     fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         match field {
             b"name" => set_name(&mut self.name, value),
@@ -262,14 +238,6 @@ pub struct MonitorPart {
 }
 
 impl Indexed for MonitorPart {
-    fn new(index: u32) -> Self {
-        Self { index, ..Self::default() }
-    }
-
-    fn index(&self) -> u32 {
-        self.index
-    }
-
     fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         let target = match field {
             b"id" => &mut self.id,

@@ -63,14 +63,6 @@ pub struct Vcpu {
 }
 
 impl Indexed for Vcpu {
-    fn new(index: u32) -> Self {
-        Self { index, ..Self::default() }
-    }
-
-    fn index(&self) -> u32 {
-        self.index
-    }
-
     fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         match field {
             b"delay" => self.delay_ns = unsigned(value),
@@ -172,14 +164,6 @@ pub struct Nic {
 }
 
 impl Indexed for Nic {
-    fn new(index: u32) -> Self {
-        Self { index, ..Self::default() }
-    }
-
-    fn index(&self) -> u32 {
-        self.index
-    }
-
     fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         let target = match field {
             b"rx.bytes" => &mut self.rx_bytes,
@@ -260,14 +244,6 @@ pub struct Disk {
 }
 
 impl Indexed for Disk {
-    fn new(index: u32) -> Self {
-        Self { index, ..Self::default() }
-    }
-
-    fn index(&self) -> u32 {
-        self.index
-    }
-
     fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool {
         let target = match field {
             b"rd.reqs" => &mut self.rd_reqs,

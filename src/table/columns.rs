@@ -2,7 +2,7 @@
 
 use super::{Row, units};
 use crate::features::Rates;
-use crate::points;
+use crate::sample::words;
 
 /// One column. The order here is theirs in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +166,6 @@ impl Column {
 
 /// libvirt's word for the state, with a mark where the guest did not answer.
 fn state(row: &Row) -> String {
-    let state = row.state.map_or("-", points::state_name);
+    let state = row.state.map_or("-", words::state);
     format!("{state}{}", if row.is_silent() { "!" } else { "" })
 }

@@ -4,7 +4,7 @@ use std::path::Path as File;
 
 use super::super::{Settings, parse};
 use super::*;
-use crate::points::state_name;
+use crate::sample::words;
 
 const WEB: Uuid = Uuid::from_u128(0x550e_8400_e29b_41d4_a716_4466_5544_0000);
 const DB: Uuid = Uuid::from_u128(0x06bf_b061_68db_5c7e_ac62_331b_08b5_15a2);
@@ -53,7 +53,7 @@ fn a_uuid_passes_in_every_notation_and_by_pattern() {
 #[test]
 fn the_states_are_called_as_vm_metrics_calls_them() {
     for (word, state) in STATES {
-        assert_eq!(state_name(state.unwrap_or(99)), word);
+        assert_eq!(words::state(state.unwrap_or(99)), word);
         let filter = domains(&format!("include_states = ['{word}']\ninactive = true"));
         assert!(filter.takes_state(state.or(Some(99))), "{word}");
         assert!(!filter.takes_state(Some(if state == Some(1) { 3 } else { 1 })), "{word}");

@@ -10,7 +10,7 @@ pub fn state(state: i64) -> &'static str {
 }
 
 /// The reason of a state: virDomainRunningReason and the like, by the state that it belongs to.
-pub(super) fn state_reason(state: i64, reason: i64) -> &'static str {
+pub fn state_reason(state: i64, reason: i64) -> &'static str {
     let words: &[&str] = match state {
         1 => &[
             "unknown",
@@ -63,12 +63,12 @@ pub(super) fn state_reason(state: i64, reason: i64) -> &'static str {
 }
 
 /// virDomainJobType
-pub(super) fn job_type(kind: i64) -> &'static str {
+pub fn job_type(kind: i64) -> &'static str {
     word(&["none", "bounded", "unbounded", "completed", "failed", "cancelled"], kind)
 }
 
 /// virDomainJobOperation
-pub(super) fn job_operation(operation: i64) -> &'static str {
+pub fn job_operation(operation: i64) -> &'static str {
     let words = [
         "unknown",
         "start",
