@@ -149,9 +149,13 @@ fn a_replay_prints_what_the_host_printed_byte_for_byte_the_same_each_time() {
         all.iter().filter(|line| line.measurement != "vm_collector").cloned().collect()
     };
     let (live, replayed) = (of_guests(&live), of_guests(&replayed));
+    // A disk that nobody read in between has no time for each read.
     let titles = |all: &[Line]| -> Vec<String> {
-        let title =
-            |line: &Line| format!("{} {:?} {:?}", line.measurement, line.tags, line.field_names());
+        let title = |line: &Line| {
+            let mut names = line.field_names();
+            names.retain(|name| !name.ends_with("_ms_per_req"));
+            format!("{} {:?} {names:?}", line.measurement, line.tags)
+        };
         all.iter().map(title).collect()
     };
     assert_eq!(titles(&replayed), titles(&live));
