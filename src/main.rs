@@ -8,7 +8,7 @@ use telegraf_virt::agent::{self, Exit};
 use telegraf_virt::check::{self, Subject};
 use telegraf_virt::cli::{self, Command};
 use telegraf_virt::log::{Level, Log};
-use telegraf_virt::trigger::{Signals, Triggers};
+use telegraf_virt::trigger::{self, Signals};
 use telegraf_virt::{config, libvirt};
 
 /// What stands in the way, and the exit code that it has.
@@ -37,10 +37,7 @@ fn run(signals: Signals) -> Result<u8, Refusal> {
     let log = if cli.command == Command::Once { Log::kept } else { Log::immediate };
     let log = Arc::new(log(cli.log_level()));
     file.iter().for_each(|it| log.debug(format_args!("configuration from {}", it.display())));
-    let ending = |signals| match Triggers::listen(signals, false) {
-        Ok(triggers) => Ok(triggers.ending),
-        Err(error) => Err((format!("cannot start a thread: {error}"), 1)),
-    };
+    let ending = |signals| trigger::ending(signals).map_err(|message| (message, 1));
     let exit = match cli.command {
         Command::Check => {
             let (text, code) = check::run(Subject { cli, settings, file }, &ending(signals)?);

@@ -38,6 +38,16 @@ impl Signals {
     }
 }
 
+/// Listens to the signals for the end alone.
+///
+/// # Errors
+/// Where no thread can be started, in a message.
+pub fn ending(signals: Signals) -> Result<Ending, String> {
+    let listening = Triggers::listen(signals, false).map(|triggers| triggers.ending);
+    listening
+        .map_err(|error| format!("cannot start a thread: {error}; raise the limit on processes"))
+}
+
 /// A waiter looks around at least so often.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 

@@ -86,7 +86,7 @@ pub fn execd(
         Err(exit) => return exit,
     };
     if let Err(error) = triggers.read_input() {
-        log.error(format_args!("cannot start a thread: {error}"));
+        log.error(format_args!("cannot start a thread: {error}; raise the limit on processes"));
         return Exit::Failed;
     }
     agent.execd(&triggers, interval)
@@ -100,7 +100,7 @@ fn start(
     log: &Arc<Log>,
 ) -> Result<(Agent, Triggers), Exit> {
     let triggers = Triggers::listen(signals, triggers).map_err(|error| {
-        log.error(format_args!("cannot start a thread: {error}"));
+        log.error(format_args!("cannot start a thread: {error}; raise the limit on processes"));
         Exit::Failed
     })?;
     let sink = Sink::stdout().map_err(|error| {
@@ -401,7 +401,8 @@ fn tell_saved(log: &Log, error: Option<cache::FileError>, uri: &str, what: &str)
         Some(error) => log.begins(
             &key,
             Level::Warn,
-            format_args!("cannot keep the {what} of {uri} for the next run: {error}"),
+            format_args!("cannot keep the {what} of {uri} for the next run: {error}; `telegraf-virt check` says \
+                 what mends it"),
         ),
         None => log.ends(&key, format_args!("the {what} of {uri} are kept again")),
     }

@@ -117,13 +117,18 @@ impl fmt::Display for Trouble {
             }
             Self::Corrupt { path, line, cause } => {
                 let path = path.display();
-                write!(f, "{path} is damaged at line {line} ({cause}): ignored, to be replaced")
+                write!(
+                    f,
+                    "{path} is damaged at line {line} ({cause}): it is not used, and the next collection \
+                     writes it anew"
+                )
             }
             Self::OtherVersion { path, version } => {
                 let path = path.display();
                 write!(
                     f,
-                    "{path} has version {version}, which is not ours: ignored, to be replaced"
+                    "{path} is of another version of this program (form {version}): it is not used, and \
+                     the next collection writes it anew"
                 )
             }
         }

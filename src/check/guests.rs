@@ -110,8 +110,7 @@ fn filtered(host: &CollectedHost, settings: &Settings) -> Option<Finding> {
         .of_guests(names)
         .losing("every guest: no line is printed")
         .mend(
-            "see `include` and `exclude` below [domains], which take globs of names; an empty \
-               include takes all",
+            "see the lists of names, UUIDs, states and metadata in [domains]; empty ones take all",
         ),
     )
 }

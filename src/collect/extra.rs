@@ -80,7 +80,9 @@ pub(super) fn fill(answer: &mut Answered<'_>, question: &Question) -> Vec<String
     let lacks = |group| !question.offer.bulk.has(group);
     let extra = question.extra;
     let mut note = |what: &str, result: Result<(), Error>| match result {
-        Err(error) if error.kind == Kind::Other => failures.push(format!("{what}: {error}")),
+        Err(error) if error.kind == Kind::Other => {
+            failures.push(format!("{what} cannot be read: {error}"))
+        }
         _ => {}
     };
     if extra.has(Extra::StateReason) && lacks(Group::State) {

@@ -41,7 +41,8 @@ pub(super) fn fill(
         for (target, _) in named.filter(|(target, nic)| devices.takes_nic(target, Some(nic))) {
             let (nic, failure) = nic(guest, target);
             sample.nics.push(nic);
-            failures.extend(failure.map(|error| format!("its NIC {target}: {error}")));
+            failures
+                .extend(failure.map(|error| format!("its NIC {target} cannot be read: {error}")));
         }
     }
     if missing.has(Group::Block) {
@@ -50,7 +51,9 @@ pub(super) fn fill(
         for device in disks.filter(|device| devices.takes_disk(&device.target, Some(device))) {
             let (disk, failure) = disk(guest, &device.target);
             sample.disks.push(disk);
-            failures.extend(failure.map(|error| format!("its disk {}: {error}", device.target)));
+            failures.extend(
+                failure.map(|error| format!("its disk {} cannot be read: {error}", device.target)),
+            );
         }
     }
     failures

@@ -108,7 +108,9 @@ impl<'a> Reader<'a> {
                 match target.inventory.as_ref().filter(|it| it.has_metadata(&selection.paths)) {
                     Some(known) if takes(known) => None,
                     Some(_) => Some(Outcome::TurnedAway(None)),
-                    None => Some(Outcome::Failed(format!("its metadata: {failure}"))),
+                    None => {
+                        Some(Outcome::Failed(format!("its metadata cannot be read: {failure}")))
+                    }
                 }
             }
         }
@@ -150,7 +152,9 @@ impl<'a> Reader<'a> {
         // Group by group, so that only the one that fails is lost.
         for group in Group::ALL.into_iter().filter(|&group| groups.has(group)) {
             if let Err(error) = self.ask(std::slice::from_mut(&mut answer), group.into()) {
-                answer.failures.push(format!("its {} statistics: {error}", group.name()));
+                answer
+                    .failures
+                    .push(format!("its {} statistics cannot be read: {error}", group.name()));
             }
         }
         if answer.present {

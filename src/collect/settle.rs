@@ -121,7 +121,7 @@ fn read_again(
             settled.is_new = true;
         }
         Err(failure) if failure.is_of_gone_guest() => return None,
-        Err(failure) => settled.failures.push(format!("its device list: {failure}")),
+        Err(failure) => settled.failures.push(format!("its device list cannot be read: {failure}")),
     }
     Some(())
 }

@@ -258,7 +258,9 @@ impl Caller {
         let started = thread::Builder::new().name("record".to_owned()).spawn(body);
         match started {
             Ok(_) => Ok(Self { jobs, told }),
-            Err(error) => Err(CaptureError(format!("cannot start a thread: {error}"))),
+            Err(error) => Err(CaptureError(format!(
+                "cannot start a thread: {error}; raise the limit on processes"
+            ))),
         }
     }
 

@@ -210,12 +210,15 @@ fn a_file_that_cannot_be_used_is_told_once_and_replaced_at_the_next_save() {
     let cases = [
         (
             b"garbage\n".to_vec(),
-            "is damaged at line 1 (expected value at line 1 column 1): ignored, to be replaced",
+            "is damaged at line 1 (expected value at line 1 column 1): it is not used, and the next collection writes it anew",
         ),
-        (vec![0; 100], "is damaged at line 1 (it ends within a line): ignored, to be replaced"),
+        (
+            vec![0; 100],
+            "is damaged at line 1 (it ends within a line): it is not used, and the next collection writes it anew",
+        ),
         (
             format!("{header}\nx\n").into_bytes(),
-            "has version 9, which is not ours: ignored, to be replaced",
+            "is of another version of this program (form 9): it is not used, and the next collection writes it anew",
         ),
     ];
     for (bytes, text) in cases {
