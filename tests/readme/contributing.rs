@@ -19,9 +19,9 @@ const BLESSES: &str = "it would write into this clone what the test that it name
 const COMMANDS: [(&str, Told); 14] = [
     ("tests/quickstart", Elsewhere("commands.rs runs it")),
     (
-        "sed -i 's/\"paused\"/\"resting\"/' src/points/words.rs",
+        "sed -i 's/\"paused\"/\"resting\"/' src/sample/words.rs",
         Run(|scratch, _| {
-            let changed = fs::read_to_string(scratch.path("src/points/words.rs")).unwrap();
+            let changed = fs::read_to_string(scratch.path("src/sample/words.rs")).unwrap();
             assert!(changed.contains("\"blocked\", \"resting\", \"shutdown\""), "{changed}");
         }),
     ),
@@ -29,13 +29,13 @@ const COMMANDS: [(&str, Told); 14] = [
     ("BLESS=1 cargo test --test golden", Elsewhere(BLESSES)),
     (
         "git diff --stat",
-        Run(|_, finished| assert!(finished.stdout.contains("src/points/words.rs"), "{finished}")),
+        Run(|_, finished| assert!(finished.stdout.contains("src/sample/words.rs"), "{finished}")),
     ),
     (
-        "git checkout src/points/words.rs fixtures",
+        "git checkout src/sample/words.rs fixtures",
         Run(|scratch, _| {
-            let restored = fs::read_to_string(scratch.path("src/points/words.rs")).unwrap();
-            assert_eq!(restored, read("src/points/words.rs"));
+            let restored = fs::read_to_string(scratch.path("src/sample/words.rs")).unwrap();
+            assert_eq!(restored, read("src/sample/words.rs"));
         }),
     ),
     ("tests/run", Elsewhere(CARGO)),
@@ -68,11 +68,11 @@ fn every_command_of_contributing_does_what_it_says_or_tells_here_why_it_is_not_r
     }
     // A clone with what the commands touch, and the program on the PATH.
     let scratch = Scratch::new();
-    for folder in ["src/points", "fixtures", "root/usr/local/bin"] {
+    for folder in ["src/sample", "fixtures", "root/usr/local/bin"] {
         fs::create_dir_all(scratch.path(folder)).unwrap();
     }
     fs::copy(PROGRAM, scratch.path("root/usr/local/bin/telegraf-virt")).unwrap();
-    for file in ["src/points/words.rs", "fixtures/node.xml"] {
+    for file in ["src/sample/words.rs", "fixtures/node.xml"] {
         fs::copy(repository().join(file), scratch.path(file)).unwrap();
     }
     let committed = "git init -q && git add src fixtures && \
