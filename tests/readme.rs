@@ -230,6 +230,20 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn the_contents_at_the_top_name_every_section() {
+    let readme = read("README.md");
+    let (contents, _) = readme.split_once("\n## ").unwrap();
+    let sections: String = readme
+        .lines()
+        .filter(|line| line.starts_with("## "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    for anchor in anchors(&sections) {
+        assert!(contents.contains(&format!("](#{anchor})")), "{anchor}");
+    }
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     for file in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
         let text = read(file);
