@@ -84,11 +84,10 @@ fn hold(heading: &str, mut fresh: impl FnMut() -> String) {
     let told = shapes(&readme[place.clone()]);
     let bless = std::env::var("BLESS").is_ok_and(|value| value == "1");
     let mut last = String::new();
-    for _ in 0..20 {
+    for seconds in 1..20 {
         last = fresh();
-        let latencies = ["disk_rd_ms_per_req", "disk_wr_ms_per_req", "disk_fl_ms_per_req"];
-        let is_full =
-            heading != "### vm_features" || latencies.iter().all(|field| last.contains(field));
+        let times = ["disk_rd_ms_per_req", "disk_wr_ms_per_req", "disk_fl_ms_per_req"];
+        let is_full = heading != "### vm_features" || times.iter().all(|it| last.contains(it));
         if bless && is_full {
             fs::write(README, [&readme[..place.start], &last, &readme[place.end..]].concat())
                 .unwrap();
@@ -97,7 +96,8 @@ fn hold(heading: &str, mut fresh: impl FnMut() -> String) {
         if shapes(&last) == told {
             return say(&format!("live_readme: {heading}: {} lines as shown", told.len()));
         }
-        std::thread::sleep(Duration::from_secs(1));
+        // Longer each time: a busy guest takes its time for a read, a write and a flush.
+        std::thread::sleep(Duration::from_secs(seconds));
     }
     assert_eq!(told, shapes(&last), "{heading}: BLESS=1 writes these lines there:\n{last}");
 }
