@@ -155,10 +155,6 @@ const COMMANDS: [(&str, Told); 31] = [
          'http://127.0.0.1:8086/write?db=vms&precision=ns'",
         Elsewhere("live_write.rs runs it with a server"),
     ),
-    (
-        "sudo virsh dommemstat web-01 --period 10 --live --config",
-        Elsewhere("it changes a guest; the labs' Linux guests have the period in their XML"),
-    ),
     ("sudo mkdir -p /etc/telegraf-virt", Run(prints_nothing)),
     (
         "telegraf-virt config | sudo tee /etc/telegraf-virt/config.toml",
@@ -171,10 +167,10 @@ const COMMANDS: [(&str, Told); 31] = [
             assert_ten_guests(&lines, 10);
         }),
     ),
-    ("packaging/build", Elsewhere(PACKAGE)),
-    ("sudo apt install ./target/debian/telegraf-virt_*.deb", Elsewhere(PACKAGE)),
-    ("sudo apt remove telegraf-virt", Elsewhere(PACKAGE)),
-    ("sudo apt purge telegraf-virt", Elsewhere(PACKAGE)),
+    (
+        "sudo virsh dommemstat web-01 --period 10 --live --config",
+        Elsewhere("it changes a guest; the labs' Linux guests have the period in their XML"),
+    ),
     (
         "telegraf-virt record --anonymize host.jsonl",
         Run(|scratch, finished| {
@@ -193,6 +189,10 @@ const COMMANDS: [(&str, Told); 31] = [
             assert_ten_guests(&lines::read(&finished.stdout), 10);
         }),
     ),
+    ("packaging/build", Elsewhere(PACKAGE)),
+    ("sudo apt install ./target/debian/telegraf-virt_*.deb", Elsewhere(PACKAGE)),
+    ("sudo apt remove telegraf-virt", Elsewhere(PACKAGE)),
+    ("sudo apt purge telegraf-virt", Elsewhere(PACKAGE)),
     ("benches/run", Elsewhere("it takes minutes; tests/benchmarks.rs runs its quick form")),
     ("cargo build --release", Elsewhere("tests/quickstart does")),
     ("cargo test", Elsewhere("it runs this test")),
