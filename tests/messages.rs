@@ -65,7 +65,7 @@ const ELSEWHERE: [(&str, &str); 33] = [
     ("src/check/finding.rs", "a heading, which stands in tests/check.rs with its URI"),
     ("src/check/report.rs", "of many names the rest: its unit test, and live_check"),
     ("src/config/filter.rs", "the name of a state"),
-    ("src/points/words.rs", "the name of a state"),
+    ("src/sample/words.rs", "the name of a state"),
     ("src/sink.rs", "the quiet end of a pipe, which nobody is told of"),
     ("src/table/", "live_table has a guest that hangs"),
 ];
