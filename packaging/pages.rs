@@ -4,7 +4,7 @@
 //! cargo run --example pages -- FOLDER
 //! ```
 //!
-//! All are made from the command line's definition in src/cli.rs. What the page tells beside options
+//! All are made from the command line's definition in src/cli/mod.rs. What the page tells beside options
 //! is taken from where it stands already: commands, usage and examples from the help of each command,
 //! exit codes and the cache's folders from README.md.
 #![allow(missing_docs)]

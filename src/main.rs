@@ -1,7 +1,6 @@
 //! The command line to an exit code; all else is in the library.
 
 use std::env;
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use telegraf_virt::agent::{self, Exit};
@@ -9,7 +8,7 @@ use telegraf_virt::check::{self, Subject};
 use telegraf_virt::cli::{self, Command};
 use telegraf_virt::log::{Level, Log};
 use telegraf_virt::trigger::{self, Signals};
-use telegraf_virt::{config, libvirt};
+use telegraf_virt::{config, libvirt, sink};
 
 /// What stands in the way, and the exit code that it has.
 type Refusal = (String, u8);
@@ -55,10 +54,5 @@ fn run(signals: Signals) -> Result<u8, Refusal> {
 }
 
 fn print(text: &str, code: u8) -> Result<u8, Refusal> {
-    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err((format!("cannot write to standard output: {error}"), 1))
-        }
-        _ => Ok(code),
-    }
+    sink::print(text).map(|()| code).map_err(|message| (message, 1))
 }

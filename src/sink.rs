@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
@@ -28,6 +28,19 @@ const LOCK_PAUSE: Duration = Duration::from_millis(2);
 const UNREAD_PAUSE: Duration = Duration::from_millis(2);
 /// How long the process outlives its streams: enough for a reader that runs to see their end.
 const LINGER: Duration = Duration::from_millis(50);
+
+/// Prints a text that is no line protocol, such as the help. A reader that went away is no error.
+///
+/// # Errors
+/// What is to be told where it cannot be written.
+pub fn print(text: &str) -> Result<(), String> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Where the lines go.
 pub struct Sink {

@@ -49,7 +49,7 @@ const ELSEWHERE: [(&str, &str); 33] = [
     ("src/check/telegraf/files.rs", "a file of more than 1 MiB: its unit test"),
     ("src/check/telegraf/user.rs", "live_check; that setpriv is missing or hangs is not made"),
     ("src/check/trial.rs", "a collection that lasts until its deadline: live_chaos has those"),
-    ("src/cli.rs", "for the man page; and what clap cannot come to"),
+    ("src/cli/", "for the man page; and what clap cannot come to"),
     ("src/collect/extra.rs", "a call that fails on a guest that answers is not to be had"),
     ("src/collect/mod.rs", "live_chaos, and tests/contract.rs by a signal"),
     ("src/collect/read.rs", "a group that fails on a guest that answers is not to be had"),

@@ -4,13 +4,21 @@
 //! and after it, and none is lost when it stands on both sides. The man page and the shells'
 //! completions are made from this definition (packaging/pages.rs); the texts called `long_help` are
 //! for that page alone. Nothing here reads a file or runs anything.
+//!
+//! ```text
+//! mod.rs      commands and options, and which go together
+//! help.rs     the texts of --help
+//! refusal.rs  what is wrong with a command line, in one line
+//! ```
+
+mod help;
+mod refusal;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueHint};
 
 use crate::config::names::{self, quoted};
@@ -99,7 +107,7 @@ pub const FORMATS: [(&str, Format); 2] = [("influx", Format::Influx), ("table", 
 #[command(
     name = "telegraf-virt",
     about = "Prints every libvirt guest's statistics as InfluxDB line protocol",
-    long_about = DESCRIPTION,
+    long_about = help::DESCRIPTION,
     disable_help_flag = true,
     disable_version_flag = true,
     term_width = 80,
@@ -245,13 +253,13 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
     {
         // A habit from other programs.
         let about = rest.first().and_then(|word| command(&word.to_string_lossy()).ok());
-        return Err(Exit::Text(help(about)));
+        return Err(Exit::Text(help::text(about)));
     }
     let matches = Cli::command().try_get_matches_from(arguments);
     let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    let mut cli = cli.map_err(|error| Exit::Refused(refusal(&error)))?;
+    let mut cli = cli.map_err(|error| Exit::Refused(refusal::line(&error)))?;
     if cli.help {
-        return Err(Exit::Text(help(cli.command_named)));
+        return Err(Exit::Text(help::text(cli.command_named)));
     }
     if cli.version {
         return Err(Exit::Text(format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"))));
@@ -437,199 +445,6 @@ fn level(text: &str) -> Result<Level, String> {
         format!("must be error, warn, info or debug{hint}")
     })
 }
-
-/// What clap found wrong, in one line that says what to write instead.
-fn refusal(error: &clap::Error) -> String {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.as_str(),
-        Some(ContextValue::Strings(texts)) => texts.first().map_or("", String::as_str),
-        _ => "",
-    };
-    let usage = context(ContextKind::InvalidArg);
-    // clap names an option with its value, as in `--uri <URI>`.
-    let option = usage.split_whitespace().next().unwrap_or(usage);
-    let value = context(ContextKind::InvalidValue);
-    match error.kind() {
-        ErrorKind::ValueValidation => {
-            let reason = std::error::Error::source(error).map(ToString::to_string);
-            let reason = reason.unwrap_or_else(|| "must be something else".to_owned());
-            if option.starts_with("--") {
-                format!("{option} is {}, but {reason}", quoted(value))
-            } else {
-                format!("unknown command {}; {reason}", quoted(value))
-            }
-        }
-        ErrorKind::InvalidValue => {
-            format!("{option} has no value: write {}", usage.replace(['<', '>'], ""))
-        }
-        ErrorKind::TooManyValues => format!("{option} takes no value: write {option} alone"),
-        ErrorKind::UnknownArgument if option.starts_with('-') => {
-            let known = Cli::command();
-            let known = known.get_arguments().filter_map(clap::Arg::get_long);
-            let hint = match names::nearest(option.trim_start_matches('-'), known) {
-                Some(name) => format!("did you mean --{name}?"),
-                None => "telegraf-virt --help lists them".to_owned(),
-            };
-            format!("unknown option {}; {hint}", quoted(usage))
-        }
-        ErrorKind::UnknownArgument => {
-            format!("{} is one word too many; {SHOWS}", quoted(usage))
-        }
-        ErrorKind::ArgumentConflict => {
-            let other = context(ContextKind::PriorArg);
-            let other = other.split_whitespace().next().unwrap_or(other);
-            if other.is_empty() || other == option {
-                format!("{option} is given twice: leave one out")
-            } else {
-                format!("{option} and {other} exclude each other: leave one out")
-            }
-        }
-        _ => {
-            // Nothing that is known; clap's own first line then.
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            line.trim_start_matches("error: ").to_owned()
-        }
-    }
-}
-
-/// The help of a command, or of the program.
-fn help(command: Option<Command>) -> String {
-    let template = match command {
-        None => HELP,
-        Some(Command::Once) => ONCE_HELP,
-        Some(Command::Execd) => EXECD_HELP,
-        Some(Command::Check) => CHECK_HELP,
-        Some(Command::Record) => RECORD_HELP,
-        Some(Command::Config) => CONFIG_HELP,
-    };
-    // The program's own help leaves out what only one command has: it must fit a screen.
-    let is_of_one = |option: &str| {
-        let offer = Command::ALL.iter().filter(|command| command.offers(option)).count();
-        offer == 1
-    };
-    let hidden = |option: &str| match command {
-        Some(command) => !command.offers(option),
-        None => is_of_one(option),
-    };
-    let shown = Cli::command().mut_args(|arg| {
-        let hide = arg.get_long().is_none_or(hidden);
-        arg.hide(hide)
-    });
-    let commands: String = Command::ALL
-        .iter()
-        .map(|command| format!("  {:6}  {}\n", command.name(), command.purpose()))
-        .collect();
-    let template = template.replace("{commands}", commands.trim_end());
-    shown.help_template(template).render_help().to_string()
-}
-
-const DESCRIPTION: &str = "\
-telegraf-virt reads the statistics of every guest on a libvirt host, over libvirt's read-only \
-connection, and prints them as lines of InfluxDB line protocol. Telegraf starts it by inputs.execd or \
-inputs.exec; cron, a timer of systemd or a pipe will do as well.
-
-A guest that hangs costs no other guest its lines. Each collection is printed by a deadline, in whole \
-lines only. What a guest did not answer is left out.";
-
-const HELP: &str = "\
-{about}.
-Usage: telegraf-virt [OPTIONS] [COMMAND]
-
-Commands:
-{commands}
-
-Options, before or after the command; times as in 500ms, 4s, 5m:
-{options}
-
-Each command's own options and examples: telegraf-virt once --help
-";
-
-const ONCE_HELP: &str = "\
-One collection to standard output, then exit. Rates need an earlier run: they
-come from the second on, by way of the cache. A table takes two samples itself.
-
-Usage: telegraf-virt [OPTIONS] [once]
-
-Examples:
-  telegraf-virt once --format table         to look at, in a second or so
-  telegraf-virt once >> guests.line         from cron: whole lines, appended
-  telegraf-virt once | influx write -b vms  into InfluxDB
-
-In Telegraf (execd is the better way there: it keeps its connections):
-  [[inputs.exec]]
-    commands = [[\"telegraf-virt\", \"once\"]]
-    data_format = \"influx\"
-
-Options:
-{options}
-";
-
-const EXECD_HELP: &str = "\
-Stays, and makes one collection at each trigger: a newline on standard input,
-SIGHUP, SIGUSR1 or SIGUSR2. Ends at end of input, SIGTERM or SIGINT.
-
-Usage: telegraf-virt [OPTIONS] execd
-
-In Telegraf:
-  [[inputs.execd]]
-    command = [\"telegraf-virt\", \"execd\"]
-    signal = \"STDIN\"
-    data_format = \"influx\"
-
-By hand:
-  telegraf-virt execd                       Enter collects, Ctrl-D ends
-  telegraf-virt execd --interval 10s        and at :00, :10, :20, ... by itself
-
-Options:
-{options}
-";
-
-const CHECK_HELP: &str = "\
-Looks at all that a collection needs (configuration, hypervisor, guests, cache,
-limits) and at Telegraf's files, and says what is wrong, what is lost by it,
-and the command that mends it. Changes nothing. As root it also looks as
-Telegraf's user. Exit code 0: a collection delivers all that the guests offer;
-1: it does not, and what is lost is marked LOST.
-
-Usage: telegraf-virt [OPTIONS] check
-
-Examples:
-  sudo telegraf-virt check                  all of it
-  sudo -u telegraf telegraf-virt check      as the user who will run it
-  telegraf-virt check --json | jq .verdict  for machines: good, advice or lost
-
-Options:
-{options}
-";
-
-const RECORD_HELP: &str = "\
-Writes the raw answers of one host into FILE, which must not be there yet: all
-that any command would ask of it, of every guest. --uri replay:FILE reads it.
-
-Usage: telegraf-virt [OPTIONS] record FILE
-
-Examples:
-  telegraf-virt record --anonymize host.jsonl
-  telegraf-virt once -u replay:host.jsonl   what once printed there
-  ssh host telegraf-virt record - > host.jsonl
-
-Options:
-{options}
-";
-
-const CONFIG_HELP: &str = "\
-Prints the sample configuration: every setting, its default, its unit, and why
-one would change it.
-
-Usage: telegraf-virt config
-
-Example:
-  telegraf-virt config > /etc/telegraf-virt/config.toml
-
-Options:
-{options}
-";
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,143 @@
+//! The texts of `--help`: each fits a screen of 24 lines and 80 columns.
+
+use clap::CommandFactory;
+
+use super::{Cli, Command};
+
+/// The help of a command, or of the program.
+pub(super) fn text(command: Option<Command>) -> String {
+    let template = match command {
+        None => HELP,
+        Some(Command::Once) => ONCE_HELP,
+        Some(Command::Execd) => EXECD_HELP,
+        Some(Command::Check) => CHECK_HELP,
+        Some(Command::Record) => RECORD_HELP,
+        Some(Command::Config) => CONFIG_HELP,
+    };
+    // The program's own help leaves out what only one command has: it must fit a screen.
+    let is_of_one = |option: &str| {
+        let offer = Command::ALL.iter().filter(|command| command.offers(option)).count();
+        offer == 1
+    };
+    let hidden = |option: &str| match command {
+        Some(command) => !command.offers(option),
+        None => is_of_one(option),
+    };
+    let shown = Cli::command().mut_args(|arg| {
+        let hide = arg.get_long().is_none_or(hidden);
+        arg.hide(hide)
+    });
+    let commands: String = Command::ALL
+        .iter()
+        .map(|command| format!("  {:6}  {}\n", command.name(), command.purpose()))
+        .collect();
+    let template = template.replace("{commands}", commands.trim_end());
+    shown.help_template(template).render_help().to_string()
+}
+
+pub(super) const DESCRIPTION: &str = "\
+telegraf-virt reads the statistics of every guest on a libvirt host, over libvirt's read-only \
+connection, and prints them as lines of InfluxDB line protocol. Telegraf starts it by inputs.execd or \
+inputs.exec; cron, a timer of systemd or a pipe will do as well.
+
+A guest that hangs costs no other guest its lines. Each collection is printed by a deadline, in whole \
+lines only. What a guest did not answer is left out.";
+
+const HELP: &str = "\
+{about}.
+Usage: telegraf-virt [OPTIONS] [COMMAND]
+
+Commands:
+{commands}
+
+Options, before or after the command; times as in 500ms, 4s, 5m:
+{options}
+
+Each command's own options and examples: telegraf-virt once --help
+";
+
+const ONCE_HELP: &str = "\
+One collection to standard output, then exit. Rates need an earlier run: they
+come from the second on, by way of the cache. A table takes two samples itself.
+
+Usage: telegraf-virt [OPTIONS] [once]
+
+Examples:
+  telegraf-virt once --format table         to look at, in a second or so
+  telegraf-virt once >> guests.line         from cron: whole lines, appended
+  telegraf-virt once | influx write -b vms  into InfluxDB
+
+In Telegraf (execd is the better way there: it keeps its connections):
+  [[inputs.exec]]
+    commands = [[\"telegraf-virt\", \"once\"]]
+    data_format = \"influx\"
+
+Options:
+{options}
+";
+
+const EXECD_HELP: &str = "\
+Stays, and makes one collection at each trigger: a newline on standard input,
+SIGHUP, SIGUSR1 or SIGUSR2. Ends at end of input, SIGTERM or SIGINT.
+
+Usage: telegraf-virt [OPTIONS] execd
+
+In Telegraf:
+  [[inputs.execd]]
+    command = [\"telegraf-virt\", \"execd\"]
+    signal = \"STDIN\"
+    data_format = \"influx\"
+
+By hand:
+  telegraf-virt execd                       Enter collects, Ctrl-D ends
+  telegraf-virt execd --interval 10s        and at :00, :10, :20, ... by itself
+
+Options:
+{options}
+";
+
+const CHECK_HELP: &str = "\
+Looks at all that a collection needs (configuration, hypervisor, guests, cache,
+limits) and at Telegraf's files, and says what is wrong, what is lost by it,
+and the command that mends it. Changes nothing. As root it also looks as
+Telegraf's user. Exit code 0: a collection delivers all that the guests offer;
+1: it does not, and what is lost is marked LOST.
+
+Usage: telegraf-virt [OPTIONS] check
+
+Examples:
+  sudo telegraf-virt check                  all of it
+  sudo -u telegraf telegraf-virt check      as the user who will run it
+  telegraf-virt check --json | jq .verdict  for machines: good, advice or lost
+
+Options:
+{options}
+";
+
+const RECORD_HELP: &str = "\
+Writes the raw answers of one host into FILE, which must not be there yet: all
+that any command would ask of it, of every guest. --uri replay:FILE reads it.
+
+Usage: telegraf-virt [OPTIONS] record FILE
+
+Examples:
+  telegraf-virt record --anonymize host.jsonl
+  telegraf-virt once -u replay:host.jsonl   what once printed there
+  ssh host telegraf-virt record - > host.jsonl
+
+Options:
+{options}
+";
+
+const CONFIG_HELP: &str = "\
+Prints the sample configuration: every setting, its default, its unit, and why
+one would change it.
+
+Usage: telegraf-virt config
+
+Example:
+  telegraf-virt config > /etc/telegraf-virt/config.toml
+
+Options:
+{options}
+";

@@ -1,0 +1,62 @@
+//! What is wrong with a command line, in one line that says what to write instead.
+
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::{Cli, SHOWS};
+use crate::config::names::{self, quoted};
+
+/// What clap found wrong, in one line that says what to write instead.
+pub(super) fn line(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        Some(ContextValue::Strings(texts)) => texts.first().map_or("", String::as_str),
+        _ => "",
+    };
+    let usage = context(ContextKind::InvalidArg);
+    // clap names an option with its value, as in `--uri <URI>`.
+    let option = usage.split_whitespace().next().unwrap_or(usage);
+    let value = context(ContextKind::InvalidValue);
+    match error.kind() {
+        ErrorKind::ValueValidation => {
+            let reason = std::error::Error::source(error).map(ToString::to_string);
+            let reason = reason.unwrap_or_else(|| "must be something else".to_owned());
+            if option.starts_with("--") {
+                format!("{option} is {}, but {reason}", quoted(value))
+            } else {
+                format!("unknown command {}; {reason}", quoted(value))
+            }
+        }
+        ErrorKind::InvalidValue => {
+            format!("{option} has no value: write {}", usage.replace(['<', '>'], ""))
+        }
+        ErrorKind::TooManyValues => format!("{option} takes no value: write {option} alone"),
+        ErrorKind::UnknownArgument if option.starts_with('-') => {
+            let known = Cli::command();
+            let known = known.get_arguments().filter_map(clap::Arg::get_long);
+            let hint = match names::nearest(option.trim_start_matches('-'), known) {
+                Some(name) => format!("did you mean --{name}?"),
+                None => "telegraf-virt --help lists them".to_owned(),
+            };
+            format!("unknown option {}; {hint}", quoted(usage))
+        }
+        ErrorKind::UnknownArgument => {
+            format!("{} is one word too many; {SHOWS}", quoted(usage))
+        }
+        ErrorKind::ArgumentConflict => {
+            let other = context(ContextKind::PriorArg);
+            let other = other.split_whitespace().next().unwrap_or(other);
+            if other.is_empty() || other == option {
+                format!("{option} is given twice: leave one out")
+            } else {
+                format!("{option} and {other} exclude each other: leave one out")
+            }
+        }
+        _ => {
+            // Nothing that is known; clap's own first line then.
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            line.trim_start_matches("error: ").to_owned()
+        }
+    }
+}
