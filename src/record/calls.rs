@@ -2,7 +2,7 @@
 //!
 //! A call without arguments is a line in [`plain_calls`], and nothing more: the file, the recording of
 //! it and its replay (`crate::host`) are made from that table. Calls of another shape have their own
-//! lines in [`STEPS`], in [`DeviceAnswers`] or [`RecordedGuest`], and in `crate::host`.
+//! lines in the steps of `anonymize`, in [`DeviceAnswers`] or [`RecordedGuest`], and in `crate::host`.
 
 use serde::{Deserialize, Serialize};
 

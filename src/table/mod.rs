@@ -1,4 +1,4 @@
-//! A person's view of one collection: a row a guest, for a terminal. Pure but for [`terminal`]: rows
+//! A person's view of one collection: a row a guest, for a terminal. Pure but for `terminal`: rows
 //! and a width in, text out.
 //!
 //! ```text
