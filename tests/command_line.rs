@@ -279,7 +279,7 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         (
             "[devices]\nexclude_nics = [\"/(/\"]",
             "line 2: devices.exclude_nics holds \"/(/\", but that pattern is no regular expression: \
-             unclosed group",
+             found open group without closing ')'",
         ),
         (
             "[cache]\ndir = \"cache\"",

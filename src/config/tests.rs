@@ -323,7 +323,7 @@ fn an_impossible_value_says_what_is_possible() {
         (
             "[domains]\ninclude = ['/web(/']",
             "c.toml, line 2: domains.include holds \"/web(/\", but that pattern is no regular \
-             expression: unclosed group",
+             expression: found open group without closing ')'",
         ),
         (
             "[domains]\ninclude = ['']",
