@@ -273,7 +273,7 @@ fn assert_from_somewhere(
             _ => None,
         })
         .collect();
-    let sums: HashSet<&str> = schema::sums().map(|(sum, ..)| sum).collect();
+    let sums: HashSet<String> = schema::sums().map(|(sum, ..)| sum).collect();
     // These are sums too, or from the XML, or of what libvirt names: as it sent them.
     let is_plain = |point: &&ParsedLine<'_>| {
         !["vm_limits", "vm_numa", "vm_other", "vm_hypervisor"]
@@ -296,7 +296,7 @@ fn assert_sums(points: &[ParsedLine<'_>], sample: &Domain, zeros: bool) {
         return;
     };
     for (sum, devtype, field) in schema::sums() {
-        let Some(found) = integer(totals, sum) else { continue };
+        let Some(found) = integer(totals, &sum) else { continue };
         let of = points.iter().filter(|point| schema::devtype(&tags_of(point)) == Some(devtype));
         let parts: Vec<i64> = of.filter_map(|point| integer(point, field)).collect();
         assert_eq!(found, parts.iter().copied().fold(0, i64::saturating_add), "{sum}");

@@ -1,18 +1,10 @@
-//! Every tag and field that a line may have, in its order, with each field's type: the contract with
-//! whoever reads the output, written once more.
+//! Every tag and field that a line may have, with each field's type: the contract with whoever reads the
+//! output, as the README's tables tell it. In which order they stand is held by the golden files.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::LazyLock;
 
 use influxdb_line_protocol::{FieldValue, ParsedLine};
-
-/// A field's type, which never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
-    Integer,
-    Float,
-    Text,
-    Bool,
-}
-
-use Type::{Bool, Float, Integer, Text};
 
 /// On every guest's lines.
 pub const GUEST_TAGS: [&str; 3] = ["VMID", "name", "uuid"];
@@ -20,207 +12,105 @@ pub const GUEST_TAGS: [&str; 3] = ["VMID", "name", "uuid"];
 pub const DEVICE_TAGS: [&str; 9] =
     ["devtype", "device", "mac", "model", "bus", "serial", "alias", "path", "network"];
 
-const METRICS: [(&str, Type); 6] = [
-    ("state", Text),
-    ("cpu_count", Integer),
-    ("memory_max_kb", Integer),
-    ("memory_used_kb", Integer),
-    ("cputime_ns", Integer),
-    ("state_reason", Text),
-];
-
-const FEATURES: [(&str, Type); 24] = [
-    ("memory_rate_kb_per_sec", Float),
-    ("memory_angle_deg", Float),
-    ("net_rxbytes_rate", Float),
-    ("net_rxbytes_angle_deg", Float),
-    ("net_txbytes_rate", Float),
-    ("net_txbytes_angle_deg", Float),
-    ("net_rxpackets_rate", Float),
-    ("net_rxpackets_angle_deg", Float),
-    ("net_txpackets_rate", Float),
-    ("net_txpackets_angle_deg", Float),
-    ("disk_rd_req_rate", Float),
-    ("disk_rd_req_angle_deg", Float),
-    ("disk_rd_bytes_rate", Float),
-    ("disk_rd_bytes_angle_deg", Float),
-    ("disk_wr_reqs_rate", Float),
-    ("disk_wr_reqs_angle_deg", Float),
-    ("disk_wr_bytes_rate", Float),
-    ("disk_wr_bytes_angle_deg", Float),
-    ("cpu_percent", Float),
-    ("steal_percent", Float),
-    ("disk_rd_ms_per_req", Float),
-    ("disk_wr_ms_per_req", Float),
-    ("disk_fl_ms_per_req", Float),
-    ("balloon_age_sec", Float),
-];
-
-const NIC: [(&str, Type); 8] = [
-    ("rxbytes", Integer),
-    ("rxpackets", Integer),
-    ("rxerrors", Integer),
-    ("rxdrops", Integer),
-    ("txbytes", Integer),
-    ("txpackets", Integer),
-    ("txerrors", Integer),
-    ("txdrops", Integer),
-];
-
-const DISK: [(&str, Type); 13] = [
-    ("rd_req", Integer),
-    ("rd_bytes", Integer),
-    ("wr_reqs", Integer),
-    ("wr_bytes", Integer),
-    ("errors", Integer),
-    ("rd_time_ns", Integer),
-    ("wr_time_ns", Integer),
-    ("fl_reqs", Integer),
-    ("fl_time_ns", Integer),
-    ("allocation_bytes", Integer),
-    ("capacity_bytes", Integer),
-    ("physical_bytes", Integer),
-    ("threshold_bytes", Integer),
-];
-
-const TOTALS: [(&str, Type); 36] = [
-    ("net_rxbytes", Integer),
-    ("net_rxpackets", Integer),
-    ("net_rxerrors", Integer),
-    ("net_rxdrops", Integer),
-    ("net_txbytes", Integer),
-    ("net_txpackets", Integer),
-    ("net_txerrors", Integer),
-    ("net_txdrops", Integer),
-    ("disk_rd_req", Integer),
-    ("disk_rd_bytes", Integer),
-    ("disk_wr_reqs", Integer),
-    ("disk_wr_bytes", Integer),
-    ("disk_errors", Integer),
-    ("memactual", Integer),
-    ("memrss", Integer),
-    ("memavailable", Integer),
-    ("memusable", Integer),
-    ("memswap_in", Integer),
-    ("memswap_out", Integer),
-    ("memmajor_fault", Integer),
-    ("memminor_fault", Integer),
-    ("memdisk_cache", Integer),
-    ("timeusr", Integer),
-    ("timesys", Integer),
-    ("cpus", Integer),
-    ("cputime", Integer),
-    ("state", Integer),
-    ("state_reason_code", Integer),
-    ("vcpu_wait_ns", Integer),
-    ("vcpu_delay_ns", Integer),
-    ("haltpoll_success_ns", Integer),
-    ("haltpoll_fail_ns", Integer),
-    ("memunused", Integer),
-    ("memhugetlb_pgalloc", Integer),
-    ("memhugetlb_pgfail", Integer),
-    ("memlast_update", Integer),
-];
-
-/// The measurements that stand behind vm_totals, in their order, each with its tags and its fields; none
-/// where libvirt names them.
-const MORE: [(&str, &[&str], &[(&str, Type)]); 12] = [
+/// The sums of vm_totals: those of NICs and of disks, by the fields that they are of.
+const SUMS: [(&str, &[&str]); 2] = [
     (
-        "vm_vcpus",
-        &["vcpu"],
+        "nic",
         &[
-            ("state", Integer),
-            ("time_ns", Integer),
-            ("wait_ns", Integer),
-            ("delay_ns", Integer),
-            ("halted", Bool),
-            ("cpuset", Text),
+            "rxbytes",
+            "rxpackets",
+            "rxerrors",
+            "rxdrops",
+            "txbytes",
+            "txpackets",
+            "txerrors",
+            "txdrops",
         ],
     ),
-    (
-        "vm_iothreads",
-        &["iothread"],
-        &[("poll_max_ns", Integer), ("poll_grow", Integer), ("poll_shrink", Integer)],
-    ),
-    ("vm_perf", &[], &[]),
-    (
-        "vm_dirty_rate",
-        &["vcpu"],
-        &[
-            ("calc_status", Integer),
-            ("calc_start_time", Integer),
-            ("calc_period", Integer),
-            ("mib_per_sec", Integer),
-            ("calc_mode", Text),
-        ],
-    ),
-    (
-        "vm_memory_bandwidth",
-        &["monitor", "node"],
-        &[("bytes_local", Integer), ("bytes_total", Integer), ("vcpus", Text)],
-    ),
-    ("vm_cpu_cache", &["monitor", "bank"], &[("bytes", Integer), ("vcpus", Text)]),
-    ("vm_jobs", &[], &[("type", Text)]),
-    (
-        "vm_limits",
-        &["devtype", "device"],
-        &[
-            ("total_bytes_sec", Integer),
-            ("read_bytes_sec", Integer),
-            ("write_bytes_sec", Integer),
-            ("total_iops_sec", Integer),
-            ("read_iops_sec", Integer),
-            ("write_iops_sec", Integer),
-            ("inbound_average_kb_sec", Integer),
-            ("inbound_peak_kb_sec", Integer),
-            ("inbound_floor_kb_sec", Integer),
-            ("inbound_burst_kib", Integer),
-            ("outbound_average_kb_sec", Integer),
-            ("outbound_peak_kb_sec", Integer),
-            ("outbound_burst_kib", Integer),
-        ],
-    ),
-    (
-        "vm_numa",
-        &["cell"],
-        &[
-            ("cells", Integer),
-            ("nodeset", Text),
-            ("mode", Text),
-            ("memory_kib", Integer),
-            ("cpus", Text),
-        ],
-    ),
-    (
-        "vm_info",
-        &[],
-        &[
-            ("title", Text),
-            ("os_type", Text),
-            ("machine", Text),
-            ("arch", Text),
-            ("persistent", Bool),
-            ("autostart", Bool),
-            ("vcpus_max", Integer),
-        ],
-    ),
-    ("vm_hypervisor", &["vcpu"], &[]),
-    ("vm_other", &["vcpu", "devtype", "device", "index"], &[]),
+    ("disk", &["rd_req", "rd_bytes", "wr_reqs", "wr_bytes", "errors"]),
 ];
 
-/// The place of a measurement among those that stand behind vm_totals.
+/// What a measurement may have, of devices each type by itself (`vm_devices nic`).
+#[derive(Debug, Default)]
+struct Measurement {
+    /// Where it stands in the README.
+    place: usize,
+    /// Tags of its own, behind the guest's.
+    tags: Vec<String>,
+    /// Fields by name, with the type as the README calls it.
+    fields: BTreeMap<String, String>,
+    /// Whether it is libvirt that names its fields, and gives them their types.
+    is_as_sent: bool,
+}
+
+static SCHEMA: LazyLock<BTreeMap<String, Measurement>> = LazyLock::new(|| {
+    let readme = include_str!("../../README.md");
+    let mut schema: BTreeMap<String, Measurement> = BTreeMap::new();
+    for heading in ["vm_metrics", "vm_features", "vm_devices", "vm_totals", "More, with extra"] {
+        for row in rows(readme, heading) {
+            let cell = |column: &str| row.get(column).map_or("", String::as_str);
+            let name = match (heading, cell("of")) {
+                ("vm_devices", devtype) => format!("vm_devices {devtype}"),
+                ("More, with extra", of) => of.to_owned(),
+                (measurement, _) => measurement.to_owned(),
+            };
+            let place = schema.len();
+            let measurement = schema
+                .entry(name.clone())
+                .or_insert_with(|| Measurement { place, ..Measurement::default() });
+            measurement.is_as_sent |= cell("type") == "as sent" || name == "vm_perf";
+            for tag in quoted(cell("tags")) {
+                if !measurement.tags.contains(&tag) {
+                    measurement.tags.push(tag);
+                }
+            }
+            let fields = quoted(cell("field")).into_iter();
+            measurement.fields.extend(fields.map(|field| (field, cell("type").to_owned())));
+        }
+    }
+    assert!(schema.len() > 15, "the README's tables are not where they were: {schema:?}");
+    schema
+});
+
+/// The rows of the tables below a heading, as column and cell.
+fn rows(readme: &str, heading: &str) -> Vec<BTreeMap<String, String>> {
+    let below = readme.split_once(&format!("\n### {heading}\n")).map_or("", |(_, below)| below);
+    let mut columns: Vec<String> = Vec::new();
+    let mut rows = Vec::new();
+    for line in below.lines().take_while(|line| !line.starts_with('#')) {
+        let Some(cells) = line.strip_prefix("| ").and_then(|line| line.strip_suffix('|')) else {
+            if !line.starts_with("|---") {
+                columns.clear();
+            }
+            continue;
+        };
+        let cells: Vec<String> = cells.split('|').map(|cell| cell.trim().to_owned()).collect();
+        if columns.is_empty() {
+            columns = cells;
+        } else {
+            rows.push(columns.iter().cloned().zip(cells).collect());
+        }
+    }
+    rows
+}
+
+/// What stands between backquotes.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The place of a measurement that stands behind vm_totals.
 pub fn place_of_more(measurement: &str) -> Option<usize> {
-    MORE.iter().position(|(name, ..)| *name == measurement)
+    let totals = SCHEMA.get("vm_totals")?.place;
+    SCHEMA.get(measurement).map(|it| it.place).filter(|&place| place > totals)
 }
 
 /// The sums of vm_totals, each with the device type and the field that it is the sum of.
-pub fn sums() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    let of = |devtype, fields: &'static [(&'static str, Type)]| {
-        fields.iter().map(move |&(field, _)| (devtype, field))
-    };
-    // What `extra` adds to a disk's line has no sum.
-    let parts = of("nic", &NIC).chain(of("disk", &DISK[..5]));
-    TOTALS.iter().zip(parts).map(|(&(sum, _), (devtype, field))| (sum, devtype, field))
+pub fn sums() -> impl Iterator<Item = (String, &'static str, &'static str)> {
+    SUMS.into_iter().flat_map(|(devtype, fields)| {
+        let prefix = if devtype == "nic" { "net" } else { "disk" };
+        fields.iter().map(move |&field| (format!("{prefix}_{field}"), devtype, field))
+    })
 }
 
 /// What the line is, as vm_devices tells it of NICs and disks.
@@ -228,73 +118,47 @@ pub fn devtype(tags: &[(String, String)]) -> Option<&str> {
     tags.iter().find(|(key, _)| key == "devtype").map(|(_, value)| value.as_str())
 }
 
-/// Whether a point has only what the schema gives its measurement: the tags (`user`'s own last) and
-/// the fields, each once, in order and of its type.
+/// Whether a point has only what the schema gives its measurement: the tags (`user`'s own last), each
+/// once and in order, and the fields, each once and of its type.
 pub fn assert_kept(point: &ParsedLine<'_>, tags: &[(String, String)], user: &[(String, String)]) {
     let measurement = point.series.measurement.to_string();
     let (own, theirs) = tags.split_at(tags.len().saturating_sub(user.len()));
     assert_eq!(theirs, user, "the user's tags of {point:?}");
-    if let Some((_, more, fields)) = place_of_more(&measurement).and_then(|at| MORE.get(at)) {
-        let known = GUEST_TAGS.iter().chain(*more).copied();
-        assert_each_once_in_order(own.iter().map(|(key, _)| key.as_str()), known, point);
-        assert_fields(point, fields);
-        return;
-    }
-    let fields: &[(&str, Type)] = match (measurement.as_str(), devtype(tags)) {
-        ("vm_metrics", None) => &METRICS,
-        ("vm_features", None) => &FEATURES,
-        ("vm_devices", Some("nic")) => &NIC,
-        ("vm_devices", Some("disk")) => &DISK,
-        ("vm_totals", None) => &TOTALS,
-        other => panic!("no such measurement: {other:?} of {point:?}"),
+    let name = match (measurement.as_str(), devtype(tags)) {
+        ("vm_devices", Some(devtype)) => format!("vm_devices {devtype}"),
+        (other, _) => other.to_owned(),
     };
-    let known =
-        GUEST_TAGS.iter().chain(if measurement == "vm_devices" {
-            &DEVICE_TAGS[..]
-        } else {
-            &[]
-        });
-    assert_each_once_in_order(own.iter().map(|(key, _)| key.as_str()), known.copied(), point);
-
-    assert_fields(point, fields);
+    let Some(schema) = SCHEMA.get(&name) else { panic!("no such measurement: {point:?}") };
+    let more: Vec<&str> = match measurement.as_str() {
+        "vm_devices" => DEVICE_TAGS.to_vec(),
+        _ => schema.tags.iter().map(String::as_str).collect(),
+    };
+    let mut known = GUEST_TAGS.into_iter().chain(more);
+    for (key, _) in own {
+        assert!(known.any(|it| it == key), "{key} is unknown, twice or out of order in {point:?}");
+    }
+    assert_fields(point, schema);
 }
 
-/// Whether these are fields of the schema, each once and of its type; where it is libvirt that names
-/// them, whether each has a name that stands for itself in line protocol, once.
-fn assert_fields(point: &ParsedLine<'_>, fields: &[(&'static str, Type)]) {
+fn assert_fields(point: &ParsedLine<'_>, schema: &Measurement) {
     assert!(!point.field_set.is_empty(), "no field in {point:?}");
-    let keys: Vec<String> = point.field_set.iter().map(|(key, _)| key.to_string()).collect();
-    if fields.is_empty() {
-        let plain = |key: &String| {
-            !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        };
-        assert!(keys.iter().all(plain), "{point:?}");
-        let once: std::collections::HashSet<&String> = keys.iter().collect();
-        assert_eq!(once.len(), keys.len(), "{point:?}");
-        return;
-    }
-    let known = fields.iter().map(|(key, _)| *key);
-    assert_each_once_in_order(keys.iter().map(String::as_str), known, point);
+    let mut seen = HashSet::new();
     for (key, value) in &point.field_set {
-        let wanted = fields.iter().find(|(known, _)| *key == *known).map(|(_, of_type)| *of_type);
+        assert!(seen.insert(key.to_string()), "{key} stands twice in {point:?}");
+        if schema.is_as_sent {
+            // A name that stands for itself in line protocol, whatever libvirt called it.
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            assert!(!key.is_empty() && key.chars().all(plain), "{key} in {point:?}");
+            continue;
+        }
         let of_type = match value {
-            FieldValue::I64(_) => Some(Integer),
-            FieldValue::F64(number) if number.is_finite() => Some(Float),
-            FieldValue::String(_) => Some(Text),
-            FieldValue::Boolean(_) => Some(Bool),
-            _ => None,
+            FieldValue::I64(_) => "integer",
+            FieldValue::F64(number) if number.is_finite() => "float",
+            FieldValue::String(_) => "string",
+            FieldValue::Boolean(_) => "boolean",
+            _ => "of another type",
         };
-        assert_eq!(of_type, wanted, "the type of {key} in {point:?}");
-    }
-}
-
-fn assert_each_once_in_order<'a>(
-    found: impl Iterator<Item = &'a str>,
-    mut known: impl Iterator<Item = &'static str>,
-    point: &ParsedLine<'_>,
-) {
-    for key in found {
-        let place = known.any(|it| it == key);
-        assert!(place, "{key} is unknown, twice or out of order in {point:?}");
+        let told = schema.fields.get(key.as_str()).map(String::as_str);
+        assert_eq!(told, Some(of_type), "the type of {key} in {point:?}");
     }
 }
