@@ -328,10 +328,14 @@ fn check_tells_of_each_of_several_hypervisors_and_what_is_wrong_with_it() {
     let mut command = hosts.here.program(&uris);
     let finished = run(command.args(["check", "--no-cache", "--deadline", "2s"])).code(1);
     for uri in &uris[..4] {
-        assert!(finished.stdout.contains(&format!("{uri} answers: 1 of 1 guests")), "{finished}");
+        let answers = format!("\nHypervisor {uri}\n  ok    libvirt ");
+        assert!(finished.stdout.contains(&answers), "{finished}");
+        let guests = format!("\nGuests of {uri}\n  ok    1 of 1 guests read\n");
+        assert!(finished.stdout.contains(&guests), "{finished}");
     }
     for uri in &uris[4..] {
-        assert!(finished.stdout.contains(&format!("{uri} cannot be read: ")), "{finished}");
+        let lost = format!("\nHypervisor {uri}\n  LOST  it ");
+        assert!(finished.stdout.contains(&lost), "{finished}");
     }
     assert_eq!(finished.stderr, "");
 }

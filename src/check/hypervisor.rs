@@ -399,16 +399,14 @@ impl Host {
     fn late(&self, deadline: Duration) -> Finding {
         let deadline = duration::shown(deadline);
         let daemon = self.daemon();
-        let finding = self.lost(
-            "no-answer",
-            format!("it can be connected to, but does not answer within {deadline}"),
-        );
         if self.socket.is_none() {
-            return finding
+            return self
+                .lost("no-answer", format!("it does not answer within {deadline}"))
                 .mend("see whether the way to it is open, and whether virsh is answered")
                 .run(format!("virsh -r -c {} list", shell(&self.uri)));
         }
-        finding
+        let text = format!("it can be connected to, but does not answer within {deadline}");
+        self.lost("no-answer", text)
             .mend(
                 "libvirt itself hangs, or all its workers wait for hung guests: see what they do, and \
                  restart it, which leaves the guests running",
