@@ -75,7 +75,12 @@ fn assert_golden(file: &str, printed: &str) {
         fs::write(&path, printed).unwrap();
     }
     let expected = fs::read_to_string(&path).unwrap();
-    assert_eq!(printed, expected, "differs from {}", path.display());
+    // Whole outputs side by side would be two lines of thousands of characters.
+    let mut lines = expected.lines().zip(printed.lines()).zip(1..);
+    if let Some(((was, is), number)) = lines.find(|((was, is), _)| was != is) {
+        panic!("{}, line {number}, was\n{was}\nand is now\n{is}", path.display());
+    }
+    assert_eq!(printed, expected, "one ends before the other: {}", path.display());
 }
 
 const DEFAULT: Choice = Choice::DEFAULT;

@@ -16,7 +16,7 @@ const CARGO: &str = "it builds and tests; tests/run does that, and this is one o
 const BLESSES: &str = "it would write into this clone what the test that it names compares";
 
 /// Every command of CONTRIBUTING.md, in its order.
-const COMMANDS: [(&str, Told); 14] = [
+const COMMANDS: [(&str, Told); 15] = [
     ("tests/quickstart", Elsewhere("commands.rs runs it")),
     (
         "sed -i 's/\"paused\"/\"resting\"/' src/sample/words.rs",
@@ -44,6 +44,7 @@ const COMMANDS: [(&str, Told); 14] = [
     ("BLESS=1 cargo test --test instructions", Elsewhere(BLESSES)),
     ("BLESS=1 cargo test --test readme", Elsewhere(BLESSES)),
     ("BLESS=1 cargo test --test live_readme", Elsewhere(BLESSES)),
+    ("MESSAGES=write cargo test --test messages", Elsewhere(BLESSES)),
     (
         "telegraf-virt record --anonymize host.jsonl",
         Run(|scratch, _| {
