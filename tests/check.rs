@@ -218,6 +218,26 @@ fn a_socket_that_gives_no_answer_is_lost_with_the_command_that_mends_it() {
 }
 
 #[test]
+fn of_a_hypervisor_over_the_network_no_log_of_this_host_is_named() {
+    let scratch = TempDir::new().unwrap();
+    let empty = scratch.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let look = |uri: &str| {
+        let options = ["--no-cache", "--deadline", "10s", "--uri", uri];
+        told(check(scratch.path(), &options).env("PATH", &empty), 1)
+    };
+    let no_ssh = look("qemu+ssh://reader@kvm2.invalid/system?no_tty=1");
+    assert!(no_ssh.words("no-ssh")[0].starts_with("libvirt finds no ssh to start; libvirt says: "));
+    assert_eq!(no_ssh.commands("no-ssh"), ["sudo apt install openssh-client"]);
+
+    // A folder without certificates.
+    let uri = format!("qemu+tls://kvm3.invalid/system?pkipath={}", empty.display());
+    let no_keys = look(&uri);
+    assert!(no_keys.words("refuses")[2].ends_with("at the key and the names in the URI"));
+    assert_eq!(no_keys.commands("refuses"), [format!("virsh -r -c '{uri}' list")]);
+}
+
+#[test]
 fn one_hypervisor_that_is_down_hides_nothing_of_the_other() {
     let scratch = TempDir::new().unwrap();
     let dead = "qemu+unix:///system?socket=/nonexistent/sock";

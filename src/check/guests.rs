@@ -269,7 +269,8 @@ fn balloons(host: &CollectedHost, readings: &[&Reading], deadline: &Deadline) ->
             .losing(figures)
             .mend(
                 "set a period with the first line, which works at once and needs no guest agent; the \
-                 second is what stands in the guest's XML then",
+                 second is what stands in the guest's XML then. Where libvirt says that a guest is \
+                 transient, leave out --config",
             )
             .run(period_command(&host.uri, &without_period))
             .run(PERIOD)

@@ -362,6 +362,23 @@ impl Host {
                 )
                 .run("sudo apt install libnss-systemd");
         }
+        if has("Cannot find 'ssh' in path") {
+            return self
+                .lost("no-ssh", said("libvirt finds no ssh to start"))
+                .mend("install it")
+                .run("sudo apt install openssh-client");
+        }
+        let scheme = self.uri.split_once(':').map_or("", |(scheme, _)| scheme);
+        // The logs of this host would say nothing of the other.
+        if ["+ssh", "+libssh", "+tls", "+tcp"].iter().any(|way| scheme.contains(way)) {
+            return self
+                .lost("refuses", format!("it cannot be read: {error}"))
+                .mend(
+                    "see whether virsh is answered, as the user who runs this program; then look at \
+                     that host, and at the key and the names in the URI",
+                )
+                .run(format!("virsh -r -c {} list", shell(&self.uri)));
+        }
         self.lost("refuses", format!("it cannot be read: {error}"))
             .mend("see whether virsh is answered, and what libvirt's log says")
             .run(format!("virsh -r -c {} list", shell(&self.uri)))

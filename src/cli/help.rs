@@ -136,7 +136,7 @@ one would change it.
 Usage: telegraf-virt config
 
 Example:
-  telegraf-virt config > /etc/telegraf-virt/config.toml
+  telegraf-virt config | sudo tee /etc/telegraf-virt/config.toml
 
 Options:
 {options}

@@ -353,8 +353,8 @@ fn an_impossible_value_says_what_is_possible() {
         ),
         (
             "[domains]\ninclude_metadata = ['//*=x']",
-            "c.toml, line 2: domains.include_metadata holds \"//*=x\", but its path has the step *, but \
-             a step is an element's name, and the last one may be an @attribute: there are no \
+            "c.toml, line 2: domains.include_metadata holds \"//*=x\", but its path has the step *, which \
+             is none: a step is an element's name, and the last one may be an @attribute; there are no \
              [conditions], * or functions",
         ),
         (

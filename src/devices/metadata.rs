@@ -72,8 +72,8 @@ impl Path {
             if !is_name(name) {
                 let shown: String = name.escape_debug().take(40).collect();
                 return Err(format!(
-                    "has the step {shown}, but a step is an element's name, and the last one may be \
-                     an @attribute: there are no [conditions], * or functions"
+                    "has the step {shown}, which is none: a step is an element's name, and the last \
+                     one may be an @attribute; there are no [conditions], * or functions"
                 ));
             }
         }

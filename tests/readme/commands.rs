@@ -58,7 +58,6 @@ const COMMANDS: [(&str, Told); 31] = [
         "tests/quickstart",
         Elsewhere("the_first_command_prints_the_80_lines_of_ten_guests, below, runs it"),
     ),
-    ("tests/run", Elsewhere("it runs this test")),
     (
         "sudo install -m 755 target/release/telegraf-virt /usr/local/bin/",
         Run(|scratch, finished| {
@@ -196,6 +195,7 @@ const COMMANDS: [(&str, Told); 31] = [
     ("benches/run", Elsewhere("it takes minutes; tests/benchmarks.rs runs its quick form")),
     ("cargo build --release", Elsewhere("tests/quickstart does")),
     ("cargo test", Elsewhere("it runs this test")),
+    ("tests/run", Elsewhere("it runs this test")),
 ];
 
 /// A command of the README with its folders of the system below `root`.

@@ -25,6 +25,8 @@ use plugin::{Kind, Plugin};
 pub const FILE_VARIABLE: &str = "TELEGRAF_CONFIG_PATH";
 /// Where Debian's package and Telegraf's own look for it.
 const PLACES: [&str; 2] = ["/etc/telegraf/telegraf.conf", "/etc/telegraf/telegraf.d"];
+/// The file for inputs.execd, where Debian's package of this program puts it.
+const PACKAGED: &str = "/usr/share/doc/telegraf-virt/examples/telegraf.d/telegraf-virt.conf";
 /// What systemd gives its services, beside what this shell has.
 const SERVICE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Telegraf's interval where nothing sets one.
@@ -213,8 +215,13 @@ fn unused(places: &[PathBuf], loaded: &[PathBuf]) -> Finding {
     Finding::advice("unused", text)
         .losing("nothing, unless Telegraf is to collect")
         .mend("put the file that comes with this program among Telegraf's, and restart Telegraf")
-        .run("sudo cp telegraf.d/telegraf-virt.conf /etc/telegraf/telegraf.d/")
+        .run(format!("sudo cp {} /etc/telegraf/telegraf.d/", ours()))
         .run("sudo systemctl restart telegraf")
+}
+
+/// The file to copy: the package's, where that is installed, else the clone's.
+fn ours() -> &'static str {
+    if Path::new(PACKAGED).exists() { PACKAGED } else { "telegraf.d/telegraf-virt.conf" }
 }
 
 fn not_looked_at(file: &Path, reason: &str) -> Finding {

@@ -138,8 +138,8 @@ fn a_wrong_path_says_what_is_wrong_with_it() {
     let long = "a".repeat(PATH_MAX + 1);
     let no_step = |step: &str| {
         format!(
-            "has the step {step}, but a step is an element's name, and the last one may be an \
-             @attribute: there are no [conditions], * or functions"
+            "has the step {step}, which is none: a step is an element's name, and the last one may be \
+             an @attribute; there are no [conditions], * or functions"
         )
     };
     let one_slash = "starts with one /, which only /domain/metadata/ may: write // for any depth, or \
