@@ -65,7 +65,7 @@ const ELSEWHERE: [(&str, &str); 34] = [
     ("src/check/finding.rs", "a heading, which stands in tests/check.rs with its URI"),
     ("src/check/report.rs", "of many names the rest: its unit test, and live_check"),
     ("src/config/filter.rs", "the name of a state"),
-    ("src/config/pattern.rs", "a part of the crate's own words, which is looked for"),
+    ("src/config/pattern.rs", "the crate's own words are compared with, not printed"),
     ("src/sample/words.rs", "the name of a state"),
     ("src/sink.rs", "the quiet end of a pipe, which nobody is told of"),
     ("src/table/", "live_table has a guest that hangs"),

@@ -368,9 +368,8 @@ impl Host {
                 .mend("install it")
                 .run("sudo apt install openssh-client");
         }
-        let scheme = self.uri.split_once(':').map_or("", |(scheme, _)| scheme);
-        // The logs of this host would say nothing of the other.
-        if ["+ssh", "+libssh", "+tls", "+tcp"].iter().any(|way| scheme.contains(way)) {
+        // The logs of this host would say nothing of another one.
+        if self.socket.is_none() {
             return self
                 .lost("refuses", format!("it cannot be read: {error}"))
                 .mend(
