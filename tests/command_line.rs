@@ -37,11 +37,12 @@ fn words<'a>(arguments: &'a [&'a str]) -> Vec<&'a OsStr> {
 
 #[test]
 fn a_bad_command_line_gives_one_line_and_exit_code_2() {
-    let cases: [(&[&str], &str); 54] = [
+    let cases: [(&[&str], &str); 55] = [
         (&["onc"], "E! unknown command \"onc\"; did you mean once?"),
         (&["exec"], "E! unknown command \"exec\"; did you mean execd?"),
         (&["versoin"], "E! unknown command \"versoin\"; did you mean --version?"),
         (&["halp"], "E! unknown command \"halp\"; did you mean --help?"),
+        (&["table"], "E! unknown command \"table\"; did you mean once --format table?"),
         (&["--json"], "E! --json belongs to check, not to once, as in telegraf-virt check --json"),
         (
             &["execd", "--json"],

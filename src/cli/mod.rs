@@ -403,9 +403,10 @@ fn uri(text: &str) -> Result<String, String> {
 fn command(text: &str) -> Result<Command, String> {
     let all = Command::ALL.map(Command::name);
     let found = Command::ALL.into_iter().find(|command| command.name() == text);
-    let words = all.into_iter().chain(["help", "version"]);
+    let words = all.into_iter().chain(["help", "version", "table"]);
     found.ok_or_else(|| match names::nearest(text, words) {
         Some(option @ ("help" | "version")) => format!("did you mean --{option}?"),
+        Some("table") => "did you mean once --format table?".to_owned(),
         Some(name) => format!("did you mean {name}?"),
         None => format!("the commands are {}", all.join(", ")),
     })

@@ -69,6 +69,10 @@ const COMMANDS: [(&str, Told); 31] = [
     ("telegraf-virt check", Run(check_finds_all_well)),
     ("telegraf-virt once", Run(prints_70_lines)),
     ("telegraf-virt once --format table", Run(prints_a_table_of_10_guests)),
+    ("packaging/build", Elsewhere(PACKAGE)),
+    ("sudo apt install ./target/debian/telegraf-virt_*.deb", Elsewhere(PACKAGE)),
+    ("sudo apt remove telegraf-virt", Elsewhere(PACKAGE)),
+    ("sudo apt purge telegraf-virt", Elsewhere(PACKAGE)),
     (
         "sudo cp telegraf.d/telegraf-virt.conf /etc/telegraf/telegraf.d/",
         Run(|scratch, finished| {
@@ -188,10 +192,6 @@ const COMMANDS: [(&str, Told); 31] = [
             assert_ten_guests(&lines::read(&finished.stdout), 10);
         }),
     ),
-    ("packaging/build", Elsewhere(PACKAGE)),
-    ("sudo apt install ./target/debian/telegraf-virt_*.deb", Elsewhere(PACKAGE)),
-    ("sudo apt remove telegraf-virt", Elsewhere(PACKAGE)),
-    ("sudo apt purge telegraf-virt", Elsewhere(PACKAGE)),
     ("benches/run", Elsewhere("it takes minutes; tests/benchmarks.rs runs its quick form")),
     ("cargo build --release", Elsewhere("tests/quickstart does")),
     ("cargo test", Elsewhere("it runs this test")),
