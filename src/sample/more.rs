@@ -41,28 +41,44 @@ impl More {
 /// Takes in a statistic of a group that a default collection does not print; whether it is known,
 /// which it may be without being kept.
 pub(super) fn take(more: &mut Option<Box<More>>, name: &[u8], value: Value<'_>) -> bool {
-    let mut nowhere = More::default();
-    let more = more.as_deref_mut().unwrap_or(&mut nowhere);
     if let Some(field) = name.strip_prefix(b"iothread.") {
-        fill_indexed(&mut more.iothreads, field, value)
+        fill_in(more, |more| &mut more.iothreads, field, value)
     } else if let Some(field) = name.strip_prefix(b"perf.") {
-        more.perf.extend(unsigned(value).map(|count| (text(field), Scalar::Uint(count))));
+        if let (Some(more), Some(count)) = (more, unsigned(value)) {
+            more.perf.push((text(field), Scalar::Uint(count)));
+        }
         true
     } else if let Some(field) = name.strip_prefix(b"dirtyrate.") {
-        more.dirty_rate.fill(field, value)
+        match more {
+            Some(more) => more.dirty_rate.fill(field, value),
+            None => DirtyRate::default().fill(field, value),
+        }
     } else if let Some(field) = name.strip_prefix(b"memory.bandwidth.monitor.") {
-        fill_indexed(&mut more.bandwidth_monitors, field, value)
+        fill_in(more, |more| &mut more.bandwidth_monitors, field, value)
     } else if let Some(field) = name.strip_prefix(b"cpu.cache.monitor.") {
-        fill_indexed(&mut more.cache_monitors, field, value)
+        fill_in(more, |more| &mut more.cache_monitors, field, value)
     } else if let Some(field) = name.strip_prefix(b"vm.") {
-        more.hypervisor.push(HypervisorStatistic {
-            vcpu: None,
-            name: text(field),
-            value: value.into(),
-        });
+        if let Some(more) = more {
+            let statistic =
+                HypervisorStatistic { vcpu: None, name: text(field), value: value.into() };
+            more.hypervisor.push(statistic);
+        }
         true
     } else {
         false
+    }
+}
+
+/// Fills a part in one of the lists; where nothing is kept, only to say whether it is known.
+fn fill_in<T: Indexed>(
+    more: &mut Option<Box<More>>,
+    list: fn(&mut More) -> &mut Vec<T>,
+    field: &[u8],
+    value: Value<'_>,
+) -> bool {
+    match more {
+        Some(more) => fill_indexed(list(more), field, value),
+        None => fill_indexed::<T>(&mut Vec::new(), field, value),
     }
 }
 
