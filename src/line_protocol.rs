@@ -7,7 +7,7 @@
 //! <https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference/>
 
 /// Tags, escaped once and written on many lines: `,VMID=1,name=web`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tags(Vec<u8>);
 
 impl Tags {

@@ -131,11 +131,14 @@ impl Agent {
             })
             .collect();
         let tags = UserTags::new(&settings.tags, &settings.metadata_tags);
+        let fixed = settings.tags.iter().map(|(name, _)| name);
+        let from_metadata = settings.metadata_tags.iter().map(|(name, _)| name);
         let choice = Choice {
             missing: settings.missing,
             extra: settings.extra,
             features: settings.features.clone(),
             device_tags: settings.device_tags.clone(),
+            user_tags: fixed.chain(from_metadata).cloned().collect(),
         };
         Self {
             settings,

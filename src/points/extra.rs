@@ -1,7 +1,7 @@
 //! The measurements that only `extra` turns on, in the schema's order. A value that libvirt did not send
 //! is left out here, whatever stands for missing ones elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use smol_str::SmolStr;
@@ -84,21 +84,30 @@ fn field_name(name: &str) -> Option<String> {
     (!name.is_empty() && !TAKEN.contains(&&*name)).then_some(name)
 }
 
-/// The fields of one line whose names are libvirt's: of two that become one the first stays.
-#[derive(Default)]
-struct Named<'a>(Vec<(String, &'a Scalar)>);
+/// The fields of one line whose names are libvirt's: of two that become one the first stays, and none
+/// has the name of a tag of the user's, since no line may have both.
+struct Named<'a> {
+    fields: Vec<(String, &'a Scalar)>,
+    seen: HashSet<String>,
+    user_tags: &'a [String],
+}
 
 impl<'a> Named<'a> {
+    fn beside(user_tags: &'a [String]) -> Self {
+        Self { fields: Vec::new(), seen: HashSet::new(), user_tags }
+    }
+
     fn add(&mut self, name: &str, value: &'a Scalar) {
         if let Some(name) = field_name(name)
-            && !self.0.iter().any(|(other, _)| *other == name)
+            && !self.user_tags.contains(&name)
+            && self.seen.insert(name.clone())
         {
-            self.0.push((name, value));
+            self.fields.push((name, value));
         }
     }
 
     fn write(self, fields: &mut Fields<'_>, measurement: &'static str, types: &mut Types) {
-        for (name, value) in self.0 {
+        for (name, value) in self.fields {
             types.write(fields, measurement, name, value);
         }
     }
@@ -181,7 +190,7 @@ pub(super) fn write(page: &Page<'_>, lines: &mut Lines, own: &mut Tags, types: &
             }
         }
         if extra.has(Extra::Perf) {
-            let mut events = Named::default();
+            let mut events = Named::beside(&page.choice.user_tags);
             more.perf.iter().for_each(|(name, count)| events.add(name, count));
             page.line(lines, "vm_perf", |fields| events.write(fields, "vm_perf", types));
         }
@@ -362,17 +371,16 @@ fn write_hypervisor(
     types: &mut Types,
     statistics: &[HypervisorStatistic],
 ) {
-    let mut vcpus: Vec<Option<u32>> = statistics.iter().map(|it| it.vcpu).collect();
-    vcpus.sort_unstable();
-    vcpus.dedup();
-    for vcpu in vcpus {
+    // Those of the whole guest first; the order within a part stays.
+    let mut sorted: Vec<&HypervisorStatistic> = statistics.iter().collect();
+    sorted.sort_by_key(|it| it.vcpu);
+    for of_it in sorted.chunk_by(|one, other| one.vcpu == other.vcpu) {
         own.clear();
-        if let Some(vcpu) = vcpu {
+        if let Some(vcpu) = of_it.first().and_then(|it| it.vcpu) {
             own.add_number("vcpu", vcpu.into());
         }
-        let mut named = Named::default();
-        let of_it = statistics.iter().filter(|it| it.vcpu == vcpu);
-        of_it.for_each(|statistic| named.add(&statistic.name, &statistic.value));
+        let mut named = Named::beside(&page.choice.user_tags);
+        of_it.iter().for_each(|statistic| named.add(&statistic.name, &statistic.value));
         page.own(lines, "vm_hypervisor", own, |fields| named.write(fields, "vm_hypervisor", types));
     }
 }
@@ -380,15 +388,15 @@ fn write_hypervisor(
 /// What nobody knows, a line for each part of the guest that it is of.
 fn write_other(page: &Page<'_>, lines: &mut Lines, types: &mut Types, other: &[(SmolStr, Scalar)]) {
     let mut parts: Vec<(Tags, Named<'_>)> = Vec::new();
+    let mut places: HashMap<Tags, usize> = HashMap::new();
     for (name, value) in other {
         let Some((tags, field)) = part_of(page.guest.sample, name) else { continue };
-        match parts.iter_mut().find(|(known, _)| *known == tags) {
-            Some((_, named)) => named.add(&field, value),
-            None => {
-                let mut named = Named::default();
-                named.add(&field, value);
-                parts.push((tags, named));
-            }
+        let place = *places.entry(tags).or_insert_with_key(|tags| {
+            parts.push((tags.clone(), Named::beside(&page.choice.user_tags)));
+            parts.len() - 1
+        });
+        if let Some((_, named)) = parts.get_mut(place) {
+            named.add(&field, value);
         }
     }
     for (tags, named) in parts {

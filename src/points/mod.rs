@@ -51,6 +51,8 @@ pub struct Choice {
     pub features: Vec<Feature>,
     /// More tags on devices, in the schema's order.
     pub device_tags: Vec<DeviceTag>,
+    /// Names of the user's own tags: no field whose name is libvirt's may have one of them.
+    pub user_tags: Vec<String>,
 }
 
 impl Choice {
@@ -60,6 +62,7 @@ impl Choice {
         extra: Extras::NONE,
         features: Vec::new(),
         device_tags: Vec::new(),
+        user_tags: Vec::new(),
     };
 }
 
@@ -240,6 +243,9 @@ fn write_disk(fields: &mut Fields<'_>, rule: Rule, disk: &Disk) {
 
 /// What `extra` adds to a disk's line.
 fn write_more_of_disk(fields: &mut Fields<'_>, extra: Extras, disk: &Disk) {
+    if !extra.has_any(&[Extra::DiskTimes, Extra::DiskSpace]) {
+        return;
+    }
     let times = [
         ("rd_time_ns", disk.rd_time_ns),
         ("wr_time_ns", disk.wr_time_ns),

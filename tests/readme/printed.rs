@@ -282,6 +282,7 @@ fn all_lines_with(features: &[Feature], device_tags: &[DeviceTag], extra: &[Extr
         missing: Missing::Omit,
         features: features.to_vec(),
         device_tags: device_tags.to_vec(),
+        user_tags: Vec::new(),
         extra: extra.iter().copied().collect(),
     };
     let mut lines = Lines::default();
