@@ -281,7 +281,8 @@ fn a_job_is_told_while_it_runs() {
           mem_total_bytes=6i,mem_processed_bytes=7i,mem_remaining_bytes=8i,\
           disk_total_bytes=9i,disk_processed_bytes=10i,disk_remaining_bytes=11i"]
     );
-    assert_eq!(Job::of(0, parameters(&sent)), None);
+    // None, and those that have completed, failed or been cancelled.
+    assert_eq!([0, 3, 4, 5].map(|kind| Job::of(kind, parameters(&sent))), [None, None, None, None]);
 }
 
 #[test]

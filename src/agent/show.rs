@@ -29,7 +29,9 @@ impl Agent {
             rows = if is_cut_short { with_missing(second, rows) } else { second };
             up = up.max(up_again);
         }
-        let text = if up > 0 { table::text(&rows, look) } else { String::new() };
+        // Who ends early has not heard of all guests: that there is none would be a guess.
+        let is_known = up > 0 && (!rows.is_empty() || ending.since().is_none());
+        let text = if is_known { table::text(&rows, look) } else { String::new() };
         let printed = self.sink.write(text.as_bytes(), &Deadline::at_ending(ending, self.grace()));
         self.tell_printed(&printed);
         self.end(up, printed, triggers)

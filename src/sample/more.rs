@@ -311,10 +311,12 @@ pub struct Progress {
 }
 
 impl Job {
-    /// Reads a job's typed parameters; `None` where no job runs.
+    /// Reads a job's typed parameters; `None` where no job runs: where there is none, or it has ended
+    /// and libvirt has not yet cleaned up after it.
     pub fn of<'a>(kind: i64, parameters: impl Iterator<Item = Parameter<'a>>) -> Option<Self> {
-        const NONE: i64 = 0;
-        if kind == NONE {
+        const BOUNDED: i64 = 1;
+        const UNBOUNDED: i64 = 2;
+        if ![BOUNDED, UNBOUNDED].contains(&kind) {
             return None;
         }
         let mut job = Self { kind, ..Self::default() };

@@ -64,7 +64,7 @@ pub fn state_reason(state: i64, reason: i64) -> &'static str {
 
 /// virDomainJobType
 pub fn job_type(kind: i64) -> &'static str {
-    word(&["none", "bounded", "unbounded", "completed", "failed", "cancelled"], kind)
+    word(&["none", "bounded", "unbounded"], kind)
 }
 
 /// virDomainJobOperation
