@@ -272,8 +272,16 @@ fn one_process_follows_a_guest_from_its_definition_through_its_states_and_names_
         (1, &|| lab.virsh(&["dompmwakeup", "guest"])),
         (1, &|| lab.virsh(&["reset", "guest"])),
         (6, &|| {
-            guest.tell(Order::Panic);
-            wait_for_state(&lab, &guest, "crashed");
+            // What is told while the reset is under way goes under with it: told again then.
+            wait_until("the guest's panic", LONG, || {
+                guest.tell(Order::Panic);
+                let is_down = || lab.virsh(&["domstate", "guest"]).trim() == "crashed";
+                let moments = (0..20).find(|_| {
+                    std::thread::sleep(Duration::from_millis(250));
+                    is_down()
+                });
+                moments.map(|_| ())
+            });
             String::new()
         }),
     ] {
