@@ -14,8 +14,6 @@ use crate::libvirt::{self, Control, Group, Groups};
 use crate::log::Log;
 use crate::sample::{Answer, Domain, boottime_ns};
 
-/// A monitor command that is out for longer than this is stuck: healthy ones take milliseconds.
-const STUCK_MS: u64 = 1000;
 /// Times to ask a guest again that was skipped although nobody is in its monitor (any more).
 const AGAIN: usize = 3;
 /// No QEMU ends and is started again by libvirt sooner.
@@ -199,9 +197,7 @@ impl<'a> Reader<'a> {
         for _ in 0..AGAIN {
             match answer.handle.control() {
                 Ok(Control::Free) => {}
-                Ok(Control::Busy { for_ms, command: true }) if for_ms >= STUCK_MS => {
-                    return (answer, Some(Skipped::Stuck));
-                }
+                Ok(control) if control.is_stuck() => return (answer, Some(Skipped::Stuck)),
                 // A broken monitor is that of a guest that ends, nearly always.
                 Ok(Control::Busy { .. } | Control::Broken) | Err(_) => {
                     return (answer, Some(Skipped::Busy));
@@ -284,8 +280,7 @@ fn is_of_same_boot(sample: &Domain, target: &Target, since_list: Duration) -> bo
 
 /// Whether a call of somebody's is stuck in the guest, so that ours would be answered at once.
 fn is_stuck(handle: &Guest) -> bool {
-    let control = handle.control();
-    matches!(control, Ok(Control::Busy { for_ms, command: true }) if for_ms >= STUCK_MS)
+    handle.control().is_ok_and(Control::is_stuck)
 }
 
 /// Whether the answer lacks all that only the guest's monitor, or the job that guards it, gives: the

@@ -150,6 +150,14 @@ pub enum Control {
     Broken,
 }
 
+impl Control {
+    /// Whether a monitor command is out for longer than a healthy guest takes: milliseconds.
+    pub fn is_stuck(self) -> bool {
+        const STUCK_MS: u64 = 1000;
+        matches!(self, Self::Busy { for_ms, command: true } if for_ms >= STUCK_MS)
+    }
+}
+
 impl Guest {
     /// # Safety
     /// `domain` must be a handle of which the caller owns one reference, and gives it to us.

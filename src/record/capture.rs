@@ -20,8 +20,6 @@ use crate::sample::boottime_ns;
 
 /// How often a waiter looks whether the program was told to end.
 const GLANCE: Duration = Duration::from_millis(250);
-/// A monitor command that is out for longer than this is stuck, as in `collect`.
-const STUCK_MS: u64 = 1000;
 /// How often a guest is asked again that was skipped, and after which pause.
 const AGAIN: usize = 20;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -334,7 +332,7 @@ fn ask(
         }
         // It was skipped, since another call was in its monitor; one that is stuck stays there.
         match guest.control() {
-            Ok(Control::Busy { for_ms, command: true }) if for_ms >= STUCK_MS => is_stuck = true,
+            Ok(control) if control.is_stuck() => is_stuck = true,
             Ok(Control::Free | Control::Busy { .. }) => thread::sleep(PAUSE),
             Ok(Control::Broken) | Err(_) => break,
         }
