@@ -130,8 +130,6 @@ pub struct Collected {
     pub guests: usize,
     /// Guests whose metadata the filter did not let pass.
     pub turned_away: Vec<TurnedAway>,
-    /// Those of them that did not answer wholly.
-    pub not_answering: usize,
     /// Guests of which nothing came.
     pub unread: usize,
     /// Those that do not answer since a call is stuck in them.
@@ -157,7 +155,6 @@ impl Collected {
             Some(_) if is_stuck => self.hung += 1,
             Some(_) => self.busy += 1,
         }
-        self.not_answering += usize::from(reading.skipped.is_some());
         self.cache_misses += usize::from(reading.inventory_is_new);
         let is_cached = reading.inventory.is_some() && !reading.inventory_is_new;
         self.cache_hits += usize::from(is_cached);

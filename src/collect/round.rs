@@ -309,7 +309,6 @@ impl Round<'_> {
                 None if self.deadline.is_ending() => {}
                 None => {
                     self.standings.is_silent_now(target);
-                    collected.not_answering += 1;
                     collected.unread += 1;
                     collected.hung += 1;
                 }
