@@ -43,9 +43,12 @@ impl Signals {
 /// # Errors
 /// Where no thread can be started, in a message.
 pub fn ending(signals: Signals) -> Result<Ending, String> {
-    let listening = Triggers::listen(signals, false).map(|triggers| triggers.ending);
-    listening
-        .map_err(|error| format!("cannot start a thread: {error}; raise the limit on processes"))
+    Triggers::listen(signals, false).map(|triggers| triggers.ending)
+}
+
+/// What is said where a thread cannot be started.
+fn no_thread(error: io::Error) -> String {
+    format!("cannot start a thread: {error}; raise the limit on processes")
 }
 
 /// A waiter looks around at least so often.
@@ -97,8 +100,8 @@ impl Triggers {
     /// passed over else.
     ///
     /// # Errors
-    /// Where no thread can be started.
-    pub fn listen(signals: Signals, triggers: bool) -> io::Result<Self> {
+    /// Where no thread can be started, in a message.
+    pub fn listen(signals: Signals, triggers: bool) -> Result<Self, String> {
         let this = Self { shared: Arc::default(), ending: Ending::default() };
         let listener = this.clone();
         let body = move || {
@@ -111,15 +114,15 @@ impl Triggers {
                 }
             }
         };
-        thread::Builder::new().name("signals".to_owned()).spawn(body)?;
+        thread::Builder::new().name("signals".to_owned()).spawn(body).map_err(no_thread)?;
         Ok(this)
     }
 
     /// Reads standard input on a thread of its own: each newline is a trigger, its end is the end.
     ///
     /// # Errors
-    /// Where no thread can be started.
-    pub fn read_input(&self) -> io::Result<()> {
+    /// Where no thread can be started, in a message.
+    pub fn read_input(&self) -> Result<(), String> {
         let listener = self.clone();
         let body = move || {
             let mut input = io::stdin().lock();
@@ -142,7 +145,7 @@ impl Triggers {
             }
             listener.end(EndCause::Input);
         };
-        thread::Builder::new().name("stdin".to_owned()).spawn(body)?;
+        thread::Builder::new().name("stdin".to_owned()).spawn(body).map_err(no_thread)?;
         Ok(())
     }
 

@@ -21,7 +21,6 @@ use crate::collect::{Collected, Hypervisor, Plan, Reading};
 use crate::config::Settings;
 use crate::config::extra::Extra;
 use crate::deadline::{Deadline, Ending};
-
 use crate::host::{self, Moment};
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
@@ -85,8 +84,8 @@ pub fn execd(
         Ok(started) => started,
         Err(exit) => return exit,
     };
-    if let Err(error) = triggers.read_input() {
-        log.error(format_args!("cannot start a thread: {error}; raise the limit on processes"));
+    if let Err(message) = triggers.read_input() {
+        log.error(message);
         return Exit::Failed;
     }
     agent.execd(&triggers, interval)
@@ -99,8 +98,8 @@ fn start(
     triggers: bool,
     log: &Arc<Log>,
 ) -> Result<(Agent, Triggers), Exit> {
-    let triggers = Triggers::listen(signals, triggers).map_err(|error| {
-        log.error(format_args!("cannot start a thread: {error}; raise the limit on processes"));
+    let triggers = Triggers::listen(signals, triggers).map_err(|message| {
+        log.error(message);
         Exit::Failed
     })?;
     let sink = Sink::stdout().map_err(|error| {
