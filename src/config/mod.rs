@@ -323,17 +323,23 @@ impl Settings {
 
     /// What of a hypervisor's guests is read.
     pub fn selection(&self) -> Selection {
+        let (domains, devices) = (self.domains.clone(), self.devices.clone());
+        Selection { domains, devices, paths: self.paths() }
+    }
+
+    /// What is looked for in a guest's metadata, each path once.
+    fn paths(&self) -> Vec<MetadataPath> {
         let mut paths: Vec<MetadataPath> = Vec::new();
         for path in self.domains.paths().chain(self.metadata_tags.iter().map(|(_, path)| path)) {
             if !paths.contains(path) {
                 paths.push(path.clone());
             }
         }
-        Selection { domains: self.domains.clone(), devices: self.devices.clone(), paths }
+        paths
     }
 
     fn check_paths(&self, entry: &Entry) -> Result<(), Complaint> {
-        if self.selection().paths.len() <= PATHS_MAX {
+        if self.paths().len() <= PATHS_MAX {
             return Ok(());
         }
         Err(entry.refused(format_args!(
