@@ -140,6 +140,13 @@ fn tags<'t>(tags: &'t mut Tags, pairs: &[(&str, &str)]) -> &'t Tags {
     tags
 }
 
+/// The one tag of a part that has a number.
+fn numbered<'t>(tags: &'t mut Tags, key: &str, number: u32) -> &'t Tags {
+    tags.clear();
+    tags.add_number(key, number.into());
+    tags
+}
+
 /// What `extra` adds to the fields of vm_totals.
 pub(super) fn write_totals(fields: &mut Fields<'_>, page: &Page<'_>) {
     let (sample, extra) = (page.guest.sample, page.choice.extra);
@@ -181,12 +188,16 @@ pub(super) fn write(page: &Page<'_>, lines: &mut Lines, own: &mut Tags, types: &
     if let Some(more) = &sample.more {
         if extra.has(Extra::Iothreads) {
             for thread in &more.iothreads {
-                let number = itoa::Buffer::new().format(thread.index).to_owned();
-                page.own(lines, "vm_iothreads", tags(own, &[("iothread", &number)]), |fields| {
-                    unsigned(fields, "poll_max_ns", thread.poll_max_ns);
-                    unsigned(fields, "poll_grow", thread.poll_grow);
-                    unsigned(fields, "poll_shrink", thread.poll_shrink);
-                });
+                page.own(
+                    lines,
+                    "vm_iothreads",
+                    numbered(own, "iothread", thread.index),
+                    |fields| {
+                        unsigned(fields, "poll_max_ns", thread.poll_max_ns);
+                        unsigned(fields, "poll_grow", thread.poll_grow);
+                        unsigned(fields, "poll_shrink", thread.poll_shrink);
+                    },
+                );
             }
         }
         if extra.has(Extra::Perf) {
@@ -222,8 +233,7 @@ pub(super) fn write(page: &Page<'_>, lines: &mut Lines, own: &mut Tags, types: &
 
 fn write_vcpus(page: &Page<'_>, lines: &mut Lines, own: &mut Tags, details: Option<&Details>) {
     for vcpu in &page.guest.sample.vcpus {
-        let number = itoa::Buffer::new().format(vcpu.index).to_owned();
-        page.own(lines, "vm_vcpus", tags(own, &[("vcpu", &number)]), |fields| {
+        page.own(lines, "vm_vcpus", numbered(own, "vcpu", vcpu.index), |fields| {
             unsigned(fields, "state", vcpu.state);
             unsigned(fields, "time_ns", vcpu.time_ns);
             unsigned(fields, "wait_ns", vcpu.wait_ns);
@@ -248,8 +258,7 @@ fn write_dirty_rate(
         text(fields, "calc_mode", Some(&rate.calc_mode));
     });
     for vcpu in &rate.vcpus {
-        let number = itoa::Buffer::new().format(vcpu.index).to_owned();
-        page.own(lines, "vm_dirty_rate", tags(own, &[("vcpu", &number)]), |fields| {
+        page.own(lines, "vm_dirty_rate", numbered(own, "vcpu", vcpu.index), |fields| {
             unsigned(fields, "mib_per_sec", vcpu.mib_per_s);
         });
     }
@@ -325,8 +334,7 @@ fn write_details(page: &Page<'_>, lines: &mut Lines, own: &mut Tags, details: &D
             text(fields, "mode", details.numa_mode.as_deref());
         });
         for cell in &details.cells {
-            let number = itoa::Buffer::new().format(cell.id).to_owned();
-            page.own(lines, "vm_numa", tags(own, &[("cell", &number)]), |fields| {
+            page.own(lines, "vm_numa", numbered(own, "cell", cell.id), |fields| {
                 unsigned(fields, "memory_kib", cell.memory_kib);
                 text(fields, "cpus", cell.cpus.as_deref());
             });
