@@ -29,14 +29,13 @@ impl Style {
     /// What suits standard output. <https://no-color.org>
     pub(super) fn of_stdout() -> Self {
         let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
-        let is_dumb = variable("TERM").is_none_or(|term| term == "dumb");
-        if !std::io::stdout().is_terminal() || is_dumb {
+        if !std::io::stdout().is_terminal() || !anstyle_query::term_supports_color() {
             return Self::PLAIN;
         }
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable);
         let locale = locale.unwrap_or_default().to_string_lossy().to_uppercase();
         Self {
-            colours: variable("NO_COLOR").is_none(),
+            colours: !anstyle_query::no_color(),
             marks: locale.contains("UTF-8") || locale.contains("UTF8"),
         }
     }
