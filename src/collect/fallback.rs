@@ -7,7 +7,8 @@ use crate::host::Guest;
 use crate::libvirt::{Group, Groups, GuestInfo, MemoryStatistic};
 use crate::sample::{Disk, Domain, Memory, Nic};
 
-/// Fills in the groups `missing`, of devices those that the filter takes. Returns what failed although it is offered, a line each.
+/// Fills in the groups `missing`, of devices those that the filter takes. Returns what failed although it
+/// is offered, a line each.
 pub(super) fn fill(
     sample: &mut Domain,
     guest: &Guest,
