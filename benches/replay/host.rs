@@ -8,9 +8,10 @@
 
 use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::features::{self, Rates};
+use telegraf_virt::libvirt::OwnedValue;
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{self, Choice, Writer};
-use telegraf_virt::record::{Answer, RecordedGuest, RecordedValue, Recording, Statistic};
+use telegraf_virt::record::{Answer, RecordedGuest, Recording, Statistic};
 use telegraf_virt::sample::Domain;
 use uuid::Uuid;
 
@@ -172,7 +173,7 @@ fn parameters(guest: &mut RecordedGuest) -> &mut Vec<Statistic> {
 /// Lets all counters grow as so many busy collections would.
 fn grow(answer: &mut RecordedGuest, collections: u64) {
     for (name, value) in parameters(answer) {
-        let RecordedValue::Uint(value) = value else { continue };
+        let OwnedValue::Uint(value) = value else { continue };
         *value += collections * gain(name);
     }
 }

@@ -22,10 +22,9 @@ use telegraf_virt::config::{DeviceTag, Feature, Missing, names};
 use telegraf_virt::devices::details::details;
 use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::features::{self, Rates};
-use telegraf_virt::libvirt::Parameter;
+use telegraf_virt::libvirt::{OwnedValue, Parameter};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, Guest, Writer};
-use telegraf_virt::record::RecordedValue;
 use telegraf_virt::sample::{Answer, Domain, More};
 use telegraf_virt_fuzz::reference::{as_tag, points_of, tags_of};
 use telegraf_virt_fuzz::schema;
@@ -77,8 +76,8 @@ struct Input {
     choice: Choice,
     user: Vec<(String, String)>,
     inventory: Option<Inventory>,
-    before: Vec<(String, RecordedValue)>,
-    now: Vec<(String, RecordedValue)>,
+    before: Vec<(String, OwnedValue)>,
+    now: Vec<(String, OwnedValue)>,
 }
 
 impl Input {
@@ -159,7 +158,7 @@ impl Input {
         }
     }
 
-    fn fill(&self, sample: &mut Domain, parameters: &[(String, RecordedValue)], at_ns: u64) {
+    fn fill(&self, sample: &mut Domain, parameters: &[(String, OwnedValue)], at_ns: u64) {
         sample.id = self.id;
         sample.name.push_str(&self.name);
         sample.uuid = UUID;
@@ -185,7 +184,7 @@ impl Input {
         &self,
         points: &[ParsedLine<'_>],
         sample: &Domain,
-        given: &[(String, RecordedValue)],
+        given: &[(String, OwnedValue)],
         rates: Option<&Rates>,
     ) {
         let user: Vec<(String, String)> =
@@ -239,14 +238,14 @@ impl Input {
     }
 }
 
-fn parameter(kind: &str, rest: &str) -> Option<(String, RecordedValue)> {
+fn parameter(kind: &str, rest: &str) -> Option<(String, OwnedValue)> {
     let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
     let value = match kind {
-        "u" => RecordedValue::Uint(value.parse().unwrap_or_default()),
-        "i" => RecordedValue::Int(value.parse().unwrap_or_default()),
-        "f" => RecordedValue::Float(value.parse().unwrap_or_default()),
-        "b" => RecordedValue::Bool(value == "1"),
-        "s" => RecordedValue::Text(value.to_owned()),
+        "u" => OwnedValue::Uint(value.parse().unwrap_or_default()),
+        "i" => OwnedValue::Int(value.parse().unwrap_or_default()),
+        "f" => OwnedValue::Float(value.parse().unwrap_or_default()),
+        "b" => OwnedValue::Bool(value == "1"),
+        "s" => OwnedValue::Text(value.to_owned()),
         _ => return None,
     };
     Some((name.to_owned(), value))
@@ -262,14 +261,14 @@ fn integer(point: &ParsedLine<'_>, key: &str) -> Option<i64> {
 /// Every integer but the sums is one that was given or, where that may be, a zero for a missing one.
 fn assert_from_somewhere(
     points: &[ParsedLine<'_>],
-    given: &[(String, RecordedValue)],
+    given: &[(String, OwnedValue)],
     zeros: bool,
 ) {
     let given: HashSet<i64> = given
         .iter()
         .filter_map(|(_, value)| match *value {
-            RecordedValue::Uint(number) => Some(i64::try_from(number).unwrap_or(i64::MAX)),
-            RecordedValue::Int(number) => Some(number).filter(|number| *number >= 0),
+            OwnedValue::Uint(number) => Some(i64::try_from(number).unwrap_or(i64::MAX)),
+            OwnedValue::Int(number) => Some(number).filter(|number| *number >= 0),
             _ => None,
         })
         .collect();

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::*;
-use crate::libvirt::{Group, Kind};
-use crate::record::{Answer, Moment as RecordedMoment, RecordedHost, RecordedValue, Recording};
+use crate::libvirt::{Group, Kind, OwnedValue};
+use crate::record::{Answer, Moment as RecordedMoment, RecordedHost, Recording};
 
 const A: Uuid = Uuid::from_u128(1);
 const B: Uuid = Uuid::from_u128(2);
 
 fn guest(uuid: Uuid, id: i32, statistics: &[(&str, u64)]) -> RecordedGuest {
     let statistics =
-        statistics.iter().map(|(name, value)| ((*name).to_owned(), RecordedValue::Uint(*value)));
+        statistics.iter().map(|(name, value)| ((*name).to_owned(), OwnedValue::Uint(*value)));
     RecordedGuest {
         id,
         name: format!("guest {}", uuid.as_u128()),
@@ -77,7 +77,7 @@ fn a_bulk_call_gives_the_groups_that_are_asked_for() {
 fn one_guests_error_fails_the_call_for_all_and_its_other_groups_come_alone() {
     let mut broken = guest(B, 5, &[]);
     broken.statistics = Answer::Error { kind: Kind::Other, message: "no".to_owned() };
-    let state = vec![("state.state".to_owned(), RecordedValue::Int(1))];
+    let state = vec![("state.state".to_owned(), OwnedValue::Int(1))];
     broken.groups.insert("state".to_owned(), Answer::Ok(state));
     let (_folder, origin) = replay(vec![vec![guest(A, 4, &[("state.state", 1)]), broken]]);
     let host = origin.open().unwrap();

@@ -10,6 +10,7 @@
 //! guest.rs       one guest's handle and the calls for one guest
 //! extra.rs       the calls for one guest whose answers only `extra` prints
 //! process.rs     what libvirt does to the process as a whole: its log, its children, the end
+//! value.rs       a typed parameter's value
 //! text.rs        strings that libvirt hands over
 //! error.rs       libvirt's errors, sorted by what they mean for us
 //! ```
@@ -22,10 +23,12 @@ mod guest;
 mod process;
 mod statistics;
 mod text;
+mod value;
 
 pub use connection::{Connection, Node};
 pub use error::{Error, Kind};
 pub use extra::{JobStatistics, State, TypedParameters, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
 pub use process::{begin_process, end_process};
-pub use statistics::{Group, Groups, Offer, Parameter, Parameters, Record, Records, Value};
+pub use statistics::{Group, Groups, Offer, Parameter, Parameters, Record, Records};
+pub use value::{OwnedValue, Value};

@@ -6,7 +6,7 @@ use std::{ptr, slice};
 
 use virt::sys;
 
-use super::{Connection, Error, Guest};
+use super::{Connection, Error, Guest, Value};
 
 /// A group of statistics that the bulk call can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,19 +334,4 @@ impl<'a> Parameter<'a> {
         };
         Some(Self { name, value })
     }
-}
-
-/// A typed parameter's value; libvirt's 32-bit integers are widened.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
-    /// VIR_TYPED_PARAM_INT or LLONG
-    Int(i64),
-    /// VIR_TYPED_PARAM_UINT or ULLONG
-    Uint(u64),
-    /// VIR_TYPED_PARAM_DOUBLE
-    Float(f64),
-    /// VIR_TYPED_PARAM_BOOLEAN
-    Bool(bool),
-    /// VIR_TYPED_PARAM_STRING, which may be no UTF-8.
-    Text(&'a [u8]),
 }

@@ -9,9 +9,10 @@ use smol_str::SmolStr;
 use super::Page;
 use crate::config::extra::Extra;
 use crate::devices::details::{Details, DiskLimits, NicLimits};
+use crate::libvirt::OwnedValue;
 use crate::line_protocol::{Fields, Lines, Tags};
 use crate::sample::words;
-use crate::sample::{Domain, HypervisorStatistic, Job, Monitor, Scalar};
+use crate::sample::{Domain, HypervisorStatistic, Job, Monitor};
 
 /// A moment before this one is none of Unix time: QEMU 7.2 counts seconds since its host's start.
 const UNIX_SINCE: u64 = 1_000_000_000;
@@ -36,13 +37,13 @@ impl Types {
         fields: &mut Fields<'_>,
         measurement: &'static str,
         name: String,
-        value: &Scalar,
+        value: &OwnedValue,
     ) {
         let kind = std::mem::discriminant(&match value {
-            Scalar::Int(_) | Scalar::Uint(_) => Kind::Integer,
-            Scalar::Float(_) => Kind::Float,
-            Scalar::Bool(_) => Kind::Bool,
-            Scalar::Text(_) => Kind::Text,
+            OwnedValue::Int(_) | OwnedValue::Uint(_) => Kind::Integer,
+            OwnedValue::Float(_) => Kind::Float,
+            OwnedValue::Bool(_) => Kind::Bool,
+            OwnedValue::Text(_) => Kind::Text,
         });
         let known = self.0.len();
         let entry = self.0.entry((measurement, name));
@@ -54,11 +55,11 @@ impl Types {
             return;
         }
         match value {
-            Scalar::Int(number) => fields.integer(&name, *number),
-            Scalar::Uint(number) => fields.unsigned(&name, *number),
-            Scalar::Float(number) => fields.float(&name, *number),
-            Scalar::Bool(truth) => fields.boolean(&name, *truth),
-            Scalar::Text(text) => fields.text(&name, text),
+            OwnedValue::Int(number) => fields.integer(&name, *number),
+            OwnedValue::Uint(number) => fields.unsigned(&name, *number),
+            OwnedValue::Float(number) => fields.float(&name, *number),
+            OwnedValue::Bool(truth) => fields.boolean(&name, *truth),
+            OwnedValue::Text(text) => fields.text(&name, text),
         }
     }
 }
@@ -87,7 +88,7 @@ fn field_name(name: &str) -> Option<String> {
 /// The fields of one line whose names are libvirt's: of two that become one the first stays, and none
 /// has the name of a tag of the user's, since no line may have both.
 struct Named<'a> {
-    fields: Vec<(String, &'a Scalar)>,
+    fields: Vec<(String, &'a OwnedValue)>,
     seen: HashSet<String>,
     user_tags: &'a [String],
 }
@@ -97,7 +98,7 @@ impl<'a> Named<'a> {
         Self { fields: Vec::new(), seen: HashSet::new(), user_tags }
     }
 
-    fn add(&mut self, name: &str, value: &'a Scalar) {
+    fn add(&mut self, name: &str, value: &'a OwnedValue) {
         if let Some(name) = field_name(name)
             && !self.user_tags.contains(&name)
             && self.seen.insert(name.clone())
@@ -394,7 +395,12 @@ fn write_hypervisor(
 }
 
 /// What nobody knows, a line for each part of the guest that it is of.
-fn write_other(page: &Page<'_>, lines: &mut Lines, types: &mut Types, other: &[(SmolStr, Scalar)]) {
+fn write_other(
+    page: &Page<'_>,
+    lines: &mut Lines,
+    types: &mut Types,
+    other: &[(SmolStr, OwnedValue)],
+) {
     let mut parts: Vec<(Tags, Named<'_>)> = Vec::new();
     let mut places: HashMap<Tags, usize> = HashMap::new();
     for (name, value) in other {

@@ -33,8 +33,8 @@ pub use capture::{Orders, capture};
 pub use command::Command;
 pub use file::{FileError, MOMENTS_MAX, RecordError, read};
 pub use keep::{KeepError, NewFile};
+pub use value::Statistic;
 pub(crate) use value::parameters;
-pub use value::{RecordedValue, Statistic};
 
 use crate::libvirt::{Group, Parameter, VcpuInfo};
 

@@ -1,6 +1,7 @@
 //! What comes back of a recording, and what is none.
 
 use super::*;
+use crate::libvirt::OwnedValue;
 
 const FIRST_HEADER: &str = r#"{"telegraf-virt":"recording","version":1}"#;
 
@@ -11,12 +12,12 @@ fn refused(text: &str) -> String {
 #[test]
 fn every_type_comes_back_as_it_was() {
     let parameters = [
-        ("i", RecordedValue::Int(-1)),
-        ("u", RecordedValue::Uint(u64::MAX)),
-        ("f", RecordedValue::Float(0.5)),
-        ("g", RecordedValue::Float(f64::NEG_INFINITY)),
-        ("b", RecordedValue::Bool(true)),
-        ("s", RecordedValue::Text("a\n\"\u{0}ä".to_owned())),
+        ("i", OwnedValue::Int(-1)),
+        ("u", OwnedValue::Uint(u64::MAX)),
+        ("f", OwnedValue::Float(0.5)),
+        ("g", OwnedValue::Float(f64::NEG_INFINITY)),
+        ("b", OwnedValue::Bool(true)),
+        ("s", OwnedValue::Text("a\n\"\u{0}ä".to_owned())),
     ];
     let statistics = parameters.map(|(name, value)| (name.to_owned(), value)).to_vec();
     let guest = RecordedGuest {

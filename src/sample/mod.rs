@@ -27,7 +27,7 @@ pub mod words;
 
 pub use more::{
     DirtyRate, DirtyRateOfVcpu, HypervisorStatistic, Iothread, Job, Monitor, MonitorPart, More,
-    Progress, Scalar,
+    Progress,
 };
 pub use parts::{Cpu, Disk, Memory, Nic, Vcpu};
 

@@ -4,7 +4,7 @@
 use smol_str::SmolStr;
 
 use super::{Indexed, fill_indexed, set_name, signed, split_index, unsigned};
-use crate::libvirt::{Parameter, Value};
+use crate::libvirt::{OwnedValue, Parameter, Value};
 
 /// The statistics of one guest that only `extra` prints.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,7 +14,7 @@ pub struct More {
     /// The group iothread.
     pub iothreads: Vec<Iothread>,
     /// perf.X, by its X.
-    pub perf: Vec<(SmolStr, Scalar)>,
+    pub perf: Vec<(SmolStr, OwnedValue)>,
     /// The group dirtyrate.
     pub dirty_rate: DirtyRate,
     /// memory.bandwidth.monitor.N
@@ -26,7 +26,7 @@ pub struct More {
     /// The job that runs.
     pub job: Option<Job>,
     /// Statistics that nobody here knows, in libvirt's order, by their whole name.
-    pub other: Vec<(SmolStr, Scalar)>,
+    pub other: Vec<(SmolStr, OwnedValue)>,
 }
 
 impl More {
@@ -45,7 +45,7 @@ pub(super) fn take(more: &mut Option<Box<More>>, name: &[u8], value: Value<'_>) 
         fill_in(more, |more| &mut more.iothreads, field, value)
     } else if let Some(field) = name.strip_prefix(b"perf.") {
         if let (Some(more), Some(count)) = (more, unsigned(value)) {
-            more.perf.push((text(field), Scalar::Uint(count)));
+            more.perf.push((text(field), OwnedValue::Uint(count)));
         }
         true
     } else if let Some(field) = name.strip_prefix(b"dirtyrate.") {
@@ -99,33 +99,6 @@ pub(super) fn take_of_vcpu(more: &mut Option<Box<More>>, field: &[u8], value: Va
 
 fn text(bytes: &[u8]) -> SmolStr {
     String::from_utf8_lossy(bytes).into()
-}
-
-/// A value as libvirt typed it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Scalar {
-    /// int or llong
-    Int(i64),
-    /// uint or ullong
-    Uint(u64),
-    /// double
-    Float(f64),
-    /// boolean
-    Bool(bool),
-    /// string; what is no UTF-8 is replaced.
-    Text(SmolStr),
-}
-
-impl From<Value<'_>> for Scalar {
-    fn from(value: Value<'_>) -> Self {
-        match value {
-            Value::Int(number) => Self::Int(number),
-            Value::Uint(number) => Self::Uint(number),
-            Value::Float(number) => Self::Float(number),
-            Value::Bool(truth) => Self::Bool(truth),
-            Value::Text(bytes) => Self::Text(text(bytes)),
-        }
-    }
 }
 
 /// One I/O thread: how long QEMU polls in it before it sleeps.
@@ -275,7 +248,7 @@ pub struct HypervisorStatistic {
     /// Its name, such as `halt_exits.sum`.
     pub name: SmolStr,
     /// Its value.
-    pub value: Scalar,
+    pub value: OwnedValue,
 }
 
 /// A job that runs in the guest: a migration, a save, a backup.

@@ -17,9 +17,9 @@ mod xml;
 
 use std::collections::BTreeSet;
 
-use super::value::{RecordedValue, Statistic};
+use super::value::Statistic;
 use super::{Answer, RecordedGuest, Recording};
-use crate::libvirt::Kind;
+use crate::libvirt::{Kind, OwnedValue};
 use words::{Words, is_word};
 
 /// Replaces the names and addresses in a recording.
@@ -105,7 +105,7 @@ fn statistics(answer: &mut Answer<Vec<Statistic>>, words: &mut Words) {
 
 /// The text of a statistic; its name is libvirt's.
 fn statistic((name, value): &mut Statistic, words: &mut Words) {
-    let RecordedValue::Text(text) = value else { return };
+    let OwnedValue::Text(text) = value else { return };
     let is_of_device = name.starts_with("net.") || name.starts_with("block.");
     if is_of_device && name.ends_with(".name") {
         *text = words.device(text);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::devices::xml::inventory;
+use crate::libvirt::OwnedValue;
 use crate::record::{DeviceAnswers, Moment, RecordedHost, RecordedJob};
 use uuid::Uuid;
 
@@ -96,8 +97,8 @@ const XML: &str = "<domain type='qemu' id='7' xmlns:qemu='http://libvirt.org/sch
   <qemu:commandline><qemu:arg value='-fw_cfg'/><qemu:arg value='name=opt/acme,string=hunter2'/></qemu:commandline>
 </domain>";
 
-fn text(text: &str) -> RecordedValue {
-    RecordedValue::Text(text.to_owned())
+fn text(text: &str) -> OwnedValue {
+    OwnedValue::Text(text.to_owned())
 }
 
 fn error<T>(message: &str) -> Answer<T> {
@@ -115,7 +116,7 @@ fn named(name: &str, uuid: &str, xml: &str) -> RecordedGuest {
         ("memory.bandwidth.monitor.0.name", text("acme_group")),
         ("dirtyrate.calc_mode", text("page-sampling")),
         ("later.libvirt.owner", text("alice")),
-        ("cpu.time", RecordedValue::Uint(5)),
+        ("cpu.time", OwnedValue::Uint(5)),
     ];
     let statistics: Vec<_> =
         statistics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -215,7 +216,7 @@ fn what_a_collection_needs_stays_and_the_same_stays_the_same() {
     assert_eq!(value("cpu.cache.monitor.0.name"), Some(text("vcpus_0-1")));
     assert_eq!(value("cpu.cache.monitor.0.vcpus"), Some(text("0-1")));
     assert_eq!(value("dirtyrate.calc_mode"), Some(text("page-sampling")));
-    let Some(RecordedValue::Text(path)) = value("block.0.path") else { panic!("a path") };
+    let Some(OwnedValue::Text(path)) = value("block.0.path") else { panic!("a path") };
     assert!(xml.contains(&format!("<source file='{path}' index='1'/>")), "{xml}");
     assert_eq!(guest.devices.keys().collect::<Vec<_>>(), ["device-1", "vda"]);
     for kept in [
