@@ -57,7 +57,7 @@ const ELSEWHERE: [(&str, &str); 34] = [
     ("src/collect/standing.rs", "live_chaos"),
     ("src/collect/worker.rs", "no thread to be had is not made"),
     ("src/config/reader.rs", "the TOML parser's own words are compared with, not printed"),
-    ("src/devices/xml.rs", "its unit tests hold the errors, not their words"),
+    ("src/devices/walk.rs", "its unit tests hold the errors, not their words"),
     ("src/libvirt/", "what libvirt does not do by itself"),
     ("src/main.rs", "a kernel that refuses signals is not made"),
     ("src/record/", "its own tests"),

@@ -18,7 +18,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use telegraf_virt::cache::{DeviceCache, HypervisorFiles, Place, Saved, Surroundings, Trouble};
 use telegraf_virt::devices::Inventory;
-use telegraf_virt::devices::xml::DEVICES_MAX;
+use telegraf_virt::devices::walk::DEVICES_MAX;
 use telegraf_virt::sample::Domain;
 use uuid::Uuid;
 

@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use roxmltree::{Document, Node};
 use telegraf_virt::devices::metadata::{Metadata, PATH_MAX, PATHS_MAX, Path};
-use telegraf_virt::devices::xml::{TEXT_MAX, VALUE_MAX, XmlError};
+use telegraf_virt::devices::walk::{TEXT_MAX, VALUE_MAX, XmlError};
 use telegraf_virt_fuzz::xml::{attribute, comparable, elements, name};
 
 fuzz_target!(|text: &str| {

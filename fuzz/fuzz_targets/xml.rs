@@ -4,7 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use roxmltree::{Document, Node};
-use telegraf_virt::devices::xml::{DEVICES_MAX, TEXT_MAX, VALUE_MAX, XmlError, inventory};
+use telegraf_virt::devices::walk::{DEVICES_MAX, TEXT_MAX, VALUE_MAX, XmlError};
+use telegraf_virt::devices::xml::inventory;
 use telegraf_virt::devices::{DiskDevice, DiskKind, NicDevice};
 use telegraf_virt_fuzz::xml::{attribute, comparable, elements, name};
 

@@ -1,7 +1,7 @@
 //! XML as another parser sees it, by the names that it is written with.
 
 use roxmltree::{Document, Node};
-use telegraf_virt::devices::xml::VALUE_MAX;
+use telegraf_virt::devices::walk::VALUE_MAX;
 
 /// The text as the other parser sees it; none where the two mean to differ: on white space in values,
 /// which ours keeps as it is written, on references to what is no character, for which the other one

@@ -14,7 +14,7 @@ use super::error::{FileError, Trouble};
 use super::file::Directory;
 use super::lines::{Entry, Flaw, Header, Saved, guest_lines, line_of, read_line, update};
 use crate::devices::Inventory;
-use crate::devices::xml::DEVICES_MAX;
+use crate::devices::walk::DEVICES_MAX;
 
 /// What the header calls this kind of file.
 pub(super) const HOLDS: &str = "devices";

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::error::{FileError, Trouble};
 use super::file::Directory;
 use super::lines::{Entry, Flaw, Header, Saved, guest_lines, line_of, read_line, update};
-use crate::devices::xml::DEVICES_MAX;
+use crate::devices::walk::DEVICES_MAX;
 use crate::sample::Domain;
 
 /// What the header calls this kind of file.

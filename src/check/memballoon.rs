@@ -1,10 +1,9 @@
 //! A guest's balloon, from its XML: without it, or without a period, libvirt has no memory figures of
 //! the guest's own. Reads the text it is given and asks libvirt for nothing.
 
-use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::BytesStart;
 
-use crate::devices::xml::{DEPTH_MAX, TEXT_MAX};
+use crate::devices::walk::{Stop, Visitor, attribute, walk};
 
 /// What the XML says of the balloon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,62 +18,43 @@ pub(super) enum Memballoon {
 
 /// The balloon of a domain; `None` where its XML cannot be read.
 pub(super) fn of(xml: &str) -> Option<Memballoon> {
-    if xml.len() > TEXT_MAX {
-        return None;
-    }
-    let mut reader = Reader::from_str(xml);
-    let mut path: Vec<String> = Vec::new();
-    let mut found = Memballoon::Absent;
-    loop {
-        match reader.read_event().ok()? {
-            Event::Start(tag) => {
-                path.push(name(&tag));
-                look(&path, &tag, &mut found);
-            }
-            Event::Empty(tag) => {
-                path.push(name(&tag));
-                look(&path, &tag, &mut found);
-                path.pop();
-            }
-            Event::End(_) => {
-                path.pop();
-                if path.is_empty() {
-                    return Some(found);
+    let mut search = Search { in_devices: false, in_balloon: false, found: Memballoon::Absent };
+    walk(xml, &mut search).ok()?;
+    Some(search.found)
+}
+
+struct Search {
+    /// Inside `/domain/devices`.
+    in_devices: bool,
+    /// Inside a balloon there.
+    in_balloon: bool,
+    found: Memballoon,
+}
+
+impl Visitor for Search {
+    fn open(&mut self, depth: usize, tag: &BytesStart<'_>) -> Result<(), Stop> {
+        let name = tag.name();
+        match (depth, name.0) {
+            (2, name) => self.in_devices = name == "devices",
+            (3, name) => {
+                self.in_balloon = self.in_devices && name == "memballoon";
+                if self.in_balloon {
+                    let model = attribute(tag, "model")?;
+                    let is_none = model.is_none_or(|model| model == "none");
+                    self.found =
+                        if is_none { Memballoon::Absent } else { Memballoon::WithoutPeriod };
                 }
             }
-            Event::Eof => return None,
+            (4, "stats") if self.in_balloon && self.found != Memballoon::Absent => {
+                let period = attribute(tag, "period")?.and_then(|period| period.parse().ok());
+                if let Some(period) = period.filter(|period| *period > 0) {
+                    self.found = Memballoon::WithPeriod(period);
+                }
+            }
             _ => {}
         }
-        if path.len() > DEPTH_MAX {
-            return None;
-        }
+        Ok(())
     }
-}
-
-fn look(path: &[String], tag: &BytesStart<'_>, found: &mut Memballoon) {
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    match path.as_slice() {
-        ["domain", "devices", "memballoon"] => {
-            let is_none = attribute(tag, "model").is_none_or(|model| model == "none");
-            *found = if is_none { Memballoon::Absent } else { Memballoon::WithoutPeriod };
-        }
-        ["domain", "devices", "memballoon", "stats"] if *found != Memballoon::Absent => {
-            let period = attribute(tag, "period").and_then(|period| period.parse().ok());
-            if let Some(period) = period.filter(|period| *period > 0) {
-                *found = Memballoon::WithPeriod(period);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn name(tag: &BytesStart<'_>) -> String {
-    tag.name().0.to_owned()
-}
-
-fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
-    let found = tag.attributes().with_checks(false).flatten().find(|it| it.key.0 == name)?;
-    Some(found.value.to_string())
 }
 
 #[cfg(test)]

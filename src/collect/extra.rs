@@ -5,7 +5,7 @@ use super::reading::{Answered, Question};
 use crate::config::extra::{Extra, Extras};
 use crate::devices::Inventory;
 use crate::devices::details::{self, Details};
-use crate::devices::xml::XmlError;
+use crate::devices::walk::XmlError;
 use crate::host::Guest;
 use crate::libvirt::{Error, Group, Groups, Kind};
 use crate::sample::{Answer, Domain, Job, More, Vcpu};

@@ -8,6 +8,7 @@ use super::reading::{Answered, Question};
 use super::{extra, fallback};
 use crate::config::{DeviceFilter, Selection};
 use crate::devices::metadata::Metadata;
+use crate::devices::walk::XmlError;
 use crate::devices::{Inventory, xml};
 use crate::libvirt::{self, Group, Groups, Kind};
 use crate::log::Log;
@@ -129,7 +130,7 @@ fn read_again(
 /// Why a guest's XML told nothing.
 pub(super) enum Failure {
     Libvirt(libvirt::Error),
-    Xml(xml::XmlError),
+    Xml(XmlError),
 }
 
 impl Failure {

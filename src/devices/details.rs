@@ -1,15 +1,12 @@
 //! What else a domain's XML says that only `extra` prints: what the guest is, what its virtual CPUs are
 //! pinned to, its NUMA cells, and the limits that are set for its devices.
 //!
-//! A pass of its own over the text, made only where that is wanted, with the bounds of `xml`.
+//! A pass of its own over the text, made only where that is wanted, with the bounds of `walk`.
 
-use quick_xml::Reader;
-use quick_xml::escape::resolve_predefined_entity;
-use quick_xml::events::attributes::AttrError;
-use quick_xml::events::{BytesRef, BytesStart, Event};
+use quick_xml::events::BytesStart;
 use serde::{Deserialize, Serialize};
 
-use super::xml::{DEPTH_MAX, DEVICES_MAX, TEXT_MAX, VALUE_MAX, XmlError, attribute};
+use super::walk::{DEVICES_MAX, Stop, Visitor, XmlError, attribute, keep, walk};
 
 /// What only `extra` prints. What the XML leaves out is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,79 +119,37 @@ pub struct DiskLimits {
 /// # Errors
 /// As [`super::xml::inventory`], which reads the devices from the same text.
 pub fn details(xml: &str) -> Result<Details, XmlError> {
-    if xml.len() > TEXT_MAX {
-        return Err(XmlError::TooLong(xml.len()));
-    }
-    let mut reader = Reader::from_str(xml);
-    let mut walk = Walk::default();
-    loop {
-        let event = reader.read_event();
-        let step = match &event {
-            Ok(Event::Start(tag)) => walk.open(tag),
-            Ok(Event::Empty(tag)) => walk.open(tag).map(|()| walk.close()),
-            Ok(Event::End(_)) => {
-                walk.close();
-                Ok(())
-            }
-            Ok(Event::Text(text)) => {
-                walk.text(text);
-                Ok(())
-            }
-            Ok(Event::CData(text)) => {
-                walk.text(text);
-                Ok(())
-            }
-            Ok(Event::GeneralRef(reference)) => {
-                walk.reference(reference);
-                Ok(())
-            }
-            Ok(Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_)) => Ok(()),
-            Ok(Event::Eof) => return walk.finish(),
-            Err(cause) => {
-                let at = reader.error_position();
-                return Err(XmlError::Malformed { at, cause: cause.to_string() });
-            }
-        };
-        if let Err(cause) = step {
-            let at = reader.buffer_position();
-            return Err(XmlError::Malformed { at, cause: cause.to_string() });
-        }
-        if walk.depth > DEPTH_MAX {
-            return Err(XmlError::TooDeep);
-        }
-    }
+    let mut reading = Reading::default();
+    walk(xml, &mut reading)?;
+    Ok(reading.details)
 }
 
-/// The elements that are open, down to the deepest one that matters.
+/// How deep an element may stand that matters.
 const STEPS: usize = 5;
 
 #[derive(Default)]
-struct Walk {
-    depth: usize,
+struct Reading {
     /// The names of the open elements, at most [`STEPS`] of them.
     path: Vec<String>,
     /// The text of the element that is open; `None` in it once it cannot be kept.
     text: Option<String>,
-    /// `</domain>` was read.
-    closed: bool,
     /// The device whose element is open: its target and its limits.
     nic: NicLimits,
     disk: DiskLimits,
     details: Details,
 }
 
-impl Walk {
-    fn open(&mut self, tag: &BytesStart<'_>) -> Result<(), AttrError> {
-        self.depth += 1;
+impl Visitor for Reading {
+    fn open(&mut self, depth: usize, tag: &BytesStart<'_>) -> Result<(), Stop> {
         self.text = Some(String::new());
-        if self.depth > STEPS {
+        if depth > STEPS {
             return Ok(());
         }
         self.path.push(tag.name().0.to_owned());
         let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
         let details = &mut self.details;
         let text = |name| attribute(tag, name);
-        let number = |name| Ok(attribute(tag, name)?.and_then(|value| value.parse().ok()));
+        let number = |name| attribute(tag, name).map(|value| value?.parse().ok());
         match path.as_slice() {
             ["domain", "vcpu"] => details.cpuset = text("cpuset")?,
             ["domain", "os", "type"] => {
@@ -242,17 +197,24 @@ impl Walk {
         Ok(())
     }
 
-    fn close(&mut self) {
-        if self.depth <= STEPS {
+    fn close(&mut self, depth: usize) {
+        if depth <= STEPS {
             self.take();
             self.path.pop();
         }
-        self.closed |= self.depth == 1;
         self.text = None;
-        // An end without its start is an error of the reader, long before this.
-        self.depth = self.depth.saturating_sub(1);
     }
 
+    fn text(&mut self, _depth: usize, text: &str) {
+        keep(&mut self.text, text);
+    }
+
+    fn unreadable(&mut self, _depth: usize) {
+        self.text = None;
+    }
+}
+
+impl Reading {
     /// Takes what the element that ends has said.
     fn take(&mut self) {
         let text = self.text.take().map(|text| text.trim().to_owned()).filter(|it| !it.is_empty());
@@ -292,36 +254,11 @@ impl Walk {
             _ => {}
         }
     }
-
-    fn text(&mut self, text: &str) {
-        if let Some(kept) = &mut self.text {
-            if kept.len() + text.len() <= VALUE_MAX {
-                kept.push_str(text);
-            } else {
-                self.text = None;
-            }
-        }
-    }
-
-    /// The five predefined entities and character references; a text with any other is none.
-    fn reference(&mut self, reference: &BytesRef<'_>) {
-        match reference.resolve_char_ref() {
-            Ok(Some(character)) => self.text(character.encode_utf8(&mut [0; 4])),
-            Ok(None) => match resolve_predefined_entity(reference) {
-                Some(text) => self.text(text),
-                None => self.text = None,
-            },
-            Err(_) => self.text = None,
-        }
-    }
-
-    fn finish(self) -> Result<Details, XmlError> {
-        if self.closed { Ok(self.details) } else { Err(XmlError::Unfinished) }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::walk::{DEPTH_MAX, TEXT_MAX, VALUE_MAX};
     use super::*;
 
     #[test]

@@ -1,19 +1,14 @@
 //! Values out of a guest's own metadata: the paths that a user writes, and what a domain's XML has
 //! there. No XPath: a path is names of elements, and at its end perhaps an attribute's.
 //!
-//! The text is walked over once, apart from the walk for devices and with the same bounds: its size,
-//! its depth and the length of a value, and no entity is expanded. Nothing here asks libvirt or
-//! touches a file.
+//! A pass of its own over the text, made only where that is wanted, with the bounds of `walk`.
 
 use std::fmt;
 
-use quick_xml::Reader;
-use quick_xml::escape::resolve_predefined_entity;
-use quick_xml::events::attributes::AttrError;
-use quick_xml::events::{BytesRef, BytesStart, Event};
+use quick_xml::events::BytesStart;
 use serde::{Deserialize, Serialize};
 
-use super::xml::{DEPTH_MAX, TEXT_MAX, VALUE_MAX, XmlError, attribute};
+use super::walk::{Stop, Visitor, XmlError, attribute, keep, walk};
 
 /// Longest path, in bytes.
 pub const PATH_MAX: usize = 512;
@@ -115,14 +110,15 @@ pub struct Metadata(Vec<(String, Option<String>)>);
 impl Metadata {
     /// Looks for these paths in a domain's XML. Of each, the value is that of the first element or
     /// attribute there, in the text's order, that has one: not empty but for white space, not longer
-    /// than [`VALUE_MAX`], without an entity that XML itself does not have. An element's value is its own
+    /// than [`super::walk::VALUE_MAX`], without an entity that XML itself does not have. An element's value is its own
     /// text, without that of the elements in it, and without white space around it.
     ///
     /// # Errors
     /// Where the text is no domain's XML, or too long or too deep.
     pub fn read(xml: &str, paths: &[Path]) -> Result<Self, XmlError> {
-        let values = Walk::over(xml, paths)?;
-        Ok(Self(paths.iter().map(|path| path.text.clone()).zip(values).collect()))
+        let mut search = Search::new(paths);
+        walk(xml, &mut search)?;
+        Ok(Self(paths.iter().map(|path| path.text.clone()).zip(search.values).collect()))
     }
 
     /// The value at a path.
@@ -181,86 +177,76 @@ struct Element {
     inside: Option<String>,
 }
 
-struct Walk<'p> {
+struct Search<'p> {
     paths: &'p [Path],
     /// The last step of each path, and its place; sorted, since each element is held against them.
     last_steps: Vec<(&'p str, usize)>,
     values: Vec<Option<String>>,
-    /// Elements that are open, of the whole text.
-    depth: usize,
     /// Inside `/domain/metadata`.
     in_metadata: bool,
     /// The elements that are open in it.
     open: Names,
     elements: Vec<Element>,
-    closed: bool,
+    is_done: bool,
 }
 
-impl<'p> Walk<'p> {
-    fn over(xml: &str, paths: &'p [Path]) -> Result<Vec<Option<String>>, XmlError> {
-        if xml.len() > TEXT_MAX {
-            return Err(XmlError::TooLong(xml.len()));
-        }
-        let mut reader = Reader::from_str(xml);
-        let last_step = |path: &'p Path| path.steps.last().map_or("", String::as_str);
-        let mut last_steps: Vec<(&str, usize)> = paths.iter().map(last_step).zip(0..).collect();
-        last_steps.sort_unstable();
-        let mut walk = Walk {
-            paths,
-            last_steps,
-            values: vec![None; paths.len()],
-            depth: 0,
-            in_metadata: false,
-            open: Names::default(),
-            elements: Vec::new(),
-            closed: false,
-        };
-        while !walk.closed {
-            let event = reader.read_event().map_err(|cause| XmlError::Malformed {
-                at: reader.error_position(),
-                cause: cause.to_string(),
-            })?;
-            let malformed = |cause: AttrError| XmlError::Malformed {
-                at: reader.buffer_position(),
-                cause: cause.to_string(),
-            };
-            match event {
-                Event::Start(tag) => walk.start(&tag)?.map_err(malformed)?,
-                Event::Empty(tag) => {
-                    walk.start(&tag)?.map_err(malformed)?;
-                    walk.end();
-                }
-                Event::End(_) => walk.end(),
-                Event::Text(text) => walk.text(&text),
-                Event::CData(text) => walk.text(&text),
-                Event::GeneralRef(reference) => walk.reference(&reference),
-                Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
-                Event::Eof => return Err(XmlError::Unfinished),
-            }
-        }
-        Ok(walk.values)
-    }
-
-    fn start(&mut self, tag: &BytesStart<'_>) -> Result<Result<(), AttrError>, XmlError> {
-        self.depth += 1;
+impl Visitor for Search<'_> {
+    fn open(&mut self, depth: usize, tag: &BytesStart<'_>) -> Result<(), Stop> {
         let name = tag.name();
-        match (self.depth, name.0) {
-            (1, "domain") => {}
-            (1, _) => return Err(XmlError::NotADomain),
+        match (depth, name.0) {
+            (1, _) => {}
             (2, name) => self.in_metadata = name == "metadata",
-            (depth, _) if depth > DEPTH_MAX => return Err(XmlError::TooDeep),
             (_, name) if self.in_metadata => {
                 self.open.push(name);
                 let first = self.last_steps.partition_point(|(step, _)| *step < name);
-                return Ok(self.look(name, first, tag));
+                self.look(name, first, tag)?;
             }
             _ => {}
         }
-        Ok(Ok(()))
+        Ok(())
+    }
+
+    fn close(&mut self, depth: usize) {
+        match depth {
+            1 => {}
+            // libvirt writes one, and what is asked for stands in it.
+            2 => self.is_done = self.in_metadata,
+            _ if self.in_metadata => self.take(),
+            _ => {}
+        }
+    }
+
+    fn text(&mut self, _depth: usize, text: &str) {
+        self.innermost().for_each(|element| keep(&mut element.text, text));
+    }
+
+    fn unreadable(&mut self, _depth: usize) {
+        self.innermost().for_each(|element| element.text = None);
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+}
+
+impl<'p> Search<'p> {
+    fn new(paths: &'p [Path]) -> Self {
+        let last_step = |path: &'p Path| path.steps.last().map_or("", String::as_str);
+        let mut last_steps: Vec<(&str, usize)> = paths.iter().map(last_step).zip(0..).collect();
+        last_steps.sort_unstable();
+        Self {
+            paths,
+            last_steps,
+            values: vec![None; paths.len()],
+            in_metadata: false,
+            open: Names::default(),
+            elements: Vec::new(),
+            is_done: false,
+        }
     }
 
     /// Whether the element that has just been opened is where a path leads to.
-    fn look(&mut self, name: &str, first: usize, tag: &BytesStart<'_>) -> Result<(), AttrError> {
+    fn look(&mut self, name: &str, first: usize, tag: &BytesStart<'_>) -> Result<(), Stop> {
         for &(_, place) in self.last_steps[first..].iter().take_while(|(step, _)| *step == name) {
             let path = &self.paths[place];
             if self.values[place].is_some() || !path.leads_to(&self.open) {
@@ -279,55 +265,25 @@ impl<'p> Walk<'p> {
         Ok(())
     }
 
-    fn end(&mut self) {
-        match self.depth {
-            1 => self.closed = true,
-            // libvirt writes one, and what is asked for stands in it.
-            2 if self.in_metadata => self.closed = true,
-            _ if self.in_metadata => {
-                let depth = self.open.len();
-                while let Some(element) = self.elements.pop_if(|it| it.depth == depth) {
-                    let value = element.text.and_then(trimmed).or(element.inside);
-                    let outer = self.elements.iter_mut().rfind(|it| it.path == element.path);
-                    let slot = match outer {
-                        Some(outer) => &mut outer.inside,
-                        None => &mut self.values[element.path],
-                    };
-                    *slot = slot.take().or(value);
-                }
-                self.open.pop();
-            }
-            _ => {}
-        }
-        self.depth = self.depth.saturating_sub(1);
-    }
-
-    fn text(&mut self, text: &str) {
+    /// Takes what the element that ends has said.
+    fn take(&mut self) {
         let depth = self.open.len();
-        for element in self.elements.iter_mut().rev().take_while(|it| it.depth == depth) {
-            match &mut element.text {
-                Some(kept) if kept.len() + text.len() <= VALUE_MAX => kept.push_str(text),
-                _ => element.text = None,
-            }
+        while let Some(element) = self.elements.pop_if(|it| it.depth == depth) {
+            let value = element.text.and_then(trimmed).or(element.inside);
+            let outer = self.elements.iter_mut().rfind(|it| it.path == element.path);
+            let slot = match outer {
+                Some(outer) => &mut outer.inside,
+                None => &mut self.values[element.path],
+            };
+            *slot = slot.take().or(value);
         }
+        self.open.pop();
     }
 
-    fn reference(&mut self, reference: &BytesRef<'_>) {
-        match reference.resolve_char_ref() {
-            Ok(Some(character)) => self.text(character.encode_utf8(&mut [0; 4])),
-            Ok(None) => match resolve_predefined_entity(reference) {
-                Some(text) => self.text(text),
-                None => self.cannot_keep(),
-            },
-            Err(_) => self.cannot_keep(),
-        }
-    }
-
-    /// Something stands in the innermost element that we do not read.
-    fn cannot_keep(&mut self) {
+    /// The innermost element, once for each path whose text is its.
+    fn innermost(&mut self) -> impl Iterator<Item = &mut Element> {
         let depth = self.open.len();
-        let innermost = self.elements.iter_mut().rev().take_while(|it| it.depth == depth);
-        innermost.for_each(|element| element.text = None);
+        self.elements.iter_mut().rev().take_while(move |it| it.depth == depth)
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod details;
 pub mod metadata;
+pub mod walk;
 pub mod xml;
 
 use serde::{Deserialize, Serialize};

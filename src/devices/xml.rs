@@ -1,72 +1,13 @@
 //! The domain XML reader: NICs and disks of one domain, from the text that libvirt gives.
 //!
-//! It walks over the text once, event by event, and keeps nothing but what a device needs. The text
-//! may be written by strangers (titles, metadata, aliases, paths), so size, depth, number of devices
-//! and length of a kept value are bounded, and an entity is never expanded: the five predefined ones
-//! and character references are read, a value with any other counts as absent. Nothing here asks
-//! libvirt or touches a file.
+//! It goes over the text once, with the bounds of `walk`, and keeps nothing but what a device needs; a
+//! value with an unknown entity counts as absent.
 
-use std::fmt;
-
-use quick_xml::Reader;
-use quick_xml::escape::{resolve_predefined_entity, unescape};
+use quick_xml::events::BytesStart;
 use quick_xml::events::attributes::AttrError;
-use quick_xml::events::{BytesRef, BytesStart, Event};
 
+use super::walk::{DEVICES_MAX, Stop, VALUE_MAX, Visitor, XmlError, attribute, keep, walk};
 use super::{DiskDevice, DiskKind, NicDevice};
-
-/// Longest text that is read, in bytes. A guest with 100 devices has about 50 KiB.
-pub const TEXT_MAX: usize = 8 * 1024 * 1024;
-/// Deepest nesting of elements: as deep as libvirt itself can read, since libxml2 stops there. A disk
-/// uses one level for each layer of its backing chain, and QEMU takes 200 layers.
-pub const DEPTH_MAX: usize = 256;
-/// Most NICs and disks of one domain, together.
-pub const DEVICES_MAX: usize = 4096;
-/// Longest value that is kept, in bytes; a longer one counts as absent.
-pub const VALUE_MAX: usize = 4096;
-
-/// Why a domain's XML gives no inventory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum XmlError {
-    /// Longer than [`TEXT_MAX`]: this many bytes.
-    TooLong(usize),
-    /// Elements nested deeper than [`DEPTH_MAX`].
-    TooDeep,
-    /// More NICs and disks than [`DEVICES_MAX`].
-    TooManyDevices,
-    /// Its root is no `<domain>`.
-    NotADomain,
-    /// It ends before `</domain>`.
-    Unfinished,
-    /// No well-formed XML.
-    Malformed {
-        /// Where, in bytes from the start.
-        at: u64,
-        /// What the parser says.
-        cause: String,
-    },
-}
-
-impl fmt::Display for XmlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong(bytes) => {
-                write!(f, "the domain XML has {bytes} bytes, more than {TEXT_MAX}")
-            }
-            Self::TooDeep => write!(f, "the domain XML is nested deeper than {DEPTH_MAX} elements"),
-            Self::TooManyDevices => {
-                write!(f, "the domain XML has more than {DEVICES_MAX} NICs and disks")
-            }
-            Self::NotADomain => write!(f, "the domain XML does not start with <domain>"),
-            Self::Unfinished => write!(f, "the domain XML ends before </domain>"),
-            Self::Malformed { at, cause } => {
-                write!(f, "the domain XML is not well-formed at byte {at}: {cause}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for XmlError {}
 
 /// The NICs and the disks of a domain, each in the XML's order.
 ///
@@ -74,79 +15,20 @@ impl std::error::Error for XmlError {}
 /// hold elements of any name, and a backing store or a mirror has a source of its own. A disk
 /// without a target, or of a kind that libvirt does not have today, is passed over.
 pub fn inventory(xml: &str) -> Result<(Vec<NicDevice>, Vec<DiskDevice>), XmlError> {
-    if xml.len() > TEXT_MAX {
-        return Err(XmlError::TooLong(xml.len()));
-    }
-    let mut reader = Reader::from_str(xml);
-    let mut walk = Walk::default();
-    loop {
-        let event = match reader.read_event() {
-            Ok(event) => event,
-            Err(cause) => {
-                let at = reader.error_position();
-                return Err(XmlError::Malformed { at, cause: cause.to_string() });
-            }
-        };
-        let step = match event {
-            Event::Start(tag) => walk.open(&tag),
-            Event::Empty(tag) => walk.open(&tag).map(|()| walk.close()),
-            Event::End(_) => {
-                walk.close();
-                Ok(())
-            }
-            Event::Text(text) => {
-                walk.text(&text);
-                Ok(())
-            }
-            Event::CData(text) => {
-                walk.text(&text);
-                Ok(())
-            }
-            Event::GeneralRef(reference) => {
-                walk.reference(&reference);
-                Ok(())
-            }
-            // A document type may declare entities; it is passed over, so they stay unknown.
-            Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => Ok(()),
-            Event::Eof => return Err(XmlError::Unfinished),
-        };
-        step.map_err(|stop| match stop {
-            Stop::Bound(error) => error,
-            Stop::Attribute(cause) => {
-                XmlError::Malformed { at: reader.buffer_position(), cause: cause.to_string() }
-            }
-        })?;
-        if walk.closed {
-            return Ok((walk.nics, walk.disks));
-        }
-    }
+    let mut devices = Devices::default();
+    walk(xml, &mut devices)?;
+    Ok((devices.nics, devices.disks))
 }
 
-/// Why the walk ends early.
-enum Stop {
-    Bound(XmlError),
-    Attribute(AttrError),
-}
-
-impl From<AttrError> for Stop {
-    fn from(cause: AttrError) -> Self {
-        Self::Attribute(cause)
-    }
-}
-
-/// Where in the document the reader stands, and what it has found.
+/// What has been found so far.
 #[derive(Default)]
-struct Walk {
-    /// Elements that are open.
-    depth: usize,
+struct Devices {
     /// Inside `/domain/devices`.
     in_devices: bool,
     /// The device whose element is open.
     device: Option<Device>,
     /// The text of the `<serial>` that is open; `None` in it once it cannot be kept.
     serial: Option<Option<String>>,
-    /// `</domain>` was read.
-    closed: bool,
     nics: Vec<NicDevice>,
     disks: Vec<DiskDevice>,
 }
@@ -156,13 +38,10 @@ enum Device {
     Disk(DiskDevice),
 }
 
-impl Walk {
-    fn open(&mut self, tag: &BytesStart<'_>) -> Result<(), Stop> {
-        self.depth += 1;
+impl Visitor for Devices {
+    fn open(&mut self, depth: usize, tag: &BytesStart<'_>) -> Result<(), Stop> {
         let name = tag.name();
-        match (self.depth, name.0) {
-            (1, "domain") => {}
-            (1, _) => return Err(Stop::Bound(XmlError::NotADomain)),
+        match (depth, name.0) {
             (2, name) => self.in_devices = name == "devices",
             (3, name) if self.in_devices => self.device = device(name, tag)?,
             (4, name) => match &mut self.device {
@@ -173,7 +52,6 @@ impl Walk {
                 Some(Device::Disk(disk)) => fill_disk(disk, name, tag)?,
                 None => {}
             },
-            (depth, _) if depth > DEPTH_MAX => return Err(Stop::Bound(XmlError::TooDeep)),
             _ => {}
         }
         let found = self.nics.len() + self.disks.len() + usize::from(self.device.is_some());
@@ -183,9 +61,8 @@ impl Walk {
         Ok(())
     }
 
-    fn close(&mut self) {
-        match self.depth {
-            1 => self.closed = true,
+    fn close(&mut self, depth: usize) {
+        match depth {
             2 => self.in_devices = false,
             3 => match self.device.take() {
                 Some(Device::Nic(nic)) => self.nics.push(nic),
@@ -202,33 +79,17 @@ impl Walk {
             }
             _ => {}
         }
-        // An end without its start is an error of the reader, long before this.
-        self.depth = self.depth.saturating_sub(1);
     }
 
-    fn text(&mut self, text: &str) {
-        if self.depth != 4 {
-            return;
-        }
-        if let Some(serial) = &mut self.serial {
-            match serial {
-                Some(kept) if kept.len() + text.len() <= VALUE_MAX => kept.push_str(text),
-                _ => *serial = None,
-            }
+    fn text(&mut self, depth: usize, text: &str) {
+        if let Some(serial) = self.serial.as_mut().filter(|_| depth == 4) {
+            keep(serial, text);
         }
     }
 
-    fn reference(&mut self, reference: &BytesRef<'_>) {
-        if self.depth != 4 || self.serial.is_none() {
-            return;
-        }
-        match reference.resolve_char_ref() {
-            Ok(Some(character)) => self.text(character.encode_utf8(&mut [0; 4])),
-            Ok(None) => match resolve_predefined_entity(reference) {
-                Some(text) => self.text(text),
-                None => self.serial = Some(None),
-            },
-            Err(_) => self.serial = Some(None),
+    fn unreadable(&mut self, depth: usize) {
+        if let Some(serial) = self.serial.as_mut().filter(|_| depth == 4) {
+            *serial = None;
         }
     }
 }
@@ -297,23 +158,6 @@ fn first(slot: &mut Option<String>, tag: &BytesStart<'_>, names: &[&str]) -> Res
         }
     }
     Ok(())
-}
-
-/// An attribute's value; `None` where it is absent, empty, too long or holds an unknown entity.
-///
-/// White space stays as it is written: libvirt writes a tab or a newline in a name as it is, and the
-/// name must equal the one in the statistics.
-pub(super) fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, AttrError> {
-    for attribute in tag.attributes().with_checks(false) {
-        let attribute = attribute?;
-        if attribute.key.0 == name {
-            let value = unescape(&attribute.value).ok();
-            return Ok(value
-                .filter(|value| !value.is_empty() && value.len() <= VALUE_MAX)
-                .map(|value| value.into_owned()));
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
+use super::super::walk::{DEPTH_MAX, TEXT_MAX, VALUE_MAX};
 use super::*;
 
 /// As OpenStack Nova writes it, shortened.

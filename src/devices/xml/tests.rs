@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::walk::{DEPTH_MAX, TEXT_MAX};
 use super::*;
 
 /// As libvirt 9.0 writes a running QEMU guest, with the parts that have no device cut short.

@@ -7,7 +7,7 @@ use quick_xml::escape::{escape, resolve_predefined_entity, unescape};
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
 use super::words::{Words, is_number, is_word};
-use crate::devices::xml::{DEPTH_MAX, TEXT_MAX};
+use crate::devices::walk::{DEPTH_MAX, TEXT_MAX};
 
 /// Attributes whose values are words of libvirt's enums, wherever they stand.
 const ENUMS: &[&str] = &[
