@@ -42,6 +42,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::lines::{self, Line};
+use support::markdown::{self, Row, quoted};
 use support::process::run;
 use support::program::PROGRAM;
 use tempfile::TempDir;
@@ -87,39 +88,9 @@ fn block_with(language: &str, text: &str) -> String {
     found.into_iter().next().unwrap()
 }
 
-/// A table's row: the cells by the name of their column.
-type Row = BTreeMap<String, String>;
-
-/// The rows of every table below this heading, down to the next one.
+/// The rows of every table below this heading of the README, down to the next one.
 fn rows(heading: &str) -> Vec<Row> {
-    let readme = read("README.md");
-    let (_, below) = readme
-        .split_once(&format!("\n{heading}\n"))
-        .unwrap_or_else(|| panic!("the README has no heading {heading}"));
-    let mut rows = Vec::new();
-    let mut columns: Vec<String> = Vec::new();
-    for line in below.lines().take_while(|line| !line.starts_with('#')) {
-        let Some(cells) = line.strip_prefix("| ").and_then(|line| line.strip_suffix('|')) else {
-            if !line.starts_with("|---") {
-                columns.clear();
-            }
-            continue;
-        };
-        let cells: Vec<String> = cells.split('|').map(|cell| cell.trim().to_owned()).collect();
-        if columns.is_empty() {
-            columns = cells;
-            continue;
-        }
-        assert_eq!(cells.len(), columns.len(), "{line}");
-        rows.push(columns.iter().cloned().zip(cells).collect());
-    }
-    assert!(!rows.is_empty(), "no table below {heading}");
-    rows
-}
-
-/// What stands between backticks.
-fn quoted(text: &str) -> Vec<String> {
-    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    markdown::rows(&read("README.md"), heading)
 }
 
 // The program, with nothing of this machine's settings.

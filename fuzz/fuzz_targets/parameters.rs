@@ -259,11 +259,7 @@ fn integer(point: &ParsedLine<'_>, key: &str) -> Option<i64> {
 }
 
 /// Every integer but the sums is one that was given or, where that may be, a zero for a missing one.
-fn assert_from_somewhere(
-    points: &[ParsedLine<'_>],
-    given: &[(String, OwnedValue)],
-    zeros: bool,
-) {
+fn assert_from_somewhere(points: &[ParsedLine<'_>], given: &[(String, OwnedValue)], zeros: bool) {
     let given: HashSet<i64> = given
         .iter()
         .filter_map(|(_, value)| match *value {

@@ -6,6 +6,11 @@ use std::sync::LazyLock;
 
 use influxdb_line_protocol::{FieldValue, ParsedLine};
 
+#[path = "../../tests/support/markdown.rs"]
+mod markdown;
+
+use markdown::{quoted, rows};
+
 /// On every guest's lines.
 pub const GUEST_TAGS: [&str; 3] = ["VMID", "name", "uuid"];
 /// On a device's lines, behind the guest's; from the third on where they are asked for.
@@ -47,7 +52,7 @@ static SCHEMA: LazyLock<BTreeMap<String, Measurement>> = LazyLock::new(|| {
     let readme = include_str!("../../README.md");
     let mut schema: BTreeMap<String, Measurement> = BTreeMap::new();
     for heading in ["vm_metrics", "vm_features", "vm_devices", "vm_totals", "More, with extra"] {
-        for row in rows(readme, heading) {
+        for row in rows(readme, &format!("### {heading}")) {
             let cell = |column: &str| row.get(column).map_or("", String::as_str);
             let name = match (heading, cell("of")) {
                 ("vm_devices", devtype) => format!("vm_devices {devtype}"),
@@ -71,33 +76,6 @@ static SCHEMA: LazyLock<BTreeMap<String, Measurement>> = LazyLock::new(|| {
     assert!(schema.len() > 15, "the README's tables are not where they were: {schema:?}");
     schema
 });
-
-/// The rows of the tables below a heading, as column and cell.
-fn rows(readme: &str, heading: &str) -> Vec<BTreeMap<String, String>> {
-    let below = readme.split_once(&format!("\n### {heading}\n")).map_or("", |(_, below)| below);
-    let mut columns: Vec<String> = Vec::new();
-    let mut rows = Vec::new();
-    for line in below.lines().take_while(|line| !line.starts_with('#')) {
-        let Some(cells) = line.strip_prefix("| ").and_then(|line| line.strip_suffix('|')) else {
-            if !line.starts_with("|---") {
-                columns.clear();
-            }
-            continue;
-        };
-        let cells: Vec<String> = cells.split('|').map(|cell| cell.trim().to_owned()).collect();
-        if columns.is_empty() {
-            columns = cells;
-        } else {
-            rows.push(columns.iter().cloned().zip(cells).collect());
-        }
-    }
-    rows
-}
-
-/// What stands between backquotes.
-fn quoted(text: &str) -> Vec<String> {
-    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
 
 /// The place of a measurement that stands behind vm_totals.
 pub fn place_of_more(measurement: &str) -> Option<usize> {

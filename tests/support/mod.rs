@@ -14,6 +14,7 @@ pub mod expect;
 pub mod lab;
 pub mod lines;
 pub mod logrotate;
+pub mod markdown;
 pub mod migration;
 pub mod names;
 pub mod obedient;
