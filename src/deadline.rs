@@ -23,6 +23,12 @@ impl Ending {
     }
 }
 
+/// How much of a deadline for a collection and its lines the collection may take: the rest is for
+/// printing.
+pub fn time_to_collect(deadline: Duration) -> Duration {
+    deadline.mul_f32(0.98)
+}
+
 /// Whoever waits only for as long as others are at work looks so often whether they are.
 const GLANCE: Duration = Duration::from_millis(5);
 

@@ -20,7 +20,7 @@ use crate::cli::Format;
 use crate::collect::{Collected, Hypervisor, Plan, Reading};
 use crate::config::Settings;
 use crate::config::extra::Extra;
-use crate::deadline::{Deadline, Ending};
+use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::host::{self, Moment};
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
@@ -163,7 +163,7 @@ impl Agent {
 
     /// The one collection of a run; of a recording that of its last moment.
     fn collect_once(&mut self, ending: &Ending) -> usize {
-        let time = self.collection_time();
+        let time = time_to_collect(self.settings.deadline);
         let collected_by = || Deadline::within(time, ending, Duration::ZERO);
         for source in &mut self.sources {
             source.catch_up(&self.settings, collected_by);
@@ -221,7 +221,8 @@ impl Agent {
     fn tick(&mut self, triggers: &Triggers) -> Result<(), Exit> {
         self.log.ends("idle", "triggers arrive");
         let grace = self.grace();
-        let collected_by = Deadline::within(self.collection_time(), &triggers.ending, grace);
+        let collected_by =
+            Deadline::within(time_to_collect(self.settings.deadline), &triggers.ending, grace);
         self.collect(&collected_by);
         let printed = self.print(&Deadline::at_ending(&triggers.ending, grace));
         self.keep_devices();
@@ -234,11 +235,6 @@ impl Agent {
             Err(SinkError::Gone) => Err(Exit::Fine),
             Err(_) => Err(Exit::Failed),
         }
-    }
-
-    /// The time to collect: the rest of the deadline is for printing.
-    fn collection_time(&self) -> Duration {
-        self.settings.deadline.mul_f32(0.98)
     }
 
     /// What is left to do after the order to end gets so much time.

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Agent, Exit};
-use crate::deadline::{Deadline, Ending};
+use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::table::{self, Look, Row};
 use crate::trigger::Triggers;
 
@@ -22,7 +22,8 @@ impl Agent {
         let (mut up, mut rows) = self.read_rows(|agent| agent.collect_once(ending));
         let wants_rates = rows.iter().any(|row| row.wants_rates(SHORTEST_S));
         if wants_rates && !self.is_replay() && pause(ending) {
-            let collected_by = Deadline::within(self.collection_time(), ending, Duration::ZERO);
+            let collected_by =
+                Deadline::within(time_to_collect(self.settings.deadline), ending, Duration::ZERO);
             let (up_again, second) = self.read_rows(|agent| agent.collect(&collected_by));
             // What a second look could not have any more, the first one had.
             let is_cut_short = ending.since().is_some() || up_again < up;

@@ -14,7 +14,7 @@ use super::hypervisor::Host;
 use super::telegraf::Telegraf;
 use crate::collect::{Collected, Hypervisor, Known, Listed, Plan};
 use crate::config::{Settings, duration};
-use crate::deadline::{Deadline, Ending};
+use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::log::{Level, Log};
 
 /// What came of the trial.
@@ -134,7 +134,7 @@ impl Trial {
             }
         };
         // Where a guest hangs, that is said of the guest.
-        let mut findings = vec![if took < deadline.mul_f32(0.98) {
+        let mut findings = vec![if took < time_to_collect(deadline) {
             facts(Finding::good("in-time", text))
         } else {
             facts(Finding::advice("deadline-reached", text))
