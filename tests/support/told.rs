@@ -26,12 +26,20 @@ pub struct Told {
     report: Value,
 }
 
-/// Runs the check, which must exit with this code, with `--json`.
+/// Runs the check, which must exit with this code, with `--json`. Of each finding that is not as it should
+/// be it must say what is lost, and what mends it.
 pub fn told(command: &mut Command, code: i32) -> Told {
     let finished = run(command.arg("--json")).code(code);
     let report = serde_json::from_str(&finished.stdout)
         .unwrap_or_else(|error| panic!("{error}:\n{finished}"));
-    Told { finished, report }
+    let told = Told { finished, report };
+    for finding in told.findings().iter().filter(|finding| finding["verdict"] != "good") {
+        for key in ["text", "lost", "mend"] {
+            let says = finding[key].as_str().is_some_and(|words| !words.is_empty());
+            assert!(says, "{key} is missing in {finding}");
+        }
+    }
+    told
 }
 
 impl Told {
