@@ -4,6 +4,7 @@
 //! in every output. It is tied to the test's process by a pipe, so that it ends even when that dies.
 
 use super::process::{Finished, run};
+use super::turn::Turn;
 use super::{lines, skip};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
@@ -14,6 +15,8 @@ pub struct Lab {
     /// The lab lives as long as this is open.
     _tie: ChildStdin,
     scratch: TempDir,
+    /// Let go of last, when the lab is down.
+    _turn: Option<Turn>,
 }
 
 impl Lab {
@@ -28,6 +31,7 @@ impl Lab {
     }
 
     fn up() -> Lab {
+        let turn = Turn::beside_others();
         // Paths of sockets are short: next to the top, and a name of few letters.
         let scratch = tempfile::Builder::new().prefix("tv-").tempdir().unwrap();
         let folder = scratch.path().join("lab");
@@ -39,7 +43,7 @@ impl Lab {
         let tie = child.stdin.take().unwrap();
         let status = child.wait().unwrap();
         assert!(status.success(), "lab up {}: {status}", folder.display());
-        Lab { folder, _tie: tie, scratch }
+        Lab { folder, _tie: tie, scratch, _turn: turn }
     }
 
     /// A folder that goes with the lab, for the test's own files.

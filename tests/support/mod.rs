@@ -2,7 +2,7 @@
 //! test, a reader of its lines, and servers that end with their test. What a test expects of the
 //! program does not belong here.
 
-// Each test file is a crate of its own and uses a part of this.
+// Each of the test programs, and benches/live, uses a part of this.
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -26,6 +26,7 @@ pub mod stage;
 pub mod table;
 pub mod told;
 pub mod traced;
+pub mod turn;
 pub mod victoria_metrics;
 pub mod watched;
 

@@ -1,0 +1,124 @@
+//! The device cache between runs of `once`: what it saves, and when it is renewed.
+
+use crate::support::lab::Lab;
+use crate::support::lines::{Line, read};
+use crate::support::program::{once, readings};
+use crate::support::wait_until;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// What tells whether a file was written, or replaced by the same bytes.
+#[derive(Debug, PartialEq)]
+struct State {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    inode: u64,
+    modified: SystemTime,
+}
+
+/// The one file of devices in a cache folder.
+fn devices_file(cache: &Path) -> State {
+    let mut files: Vec<PathBuf> = fs::read_dir(cache)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.starts_with("devices-") && name.ends_with(".jsonl")
+        })
+        .collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let path = files.remove(0);
+    let metadata: Metadata = fs::metadata(&path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    State { bytes, inode: metadata.ino(), modified: metadata.modified().unwrap(), path }
+}
+
+fn with_features(lines: &[Line]) -> usize {
+    lines.iter().filter(|line| line.measurement == "vm_features").count()
+}
+
+#[test]
+fn the_second_run_of_once_has_features_and_neither_asks_for_xml_nor_writes_the_devices() {
+    let Some(lab) = Lab::require("cache, second run") else { return };
+    let mut uuids = lab.fleet(3, 1, 2);
+    uuids.sort();
+    let cache = lab.scratch().join("cache");
+
+    let first = once(&lab, &cache, &[]);
+    assert_eq!(with_features(&read(&first.stdout)), 0);
+    assert_eq!(readings(&first.stderr), uuids);
+    let written = devices_file(&cache);
+    let text = String::from_utf8(written.bytes.clone()).unwrap();
+    for uuid in &uuids {
+        assert!(text.contains(uuid), "{uuid} is not in {text}");
+    }
+
+    let second = once(&lab, &cache, &[]);
+    assert_eq!(with_features(&read(&second.stdout)), 3);
+    assert_eq!(readings(&second.stderr), Vec::<String>::new());
+    assert_eq!(devices_file(&cache), written);
+}
+
+#[test]
+fn without_a_cache_there_are_never_features_and_every_run_asks_for_the_xml() {
+    let Some(lab) = Lab::require("cache, without") else { return };
+    let uuid = lab.paused("alone", 1, 1);
+    for _ in 0..2 {
+        let mut command = crate::support::program::program(lab.scratch());
+        command.args(["once", "--no-cache", "--log-level", "debug", "--uri", &lab.uri()]);
+        let finished = crate::support::process::run(&mut command).success();
+        assert_eq!(read(&finished.stdout).len(), 4);
+        assert_eq!(with_features(&read(&finished.stdout)), 0);
+        assert_eq!(readings(&finished.stderr), [uuid.as_str()]);
+    }
+}
+
+#[test]
+fn after_the_ttl_the_xml_is_asked_for_again() {
+    let Some(lab) = Lab::require("cache, TTL") else { return };
+    let mut uuids = lab.fleet(3, 1, 1);
+    uuids.sort();
+    let cache = lab.scratch().join("cache");
+    let configuration = lab.scratch().join("ttl.toml");
+    fs::write(&configuration, "[cache]\nttl = \"1s\"\n").unwrap();
+    let options = ["--config", configuration.to_str().unwrap()];
+
+    once(&lab, &cache, &options);
+    let written = devices_file(&cache);
+    // Expiry is spread, so not all need come in one run.
+    let mut again: Vec<String> = Vec::new();
+    wait_until("each guest's XML is asked for again", Duration::from_secs(10), || {
+        let finished = once(&lab, &cache, &options);
+        again.extend(readings(&finished.stderr));
+        uuids.iter().all(|uuid| again.contains(uuid)).then_some(())
+    });
+    assert!(devices_file(&cache).modified > written.modified, "not written again");
+}
+
+#[test]
+fn a_guest_that_was_started_anew_is_asked_for_its_xml_again_and_has_no_features_at_first() {
+    let Some(lab) = Lab::require("cache, new VMID") else { return };
+    let same = lab.paused("same", 1, 1);
+    let anew = lab.paused("anew", 1, 1);
+    let cache = lab.scratch().join("cache");
+    once(&lab, &cache, &[]);
+
+    let xml = lab.scratch().join("anew.xml");
+    fs::write(&xml, lab.virsh(&["dumpxml", "--inactive", &anew])).unwrap();
+    let id = lab.virsh(&["domid", &anew]);
+    lab.virsh(&["destroy", &anew]);
+    lab.virsh(&["create", "--paused", xml.to_str().unwrap()]);
+    assert_ne!(lab.virsh(&["domid", &anew]), id);
+
+    let finished = once(&lab, &cache, &[]);
+    assert_eq!(readings(&finished.stderr), [anew.as_str()]);
+    let lines = read(&finished.stdout);
+    let features: Vec<&str> = lines
+        .iter()
+        .filter(|line| line.measurement == "vm_features")
+        .map(|line| line.tag("uuid"))
+        .collect();
+    assert_eq!(features, [same.as_str()]);
+}

@@ -1,0 +1,19 @@
+//! The tests on real QEMU guests behind a real libvirtd, each in a lab of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod alone;
+mod cache;
+mod check;
+mod extra;
+mod filters;
+mod hosts;
+mod hotplug;
+mod readme;
+mod record;
+mod rights;
+mod states;
+mod table;
+mod virsh;

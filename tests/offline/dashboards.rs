@@ -1,0 +1,262 @@
+//! The dashboards and rules for Grafana, as files: whether Grafana's own types take them, and whether
+//! they are of a piece. What their queries return is tests/system/dashboards.rs's.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::support::dashboards::{links, list, panels, path, queries, read, text};
+use crate::support::process::run;
+use crate::support::servers::require_program;
+use serde_json::{Value as Json, json};
+
+const DASHBOARDS: [&str; 2] = ["influxql.json", "metricsql.json"];
+
+/// What a person sees of a panel, whichever the language.
+fn seen(panel: &Json) -> Json {
+    let legends: Vec<String> = list(panel, "targets")
+        .iter()
+        .filter_map(|target| target["alias"].as_str().or(target["legendFormat"].as_str()))
+        .map(|legend| legend.replace("{{", "").replace("}}", "").replace("$tag_", ""))
+        .collect();
+    // A table has one query for all columns, or one for each.
+    json!({
+        "type": panel["type"], "title": panel["title"], "description": panel["description"],
+        "gridPos": panel["gridPos"], "legends": legends, "fieldConfig": panel["fieldConfig"],
+    })
+}
+
+#[test]
+fn both_dashboards_show_the_same() {
+    let [influxql, metricsql] = DASHBOARDS.map(read);
+    for (one, other) in list(&influxql, "panels").iter().zip(list(&metricsql, "panels")) {
+        match one["type"].as_str() {
+            Some("row") => assert_eq!(one, other),
+            _ => assert_eq!(seen(one), seen(other)),
+        }
+    }
+    assert_eq!(list(&influxql, "panels").len(), list(&metricsql, "panels").len());
+    for key in ["tags", "schemaVersion", "timezone", "refresh", "time", "annotations"] {
+        assert_eq!(influxql[key], metricsql[key], "{key}");
+    }
+    let variables = |board: &Json| -> Vec<String> {
+        let variables = list(&board["templating"], "list").iter();
+        variables.map(|it| format!("{} {} {}", it["name"], it["label"], it["multi"])).collect()
+    };
+    assert_eq!(variables(&influxql), variables(&metricsql));
+    assert_eq!(variables(&influxql).len(), 5);
+}
+
+#[test]
+fn every_data_source_is_the_one_that_the_user_chooses() {
+    fn sources<'a>(json: &'a Json, found: &mut Vec<&'a Json>) {
+        match json {
+            Json::Object(fields) => {
+                found.extend(fields.get("datasource"));
+                fields.values().for_each(|value| sources(value, found));
+            }
+            Json::Array(items) => items.iter().for_each(|item| sources(item, found)),
+            _ => {}
+        }
+    }
+    for (name, kind) in [("influxql.json", "influxdb"), ("metricsql.json", "prometheus")] {
+        let board = read(name);
+        let mut found = Vec::new();
+        sources(&board, &mut found);
+        let own = json!({ "type": "grafana", "uid": "-- Grafana --" });
+        let chosen = json!({ "type": kind, "uid": "${datasource}" });
+        assert_eq!(found.iter().filter(|&&source| *source == own).count(), 1, "{name}");
+        assert!(found.iter().all(|&source| *source == own || *source == chosen), "{found:?}");
+        assert!(found.len() > 2 * panels(&board).len(), "{name}: {}", found.len());
+        let first = &list(&board["templating"], "list")[0];
+        assert_eq!((&first["name"], &first["query"]), (&json!("datasource"), &json!(kind)));
+    }
+}
+
+#[test]
+fn panels_have_their_places_titles_and_units() {
+    for name in DASHBOARDS {
+        let board = read(name);
+        let mut cells = BTreeSet::new();
+        let mut ids = BTreeSet::new();
+        let mut titles = BTreeSet::new();
+        for panel in list(&board, "panels") {
+            let number = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+            assert!(number("x") + number("w") <= 24, "{panel}");
+            for x in number("x")..number("x") + number("w") {
+                for y in number("y")..number("y") + number("h") {
+                    assert!(cells.insert((x, y)), "{name}: two at {x}, {y}: {}", panel["title"]);
+                }
+            }
+            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{name}: {}", panel["id"]);
+            assert!(titles.insert(text(panel, "title")), "{name}: {}", panel["title"]);
+        }
+        for panel in panels(&board) {
+            let unit = text(&panel["fieldConfig"]["defaults"], "unit");
+            // As https://github.com/grafana/grafana-foundation-sdk has them in its package units.
+            let known =
+                ["none", "percent", "kbytes", "KiBs", "Bps", "pps", "reqps", "ms", "s", "ns"];
+            assert!(
+                known.contains(&unit) || unit == "suffix:/s" || unit == "dateTimeFromNow",
+                "{name}: {unit}"
+            );
+        }
+    }
+}
+
+/// Of these Grafana takes a word that it does not know without a complaint, for its default or for none,
+/// and its types do so too. The words are those of the npm package @grafana/schema 13.2.3.
+const WORDS: [(&str, &[&str]); 16] = [
+    (
+        "type",
+        &[
+            "datasource",
+            "query",
+            "dashboard",
+            "row",
+            "stat",
+            "state-timeline",
+            "table",
+            "timeseries",
+        ],
+    ),
+    ("displayMode", &["list", "table", "hidden"]),
+    ("placement", &["bottom", "right"]),
+    ("sort", &["asc", "desc", "none"]),
+    ("drawStyle", &["line", "bars", "points"]),
+    ("showPoints", &["auto", "always", "never"]),
+    ("colorMode", &["value", "background", "background_solid", "none"]),
+    ("graphMode", &["none", "line", "area"]),
+    ("justifyMode", &["auto", "center"]),
+    ("orientation", &["auto", "vertical", "horizontal"]),
+    ("textMode", &["auto", "value", "value_and_name", "name", "none"]),
+    ("percentChangeColorMode", &["standard", "inverted", "same_as_value"]),
+    ("showValue", &["auto", "always", "never"]),
+    ("cellHeight", &["sm", "md", "lg", "auto"]),
+    ("align", &["auto", "left", "right", "center"]),
+    ("resultFormat", &["time_series", "table"]),
+];
+
+/// The same, of words whose key has several meanings, by the object that holds it.
+const MODES: [(&str, &[&str]); 6] = [
+    ("tooltip", &["single", "multi", "none"]),
+    ("stacking", &["none", "normal", "percent"]),
+    ("thresholds", &["absolute", "percentage"]),
+    ("thresholdsStyle", &["line", "area", "dashed", "off"]),
+    ("color", &["thresholds", "palette-classic"]),
+    ("settings", &["dropNN", "replaceNN"]),
+];
+
+#[test]
+fn every_word_of_a_choice_is_one_that_grafana_knows() {
+    fn words<'a>(holder: &'a str, json: &'a Json, found: &mut Vec<(&'a str, &'a str, &'a str)>) {
+        match json {
+            Json::Object(fields) => {
+                for (key, value) in fields {
+                    found.extend(value.as_str().map(|word| (holder, key.as_str(), word)));
+                    words(key, value, found);
+                }
+            }
+            Json::Array(items) => items.iter().for_each(|item| words(holder, item, found)),
+            _ => {}
+        }
+    }
+    let files = ["influxql.json", "metricsql.json", "alerts/influxql.json"].map(read);
+    let mut found = Vec::new();
+    files.iter().for_each(|file| words("", file, &mut found));
+    let mut seen = BTreeSet::new();
+    for (holder, key, word) in found {
+        let holders = ["panels", "list"].contains(&holder);
+        let known = match key {
+            "mode" => MODES.iter().find(|(name, _)| *name == holder),
+            // Elsewhere it is of mappings, data sources and cells.
+            "type" if !holders => None,
+            _ => WORDS.iter().find(|(name, _)| *name == key),
+        };
+        assert!(key != "mode" || known.is_some(), "{holder}.mode");
+        let Some((name, known)) = known else { continue };
+        assert!(known.contains(&word), "{holder}.{key}: {word}");
+        seen.insert(name);
+    }
+    assert_eq!(seen.len(), WORDS.len() + MODES.len(), "{seen:?}");
+}
+
+#[test]
+fn a_panel_says_which_setting_it_needs() {
+    let needs = [
+        (r#"features = ["cpu"]"#, &["steal_percent", "cpu_percent"][..]),
+        (r#"features = ["latency"]"#, &["_ms_per_req"]),
+        (r#"features = ["balloon"]"#, &["balloon_age_sec"]),
+        (r#"extra = ["collector"]"#, &["vm_collector"]),
+        (r#"extra = ["disk-times"]"#, &["d_time_ns", "r_time_ns", "l_time_ns"]),
+    ];
+    for name in DASHBOARDS {
+        let board = read(name);
+        for (setting, words) in needs {
+            let told = format!("Needs `{setting}`.");
+            let mut count = 0;
+            for panel in panels(&board) {
+                let asks = queries(panel)
+                    .iter()
+                    .any(|(_, query)| words.iter().any(|word| query.contains(word)));
+                let description = panel["description"].as_str().unwrap_or_default();
+                assert_eq!(description.contains(&told), asks, "{name}: {}: {told}", panel["title"]);
+                count += usize::from(asks);
+            }
+            assert!(count > 0, "{name}: {setting}");
+        }
+    }
+}
+
+#[test]
+fn every_link_of_the_page_leads_somewhere_and_no_picture_is_large() {
+    for link in links() {
+        assert!(path(link).is_file(), "{link}");
+    }
+    let pictures: Vec<&str> = links().into_iter().filter(|link| link.ends_with(".png")).collect();
+    assert_eq!(pictures, ["hosts.png", "guest.png", "devices.png", "collector.png"]);
+    for picture in pictures {
+        let bytes = std::fs::read(path(picture)).unwrap();
+        assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n"), "{picture}");
+        assert!(bytes.len() < 150_000, "{picture}: {} bytes", bytes.len());
+    }
+}
+
+#[test]
+fn grafanas_own_types_take_them_and_refuse_what_is_amiss() {
+    let test = "dashboards, Grafana's types";
+    let Some(checker) = require_program(test, "GRAFANA_TYPES", "grafana-types") else { return };
+    let files = ["influxql.json", "metricsql.json", "alerts/influxql.json"].map(path);
+    let told = run(Command::new(&checker).args(&files)).success();
+    assert_eq!((&*told.stdout, &*told.stderr), ("", ""), "{told}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |name: &str, from: &str, to: &str| -> String {
+        let text = std::fs::read_to_string(path(name)).unwrap();
+        assert!(text.contains(from), "{name}: {from}");
+        let file = folder.path().join("amiss.json");
+        std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
+        run(Command::new(&checker).arg(file)).code(1).stderr
+    };
+    for (name, from, to, message) in [
+        ("influxql.json", "\"lineWidth\": 1", "\"lineWidht\": 1", "unexpected field 'lineWidht'"),
+        (
+            "influxql.json",
+            "\"frameIndex\": 0",
+            "\"frame\": 0",
+            "frameIndex: required field is missing",
+        ),
+        ("metricsql.json", "\"expr\":", "\"exp\":", "expr: required field is missing"),
+        ("metricsql.json", "\"unit\": \"Bps\"", "\"unit\": 5", "cannot unmarshal number"),
+        ("alerts/influxql.json", "\"for\":", "\"fo\":", "unexpected field 'fo'"),
+        (
+            "alerts/influxql.json",
+            "\"params\": [10]",
+            "\"params\": [\"10\"]",
+            "cannot unmarshal string",
+        ),
+        ("alerts/influxql.json", "\"orgId\":", "\"org\":", "unknown field \"org\""),
+    ] {
+        let told = refused(name, from, to);
+        assert!(told.contains(message), "{name}: {to}: {told}");
+    }
+}

@@ -1,0 +1,382 @@
+//! The measurements that only `extra` turns on, from typed parameters as libvirt's documentation names
+//! them: perf events, resctrl monitors, KVM's own counters and what newer libvirts send need hardware or
+//! versions that the live tests do not have. tests/live/extra.rs has what a real QEMU gives.
+//!
+//! <https://libvirt.org/html/libvirt-libvirt-domain.html#virConnectGetAllDomainStats>
+
+use telegraf_virt::config::extra::{Extra, Extras};
+use telegraf_virt::devices::details::details;
+use telegraf_virt::devices::{Inventory, xml};
+use telegraf_virt::libvirt::{Parameter, Value};
+use telegraf_virt::line_protocol::{Lines, Tags};
+use telegraf_virt::points::{Choice, Guest, Writer};
+use telegraf_virt::sample::{Domain, Job, More};
+
+type Sent = (&'static str, Value<'static>);
+
+fn parameters(sent: &[Sent]) -> impl Iterator<Item = Parameter<'static>> {
+    sent.iter().map(|&(name, value)| Parameter { name: name.as_bytes(), value })
+}
+
+fn domain(sent: &[Sent]) -> Domain {
+    let more = More { keeps_other: true, ..More::default() };
+    let mut domain = Domain { id: 7, more: Some(Box::new(more)), ..Domain::default() };
+    domain.name.push('a');
+    domain.fill(parameters(sent));
+    domain
+}
+
+fn extras(extras: &[Extra]) -> Extras {
+    extras.iter().copied().collect()
+}
+
+/// The lines of the measurements that these names turn on, without the guest's tags and the timestamp.
+fn more_lines(
+    writer: &mut Writer,
+    sample: &Domain,
+    inventory: Option<&Inventory>,
+    on: &[Extra],
+) -> Vec<String> {
+    let choice = Choice { extra: extras(on), ..Choice::DEFAULT };
+    let mut lines = Lines::default();
+    lines.start(1);
+    let guest = Guest { sample, rates: None, inventory };
+    writer.write(&mut lines, &guest, &Tags::default(), &choice, 0);
+    let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
+    let always = ["vm_metrics", "vm_devices", "vm_totals"];
+    let tags = ",VMID=7,name=a,uuid=00000000-0000-0000-0000-000000000000";
+    text.lines()
+        .filter(|line| !always.iter().any(|it| line.starts_with(it)))
+        .map(|line| line.replacen(tags, "", 1).trim_end_matches(" 1").to_owned())
+        .collect()
+}
+
+fn printed(sent: &[Sent], on: &[Extra]) -> Vec<String> {
+    more_lines(&mut Writer::default(), &domain(sent), None, on)
+}
+
+/// One line of those that are always there, without tags and timestamp.
+fn always_line(sent: &[Sent], on: &[Extra], start: &str) -> String {
+    let choice = Choice { extra: extras(on), ..Choice::DEFAULT };
+    let mut lines = Lines::default();
+    lines.start(1);
+    let sample = domain(sent);
+    let guest = Guest { sample: &sample, rates: None, inventory: None };
+    Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 0);
+    let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
+    let line = text.lines().find(|line| line.starts_with(start)).unwrap();
+    line.split(' ').nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn perf_events_are_named_as_libvirt_names_them() {
+    let sent = [
+        ("perf.cache_misses", Value::Uint(5)),
+        ("perf.cmt", Value::Uint(u64::MAX)),
+        ("perf.a_new.one", Value::Uint(6)),
+        ("perf.instructions", Value::Int(-1)),
+        // Neither without a name, nor twice, nor as a tag or what a database keeps for itself.
+        ("perf.", Value::Uint(1)),
+        ("perf.cache-misses", Value::Uint(1)),
+        ("perf.uuid", Value::Uint(1)),
+        ("perf.time", Value::Uint(1)),
+    ];
+    let line = format!("vm_perf cache_misses=5i,cmt={}i,a_new_one=6i", i64::MAX);
+    assert_eq!(printed(&sent, &[Extra::Perf]), [line]);
+    assert_eq!(printed(&sent, &[Extra::Vcpus]), [""; 0]);
+}
+
+#[test]
+fn a_resctrl_monitor_has_a_line_a_node_and_a_line_a_bank() {
+    let sent = [
+        ("memory.bandwidth.monitor.count", Value::Uint(2)),
+        ("memory.bandwidth.monitor.0.name", Value::Text(b"vcpus_0-4")),
+        ("memory.bandwidth.monitor.0.vcpus", Value::Text(b"0-4")),
+        ("memory.bandwidth.monitor.0.node.count", Value::Uint(2)),
+        ("memory.bandwidth.monitor.0.node.0.id", Value::Uint(0)),
+        ("memory.bandwidth.monitor.0.node.0.bytes.local", Value::Uint(10)),
+        ("memory.bandwidth.monitor.0.node.0.bytes.total", Value::Uint(11)),
+        ("memory.bandwidth.monitor.0.node.1.id", Value::Uint(8)),
+        ("memory.bandwidth.monitor.0.node.1.bytes.total", Value::Uint(21)),
+        ("memory.bandwidth.monitor.1.name", Value::Text(b"none")),
+        ("cpu.cache.monitor.count", Value::Uint(1)),
+        ("cpu.cache.monitor.0.name", Value::Text(b"vcpus 1")),
+        ("cpu.cache.monitor.0.vcpus", Value::Text(b"1")),
+        ("cpu.cache.monitor.0.bank.count", Value::Uint(1)),
+        ("cpu.cache.monitor.0.bank.0.id", Value::Uint(3)),
+        ("cpu.cache.monitor.0.bank.0.bytes", Value::Uint(5_406_720)),
+    ];
+    assert_eq!(
+        printed(&sent, &[Extra::MemoryBandwidth, Extra::CpuCache]),
+        [
+            "vm_memory_bandwidth,monitor=vcpus_0-4,node=0 bytes_local=10i,bytes_total=11i,vcpus=\"0-4\"",
+            "vm_memory_bandwidth,monitor=vcpus_0-4,node=8 bytes_total=21i,vcpus=\"0-4\"",
+            "vm_cpu_cache,monitor=vcpus\\ 1,bank=3 bytes=5406720i,vcpus=\"1\"",
+        ]
+    );
+}
+
+#[test]
+fn in_dirty_ring_mode_each_vcpu_has_its_own_rate() {
+    let sent = [
+        ("dirtyrate.calc_status", Value::Int(2)),
+        ("dirtyrate.calc_start_time", Value::Int(1_795_530_631)),
+        ("dirtyrate.calc_period", Value::Int(1)),
+        ("dirtyrate.calc_mode", Value::Text(b"dirty-ring")),
+        ("dirtyrate.megabytes_per_second", Value::Int(41)),
+        ("dirtyrate.vcpu.0.megabytes_per_second", Value::Uint(40)),
+        ("dirtyrate.vcpu.3.megabytes_per_second", Value::Uint(1)),
+    ];
+    assert_eq!(
+        printed(&sent, &[Extra::DirtyRate]),
+        [
+            "vm_dirty_rate calc_status=2i,calc_start_time=1795530631i,calc_period=1i,mib_per_sec=41i,\
+             calc_mode=\"dirty-ring\"",
+            "vm_dirty_rate,vcpu=0 mib_per_sec=40i",
+            "vm_dirty_rate,vcpu=3 mib_per_sec=1i",
+        ]
+    );
+    // Seconds since the host's start are no Unix time.
+    let sent = [("dirtyrate.calc_start_time", Value::Int(23_436))];
+    assert_eq!(printed(&sent, &[Extra::DirtyRate]), [""; 0]);
+}
+
+#[test]
+fn what_kvm_counts_stands_by_guest_and_by_vcpu() {
+    let sent = [
+        ("vcpu.0.state", Value::Int(1)),
+        ("vcpu.0.halt_exits.sum", Value::Uint(12)),
+        ("vcpu.0.guest_mode.cur", Value::Bool(false)),
+        ("vcpu.1.halt_exits.sum", Value::Uint(13)),
+        ("vm.max_mmu_rmap_size.max", Value::Uint(14)),
+        ("vm.nx_lpage_splits.cur", Value::Uint(15)),
+        ("vcpu.1.halted", Value::Bool(true)),
+    ];
+    assert_eq!(
+        printed(&sent, &[Extra::Vcpus, Extra::Hypervisor]),
+        [
+            "vm_vcpus,vcpu=0 state=1i",
+            "vm_vcpus,vcpu=1 halted=true",
+            "vm_hypervisor max_mmu_rmap_size_max=14i,nx_lpage_splits_cur=15i",
+            "vm_hypervisor,vcpu=0 halt_exits_sum=12i,guest_mode_cur=false",
+            "vm_hypervisor,vcpu=1 halt_exits_sum=13i",
+        ]
+    );
+}
+
+#[test]
+fn what_nobody_knows_is_passed_through_with_its_type() {
+    let sent = [
+        ("state.new", Value::Text(b"a \"b\"")),
+        ("net.0.name", Value::Text(b"vnet3")),
+        ("net.0.hwaddr", Value::Text(b"52:54:00:00:00:01")),
+        ("net.1.hwaddr", Value::Text(b"52:54:00:00:00:02")),
+        ("block.1.name", Value::Text(b"vdb")),
+        ("block.1.limits.request_alignment", Value::Uint(512)),
+        ("block.1.timed_group.0.rd_queue_depth_avg", Value::Float(0.5)),
+        ("block.1.latency_histogram.read.bin.2.value", Value::Uint(7)),
+        ("iothread.2.poll-weight", Value::Uint(9)),
+        ("cpu.energy.monitor.0.pkg.1.id", Value::Uint(1)),
+        ("vcpu.0.new", Value::Bool(true)),
+        ("dirtyrate.vcpu.4.new", Value::Int(-3)),
+        ("a new group.x", Value::Float(f64::NAN)),
+        ("a new group.y", Value::Int(1)),
+    ];
+    assert_eq!(
+        printed(&sent, &[Extra::Other]),
+        [
+            "vm_other state_new=\"a \\\"b\\\"\",a_new_group_y=1i",
+            "vm_other,devtype=nic,device=vnet3 net_hwaddr=\"52:54:00:00:00:01\"",
+            "vm_other,devtype=disk,device=vdb block_limits_request_alignment=512i,\
+             block_timed_group_0_rd_queue_depth_avg=0.5,block_latency_histogram_read_bin_2_value=7i",
+            "vm_other,index=2 iothread_poll_weight=9i",
+            "vm_other,index=0 cpu_energy_monitor_pkg_1_id=1i",
+            "vm_other,vcpu=0 vcpu_new=true",
+            "vm_other,vcpu=4 dirtyrate_vcpu_new=-3i",
+        ]
+    );
+    assert_eq!(printed(&sent, &[Extra::Vcpus, Extra::DiskSpace]), [""; 0]);
+}
+
+#[test]
+fn a_field_that_changes_its_type_is_dropped() {
+    let mut writer = Writer::default();
+    let mut print = |value: Value<'static>| {
+        let sample = domain(&[("new.x", value), ("new.y", Value::Int(1))]);
+        more_lines(&mut writer, &sample, None, &[Extra::Other])
+    };
+    assert_eq!(print(Value::Uint(1)), ["vm_other new_x=1i,new_y=1i"]);
+    assert_eq!(print(Value::Float(1.5)), ["vm_other new_y=1i"]);
+    assert_eq!(print(Value::Text(b"2")), ["vm_other new_y=1i"]);
+    assert_eq!(print(Value::Int(2)), ["vm_other new_x=2i,new_y=1i"]);
+}
+
+#[test]
+fn fields_are_added_behind_those_that_are_always_there() {
+    let sent = [
+        ("state.state", Value::Int(3)),
+        ("state.reason", Value::Int(5)),
+        ("cpu.haltpoll.success.time", Value::Uint(1)),
+        ("cpu.haltpoll.fail.time", Value::Uint(2)),
+        ("vcpu.0.wait", Value::Uint(10)),
+        ("vcpu.0.delay", Value::Uint(20)),
+        ("vcpu.1.wait", Value::Uint(11)),
+        ("vcpu.1.delay", Value::Uint(21)),
+        ("balloon.unused", Value::Uint(3)),
+        ("balloon.hugetlb_pgalloc", Value::Uint(4)),
+        ("balloon.hugetlb_pgfail", Value::Uint(5)),
+        ("balloon.last-update", Value::Uint(0)),
+        ("block.0.name", Value::Text(b"vda")),
+        ("block.0.rd.times", Value::Uint(6)),
+        ("block.0.wr.times", Value::Uint(7)),
+        ("block.0.fl.reqs", Value::Uint(8)),
+        ("block.0.fl.times", Value::Uint(9)),
+        ("block.0.allocation", Value::Uint(10)),
+        ("block.0.capacity", Value::Uint(11)),
+        ("block.0.physical", Value::Uint(12)),
+        ("block.0.threshold", Value::Uint(13)),
+    ];
+    let metrics = always_line(&sent, &[Extra::StateReason], "vm_metrics");
+    assert!(metrics.ends_with(",cputime_ns=0i,state_reason=\"ioerror\""), "{metrics}");
+    let on = [Extra::MemoryDetails, Extra::StateReason, Extra::CpuWaits];
+    let totals = always_line(&sent, &on, "vm_totals");
+    let added = ",state=3i,state_reason_code=5i,vcpu_wait_ns=21i,vcpu_delay_ns=41i,\
+                 haltpoll_success_ns=1i,haltpoll_fail_ns=2i,\
+                 memunused=3i,memhugetlb_pgalloc=4i,memhugetlb_pgfail=5i";
+    assert!(totals.ends_with(added), "{totals}");
+    let disk = always_line(&sent, &[Extra::DiskSpace, Extra::DiskTimes], "vm_devices");
+    let added = ",errors=0i,rd_time_ns=6i,wr_time_ns=7i,fl_reqs=8i,fl_time_ns=9i,\
+                 allocation_bytes=10i,capacity_bytes=11i,physical_bytes=12i,threshold_bytes=13i";
+    assert!(disk.ends_with(added), "{disk}");
+    // A vCPU without the counter leaves the sum out, and what is not sent is left out.
+    let some = [("vcpu.0.delay", Value::Uint(20)), ("vcpu.1.wait", Value::Uint(11))];
+    let totals = always_line(&some, &on, "vm_totals");
+    assert!(totals.ends_with(",cputime=0i,state=0i"), "{totals}");
+}
+
+#[test]
+fn a_job_is_told_while_it_runs() {
+    let sent = [
+        ("operation", Value::Int(5)),
+        ("time_elapsed", Value::Uint(1)),
+        ("time_remaining", Value::Uint(2)),
+        ("data_total", Value::Uint(3)),
+        ("data_processed", Value::Uint(4)),
+        ("data_remaining", Value::Uint(5)),
+        ("memory_total", Value::Uint(6)),
+        ("memory_processed", Value::Uint(7)),
+        ("memory_remaining", Value::Uint(8)),
+        ("memory_dirty_rate", Value::Uint(0)),
+        ("disk_total", Value::Uint(9)),
+        ("disk_processed", Value::Uint(10)),
+        ("disk_remaining", Value::Uint(11)),
+    ];
+    let mut sample = domain(&[]);
+    sample.more.as_mut().unwrap().job = Job::of(2, parameters(&sent));
+    assert_eq!(
+        more_lines(&mut Writer::default(), &sample, None, &[Extra::Jobs]),
+        ["vm_jobs type=\"unbounded\",operation=\"migration_out\",elapsed_ms=1i,remaining_ms=2i,\
+          data_total_bytes=3i,data_processed_bytes=4i,data_remaining_bytes=5i,\
+          mem_total_bytes=6i,mem_processed_bytes=7i,mem_remaining_bytes=8i,\
+          disk_total_bytes=9i,disk_processed_bytes=10i,disk_remaining_bytes=11i"]
+    );
+    // None, and those that have completed, failed or been cancelled.
+    assert_eq!([0, 3, 4, 5].map(|kind| Job::of(kind, parameters(&sent))), [None, None, None, None]);
+}
+
+#[test]
+fn limits_numa_and_info_come_from_the_xml_for_devices_that_are_there() {
+    let text = "<domain><title>web</title><os><type arch='x86_64' machine='q35'>hvm</type></os>\
+        <numatune><memory mode='strict' nodeset='0-1'/></numatune>\
+        <cpu><numa><cell id='0' cpus='0-1' memory='1024' unit='KiB'/></numa></cpu><devices>\
+        <interface type='bridge'><target dev='vnet0'/><bandwidth>\
+        <inbound average='1' peak='2' floor='3' burst='4'/><outbound average='5' peak='6' burst='7'/>\
+        </bandwidth></interface>\
+        <disk><target dev='vda'/><iotune><total_bytes_sec>1</total_bytes_sec>\
+        <read_bytes_sec>2</read_bytes_sec><write_bytes_sec>3</write_bytes_sec>\
+        <total_iops_sec>4</total_iops_sec><read_iops_sec>5</read_iops_sec>\
+        <write_iops_sec>6</write_iops_sec></iotune></disk>\
+        <disk><target dev='gone'/><iotune><total_iops_sec>4</total_iops_sec></iotune></disk>\
+        </devices></domain>";
+    let (nics, disks) = xml::inventory(text).unwrap();
+    let mut details = details(text).unwrap();
+    (details.persistent, details.autostart) = (Some(true), Some(false));
+    let details = Some(Box::new(details));
+    let inventory = Inventory { id: 7, nics, disks, details, ..Inventory::default() };
+    let sample = domain(&[
+        ("vcpu.maximum", Value::Uint(8)),
+        ("net.0.name", Value::Text(b"vnet0")),
+        ("block.0.name", Value::Text(b"vda")),
+    ]);
+    let on = [Extra::Limits, Extra::Numa, Extra::Info];
+    assert_eq!(
+        more_lines(&mut Writer::default(), &sample, Some(&inventory), &on),
+        [
+            "vm_limits,devtype=nic,device=vnet0 inbound_average_kb_sec=1i,inbound_peak_kb_sec=2i,\
+             inbound_floor_kb_sec=3i,inbound_burst_kib=4i,outbound_average_kb_sec=5i,\
+             outbound_peak_kb_sec=6i,outbound_burst_kib=7i",
+            "vm_limits,devtype=disk,device=vda total_bytes_sec=1i,read_bytes_sec=2i,\
+             write_bytes_sec=3i,total_iops_sec=4i,read_iops_sec=5i,write_iops_sec=6i",
+            "vm_numa cells=1i,nodeset=\"0-1\",mode=\"strict\"",
+            "vm_numa,cell=0 memory_kib=1024i,cpus=\"0-1\"",
+            "vm_info title=\"web\",os_type=\"hvm\",machine=\"q35\",arch=\"x86_64\",persistent=true,\
+             autostart=false,vcpus_max=8i",
+        ]
+    );
+}
+
+#[test]
+fn no_field_that_libvirt_names_has_the_name_of_a_users_tag() {
+    let sent = [
+        ("vcpu.0.exits.sum", Value::Uint(1)),
+        ("vcpu.0.halt_exits.sum", Value::Uint(2)),
+        ("perf.rack", Value::Uint(3)),
+        ("perf.cmt", Value::Uint(4)),
+        ("rack", Value::Uint(5)),
+        ("new", Value::Uint(6)),
+    ];
+    let on = [Extra::Hypervisor, Extra::Perf, Extra::Other];
+    let user_tags = vec!["exits_sum".to_owned(), "rack".to_owned()];
+    let choice = Choice { extra: extras(&on), user_tags, ..Choice::DEFAULT };
+    let sample = domain(&sent);
+    let guest = Guest { sample: &sample, rates: None, inventory: None };
+    let mut lines = Lines::default();
+    lines.start(1);
+    // Whether this guest has them or not: another one of the same measurement may.
+    Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 0);
+    let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
+    let fields = text.lines().skip(2).filter_map(|line| line.split(' ').nth(1));
+    assert_eq!(fields.collect::<Vec<_>>(), ["cmt=4i", "halt_exits_sum=2i", "new=6i"]);
+}
+
+#[test]
+fn a_recording_with_very_many_statistics_is_printed_in_a_moment() {
+    const MANY: u32 = 60_000;
+    let mut sample = domain(&[]);
+    let names = (0..MANY).flat_map(|it| {
+        [format!("perf.event{it}"), format!("vm.counter{it}"), format!("new.{it}.x")]
+    });
+    let names: Vec<String> = names.chain((0..MANY).map(|it| format!("flat.x{it}"))).collect();
+    let sent = names.iter().map(|it| Parameter { name: it.as_bytes(), value: Value::Uint(1) });
+    sample.fill(sent);
+    let started = std::time::Instant::now();
+    let count = |on| more_lines(&mut Writer::default(), &sample, None, &[on]).len();
+    let counts = [Extra::Hypervisor, Extra::Perf, Extra::Other].map(count);
+    assert_eq!(counts, [1, 1, MANY as usize + 1]);
+    // Each held against each would be some ten thousand million comparisons.
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_guest_that_is_off_has_nothing_of_it() {
+    let sample = Domain { id: -1, ..domain(&[("state.state", Value::Int(5))]) };
+    let choice = Choice { extra: extras(&Extra::ALL), ..Choice::DEFAULT };
+    let mut lines = Lines::default();
+    lines.start(1);
+    let inventory = Inventory { details: Some(Box::default()), ..Inventory::default() };
+    let guest = Guest { sample: &sample, rates: None, inventory: Some(&inventory) };
+    Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 0);
+    let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
+    let printed: Vec<&str> = text.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+    assert_eq!(printed, ["state=\"shutoff\"", "state=5i"]);
+}

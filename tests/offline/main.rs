@@ -1,0 +1,25 @@
+//! The tests that need nothing but libvirt's library: its test driver, recordings, and the program itself.
+//! What needs a program that is not there says so.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod allocations;
+mod benchmarks;
+mod cache_files;
+mod check;
+mod command_line;
+mod contract;
+mod dashboards;
+mod extra;
+mod filters;
+mod globs;
+mod golden;
+mod line_protocol;
+mod messages;
+mod pages;
+mod readme;
+mod replay;
+mod streams;
+mod table;

@@ -1,0 +1,491 @@
+//! The README's lines, its guests as a table, and its tables of fields and tags, against what the
+//! program can print.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use telegraf_virt::config::extra::Extra;
+use telegraf_virt::config::{DeviceTag, Feature, Missing};
+use telegraf_virt::devices::details::details;
+use telegraf_virt::devices::{Inventory, xml};
+use telegraf_virt::features::{DiskRates, NicRates, Rates, rates};
+use telegraf_virt::libvirt::{self, Parameter};
+use telegraf_virt::line_protocol::{Lines, Tags};
+use telegraf_virt::points::{Choice, CollectedGuests, Collector, Guest, Writer, write_collector};
+use telegraf_virt::sample::{Answer, Disk, Domain, Job, Memory, More, Nic};
+use telegraf_virt::table::{self, Look};
+
+use super::{Row, Scratch, assert_ten_guests, block_with, quoted, rows};
+use crate::support::lines::{self, Line, Value};
+use crate::support::process::run;
+use crate::support::program::PROGRAM;
+use crate::support::table::{Row as Shown, Table, value};
+
+#[test]
+fn the_lines_shown_are_those_of_two_guests_in_the_programs_order() {
+    let lines = lines::read(&block_with("text", "name=db-01,"));
+    let titles: Vec<String> = lines.iter().map(Line::title).collect();
+    assert_eq!(
+        titles,
+        [
+            "vm_metrics db-01",
+            "vm_features db-01",
+            "vm_devices db-01 vnet1",
+            "vm_devices db-01 vda",
+            "vm_devices db-01 vdb",
+            "vm_totals db-01",
+            "vm_metrics web-01",
+            "vm_features web-01",
+            "vm_devices web-01 vnet0",
+            "vm_devices web-01 vda",
+            "vm_totals web-01",
+        ]
+    );
+    assert!(lines.iter().all(|line| line.timestamp == lines[0].timestamp));
+    assert_eq!(lines[0].text("state"), "paused");
+    assert_eq!(lines[6].text("state"), "running");
+    // Fields and tags stand as the program of today writes them.
+    let shapes: BTreeMap<String, Shape> =
+        all_lines(&[]).iter().map(|it| (kind(it), shape(it))).collect();
+    for line in &lines {
+        assert_eq!(shape(line), shapes[&kind(line)], "{line:?}");
+    }
+}
+
+/// A guest with the figures of a row, as far as those say.
+fn guest_of(shown: &Shown) -> table::Row {
+    let (name, state) = shown.start.split_once(' ').unwrap();
+    let states = ["no state", "running", "blocked", "paused", "shutdown", "shutoff"];
+    let word = state.trim_end_matches('!');
+    let state_number = states.iter().position(|it| *it == word).unwrap();
+    let figure = |heading: &str| value(&shown.figures[heading]);
+    let kib = |bytes: Option<f64>| bytes.map(|bytes| (bytes / 1024.0) as u64);
+    let total = figure("USED").zip(figure("AVAIL")).map(|(used, available)| used + available);
+    let sample = Domain {
+        id: 1,
+        name: name.to_owned(),
+        state: Some(i64::try_from(state_number).unwrap()),
+        answer: if state.ends_with('!') { Answer::Partial } else { Answer::Whole },
+        vcpu_count: figure("VCPUS").map(|count| count as u64),
+        memory: Memory {
+            current_kib: kib(figure("MEM")),
+            available_kib: kib(total),
+            usable_kib: kib(figure("AVAIL")),
+            ..Memory::default()
+        },
+        nics: vec![Nic::default()],
+        disks: vec![Disk::default()],
+        ..Domain::default()
+    };
+    let rates = Rates {
+        seconds: 1.0,
+        cpu_percent: figure("CPU"),
+        steal_percent: figure("STEAL"),
+        nics: NicRates {
+            rx_bytes: figure("RX/s"),
+            tx_bytes: figure("TX/s"),
+            ..NicRates::default()
+        },
+        disks: DiskRates {
+            rd_bytes: figure("READ/s"),
+            wr_bytes: figure("WRITE/s"),
+            rd_reqs: figure("RD-REQ/s"),
+            wr_reqs: figure("WR-REQ/s"),
+        },
+        ..Rates::default()
+    };
+    table::Row::of(&sample, Some(&rates), None)
+}
+
+#[test]
+fn the_guests_shown_as_a_table_stand_as_the_program_of_today_draws_them() {
+    let shown = block_with("text", "GUEST");
+    let rows: Vec<table::Row> = Table::read(&shown).rows.iter().map(guest_of).collect();
+    let drawn = table::text(&rows, &Look::default());
+    // Below the guests stand sums of what is not rounded.
+    let (guests, rest) = shown.split_once("\n4 guests ").unwrap();
+    assert!(drawn.starts_with(&format!("{guests}\n4 guests ")), "{drawn}");
+    let remarks = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(remarks(rest), remarks(drawn.split_once("\n4 guests ").unwrap().1));
+}
+
+#[test]
+fn the_tables_columns_are_all_told_of() {
+    let scratch = Scratch::new();
+    let options = ["once", "--format", "table", "--uri", &scratch.node(), "-u", "test:///default"];
+    let printed = run(scratch.command(PROGRAM).args(options)).success().stdout;
+    let headings: Vec<&str> = printed.lines().next().unwrap().split_whitespace().collect();
+    let told: Vec<String> =
+        rows("## Try it").iter().flat_map(|row| quoted(&row["column"])).collect();
+    // Nobody needs to be told what these are.
+    let untold = ["GUEST", "STATE", "VCPUS"];
+    let expected: Vec<&str> = headings.into_iter().filter(|it| !untold.contains(it)).collect();
+    assert_eq!(told, expected);
+}
+
+/// The names of tags and the names and types of fields, in order.
+type Shape = (Vec<String>, Vec<(String, &'static str)>);
+
+fn shape(line: &Line) -> Shape {
+    let tags = line.tags.iter().map(|(name, _)| name.clone()).collect();
+    let fields = line.fields.iter().map(|(name, value)| (name.clone(), type_of(value)));
+    (tags, fields.collect())
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Int(_) => "integer",
+        Value::Float(_) => "float",
+        Value::Text(_) => "string",
+        Value::Bool(_) => "boolean",
+    }
+}
+
+/// The measurement, and of devices the type.
+fn kind(line: &Line) -> String {
+    match line.find_tag("devtype") {
+        Some(devtype) => format!("{} {devtype}", line.measurement),
+        None => line.measurement.clone(),
+    }
+}
+
+const FEATURES: [(&str, Feature); 5] = [
+    ("net", Feature::Net),
+    ("disk", Feature::Disk),
+    ("cpu", Feature::Cpu),
+    ("latency", Feature::Latency),
+    ("balloon", Feature::Balloon),
+];
+
+/// The statistics that the tables name in their column "from": numbers, which all but these are.
+fn statistics_told() -> Vec<String> {
+    const TEXTS: [&str; 4] = [
+        "dirtyrate.calc_mode",
+        "dirtyrate.calc_start_time",
+        "memory.bandwidth.monitor.0.vcpus",
+        "cpu.cache.monitor.0.vcpus",
+    ];
+    // Two that their rows tell in words.
+    let mut told = vec![
+        "vcpu.0.halt_exits.sum".to_owned(),
+        "dirtyrate.vcpu.0.megabytes_per_second".to_owned(),
+    ];
+    let headings = ["### vm_metrics", "### vm_devices", "### vm_totals", "### More, with extra"];
+    for row in headings.into_iter().flat_map(rows) {
+        // "block.N.rd.times, wr.times: time that", where the second stands for block.N.wr.times.
+        let list = row["from"].split([':', ';']).next().unwrap();
+        let mut whole = String::new();
+        for name in list.split(", ").take_while(|name| !name.contains(' ')) {
+            let parts = name.split('.').count();
+            let kept: Vec<&str> = whole.split('.').collect();
+            whole = match kept.len().checked_sub(parts) {
+                Some(kept_parts) if !whole.is_empty() => {
+                    format!("{}.{name}", kept[..kept_parts].join("."))
+                }
+                _ => name.to_owned(),
+            };
+            let statistic = whole.trim_start_matches('.').replace(".N", ".0").replace(".M", ".0");
+            let is_known = statistic.contains('.') && !TEXTS.contains(&&*statistic);
+            if is_known && !told.contains(&statistic) {
+                told.push(statistic);
+            }
+        }
+    }
+    assert!(told.len() > 50, "{told:?}");
+    told
+}
+
+/// A bulk answer that has everything the program knows, each counter at `count`.
+fn full_sample(count: u64) -> Domain {
+    let mut domain = Domain {
+        id: 1,
+        name: "web-01".to_owned(),
+        answered_at_ns: count * 1_000_000_000,
+        ..Domain::default()
+    };
+    let mut parameters: Vec<Parameter> = Vec::new();
+    let numbers = statistics_told();
+    let value = libvirt::Value::Uint(count);
+    parameters.extend(numbers.iter().map(|name| Parameter { name: name.as_bytes(), value }));
+    let texts: [(&[u8], &[u8]); 7] = [
+        (b"net.0.name", b"vnet0"),
+        (b"block.0.name", b"vda"),
+        (b"dirtyrate.calc_mode", b"dirty-ring"),
+        (b"memory.bandwidth.monitor.0.name", b"a"),
+        (b"memory.bandwidth.monitor.0.vcpus", b"0"),
+        (b"cpu.cache.monitor.0.name", b"a"),
+        (b"cpu.cache.monitor.0.vcpus", b"0"),
+    ];
+    for (name, value) in texts {
+        parameters.push(Parameter { name, value: libvirt::Value::Text(value) });
+    }
+    let moment = libvirt::Value::Int(1_800_000_000);
+    parameters.push(Parameter { name: b"dirtyrate.calc_start_time", value: moment });
+    let job: Vec<Parameter> =
+        JOB.iter().map(|name| Parameter { name: name.as_bytes(), value }).collect();
+    domain.more = Some(Box::new(More { keeps_other: true, ..More::default() }));
+    assert_eq!(domain.fill(parameters.into_iter()), 0, "statistics that the program does not know");
+    let unknown = Parameter { name: b"block.0.limits.request_alignment", value };
+    assert_eq!(domain.fill([unknown].into_iter()), 1);
+    if let Some(more) = &mut domain.more {
+        more.job = Job::of(1, job.into_iter());
+    }
+    domain
+}
+
+/// What libvirt says of a job.
+const JOB: [&str; 12] = [
+    "operation",
+    "time_elapsed",
+    "time_remaining",
+    "data_total",
+    "data_processed",
+    "data_remaining",
+    "memory_total",
+    "memory_processed",
+    "memory_remaining",
+    "disk_total",
+    "disk_processed",
+    "disk_remaining",
+];
+
+/// A guest's device list with every tag that there is, and all else that the XML says.
+fn full_inventory() -> Inventory {
+    let text = "<domain><title>a</title><vcpu cpuset='0'>1</vcpu>
+         <os><type arch='x86_64' machine='q35'>hvm</type></os>
+         <numatune><memory mode='strict' nodeset='0'/></numatune>
+         <cpu><numa><cell id='0' cpus='0' memory='1' unit='KiB'/></numa></cpu><devices>
+           <interface type='network'><mac address='52:54:00:00:00:01'/><source network='lan'/>
+             <target dev='vnet0'/><model type='virtio'/><alias name='net0'/><bandwidth>
+             <inbound average='1' peak='2' floor='3' burst='4'/>
+             <outbound average='5' peak='6' burst='7'/></bandwidth></interface>
+           <disk type='file' device='disk' model='virtio-transitional'><source file='/a.raw'/>
+             <target dev='vda' bus='virtio'/><serial>S1</serial><alias name='disk0'/>
+             <iotune><total_bytes_sec>1</total_bytes_sec><read_bytes_sec>1</read_bytes_sec>
+             <write_bytes_sec>1</write_bytes_sec><total_iops_sec>1</total_iops_sec>
+             <read_iops_sec>1</read_iops_sec><write_iops_sec>1</write_iops_sec></iotune></disk>
+         </devices></domain>";
+    let (nics, disks) = xml::inventory(text).unwrap();
+    let mut details = details(text).unwrap();
+    (details.persistent, details.autostart) = (Some(true), Some(true));
+    let details = Some(Box::new(details));
+    Inventory { id: 1, nics, disks, details, ..Inventory::default() }
+}
+
+/// The lines of a guest that has everything, with these rates.
+fn all_lines_with(features: &[Feature], device_tags: &[DeviceTag], extra: &[Extra]) -> Vec<Line> {
+    let (before, sample) = (full_sample(100), full_sample(110));
+    let rates = rates(&sample, &before).unwrap();
+    let inventory = full_inventory();
+    let guest = Guest { sample: &sample, rates: Some(&rates), inventory: Some(&inventory) };
+    let choice = Choice {
+        missing: Missing::Omit,
+        features: features.to_vec(),
+        device_tags: device_tags.to_vec(),
+        user_tags: Vec::new(),
+        extra: extra.iter().copied().collect(),
+    };
+    let mut lines = Lines::default();
+    lines.start(1);
+    Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 200);
+    if choice.extra.has(Extra::Collector) {
+        let collector =
+            Collector { guests: Some(CollectedGuests::default()), ..Collector::default() };
+        write_collector(&mut lines, "qemu:///system", &Tags::default(), &collector);
+    }
+    lines::read(std::str::from_utf8(lines.as_bytes()).unwrap())
+}
+
+fn all_lines(features: &[Feature]) -> Vec<Line> {
+    all_lines_with(features, &[], &[])
+}
+
+/// The fields that a table's rows name, with their types.
+fn told_fields<'a>(rows: impl Iterator<Item = &'a Row>) -> BTreeSet<(String, String)> {
+    let mut told = BTreeSet::new();
+    for row in rows {
+        for field in quoted(&row["field"]) {
+            assert!(told.insert((field, row["type"].clone())), "twice: {row:?}");
+        }
+    }
+    told
+}
+
+fn printed_fields<'a>(lines: impl Iterator<Item = &'a Line>) -> BTreeSet<(String, String)> {
+    lines
+        .flat_map(|line| &line.fields)
+        .map(|(name, value)| (name.clone(), type_of(value).to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_tables_have_every_field_that_can_be_printed_with_its_type_and_no_other() {
+    let lines = all_lines(&[]);
+    let printed = |of: &str| printed_fields(lines.iter().filter(|line| kind(line) == of));
+    for measurement in ["vm_metrics", "vm_totals"] {
+        let rows = rows(&format!("### {measurement}"));
+        assert_eq!(told_fields(rows.iter()), printed(measurement), "{measurement}");
+    }
+    let devices = rows("### vm_devices");
+    for devtype in ["nic", "disk"] {
+        let rows = devices.iter().filter(|row| row["of"] == devtype);
+        assert_eq!(told_fields(rows), printed(&format!("vm_devices {devtype}")), "{devtype}");
+    }
+    assert!(devices.iter().all(|row| ["nic", "disk"].contains(&&*row["of"])));
+
+    let features = rows("### vm_features");
+    let of = |name: Option<&str>| {
+        let named = |row: &&Row| {
+            row.get("name").map(|cell| quoted(cell)[0].clone()) == name.map(str::to_owned)
+        };
+        told_fields(features.iter().filter(named))
+    };
+    assert_eq!(of(None), printed("vm_features"));
+    let mut counted = of(None).len();
+    for (name, feature) in FEATURES {
+        let lines = all_lines(&[feature]);
+        let all = printed_fields(lines.iter().filter(|line| line.measurement == "vm_features"));
+        let more: BTreeSet<_> = all.difference(&of(None)).cloned().collect();
+        assert_eq!(of(Some(name)), more, "{name}");
+        counted += more.len();
+    }
+    assert_eq!(told_fields(features.iter()).len(), counted, "rates of names that there are not");
+    // And no measurement is printed that has no table.
+    let measurements: BTreeSet<&str> = lines.iter().map(|line| &*line.measurement).collect();
+    assert_eq!(measurements, ["vm_devices", "vm_features", "vm_metrics", "vm_totals"].into());
+}
+
+/// What each line has of its own: tags, then fields with their types.
+fn contents(lines: &[Line]) -> BTreeSet<(String, String, String)> {
+    let field = |line: &Line, name: &str, value: &Value| {
+        let kind =
+            if line.measurement == "vm_devices" { kind(line) } else { line.measurement.clone() };
+        (kind, name.to_owned(), type_of(value).to_owned())
+    };
+    lines
+        .iter()
+        .flat_map(|line| line.fields.iter().map(move |(name, value)| field(line, name, value)))
+        .collect()
+}
+
+#[test]
+fn the_table_of_extra_has_what_each_name_adds_and_nothing_else() {
+    let table = rows("### More, with extra");
+    let always = contents(&all_lines(&[]));
+    for extra in Extra::ALL {
+        let lines = all_lines_with(&[], &[], &[extra]);
+        let added: BTreeSet<_> = contents(&lines).difference(&always).cloned().collect();
+        let of_name: Vec<&Row> =
+            table.iter().filter(|row| quoted(&row["name"]) == [extra.name()]).collect();
+        let mut told = BTreeSet::new();
+        for row in &of_name {
+            for field in quoted(&row["field"]) {
+                // In these it is libvirt that gives names and types, and one example stands.
+                let as_sent = row["type"] == "as sent";
+                let told_type = if as_sent { "integer" } else { &row["type"] };
+                assert!(told.insert((row["of"].clone(), field, told_type.to_owned())), "{row:?}");
+            }
+        }
+        if extra == Extra::Other {
+            told.insert((
+                "vm_other".into(),
+                "block_limits_request_alignment".into(),
+                "integer".into(),
+            ));
+        }
+        assert_eq!(told, added, "{}", extra.name());
+        // And the tags of its own measurement.
+        for line in
+            lines.iter().filter(|line| of_name.iter().any(|row| row["of"] == line.measurement))
+        {
+            let own = line.tags.iter().map(|(name, _)| name);
+            let own: Vec<&String> =
+                own.filter(|name| !["VMID", "name", "uuid"].contains(&name.as_str())).collect();
+            let known: BTreeSet<String> =
+                of_name.iter().flat_map(|row| quoted(&row["tags"])).collect();
+            assert!(own.iter().all(|name| known.contains(*name)), "{line:?}");
+        }
+    }
+    let names: BTreeSet<String> = table.iter().flat_map(|row| quoted(&row["name"])).collect();
+    assert_eq!(names.len(), Extra::ALL.len(), "{names:?}");
+}
+
+const DEVICE_TAGS: [DeviceTag; 7] = [
+    DeviceTag::Mac,
+    DeviceTag::Model,
+    DeviceTag::Bus,
+    DeviceTag::Serial,
+    DeviceTag::Alias,
+    DeviceTag::Path,
+    DeviceTag::Network,
+];
+
+#[test]
+fn the_table_of_tags_has_every_tag_that_can_be_printed_and_no_other() {
+    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in rows("## Measurements") {
+        told.entry(row["on"].clone()).or_default().extend(quoted(&row["tag"]));
+    }
+    // Of every line first, then of devices; `source` stands behind those, with the user's own.
+    let source = told.get_mut("all").unwrap().pop();
+    assert_eq!(source.as_deref(), Some("source"));
+
+    let mut of_devices: Vec<String> = Vec::new();
+    for line in all_lines_with(&[], &DEVICE_TAGS, &[]) {
+        let tags: Vec<String> = line.tags.into_iter().map(|(name, _)| name).collect();
+        let (all, more) = tags.split_at(told["all"].len());
+        assert_eq!(all, told["all"]);
+        if line.measurement == "vm_devices" {
+            of_devices.extend(more.to_vec());
+        } else {
+            assert_eq!(more, [""; 0], "{}", line.measurement);
+        }
+    }
+    let sorted = |tags: &[String]| tags.iter().cloned().collect::<BTreeSet<String>>();
+    assert_eq!(sorted(&of_devices), sorted(&told["vm_devices"]));
+    assert_eq!(told.len(), 2, "{told:?}");
+
+    let scratch = Scratch::new();
+    let lines = scratch.once(&["--uri", &scratch.node(), "--uri", "test:///default"]);
+    assert_eq!(lines.len(), 70 + 4);
+    assert!(lines.iter().all(|line| line.tags.last().unwrap().0 == "source"));
+}
+
+#[test]
+fn the_fixtures_host_prints_what_the_tables_say_with_all_that_can_be_asked_for() {
+    let scratch = Scratch::new();
+    let names: Vec<&str> = FEATURES.iter().map(|(name, _)| *name).collect();
+    let tags = DEVICE_TAGS.map(DeviceTag::name);
+    let text = format!("features = {names:?}\ndevice_tags = {tags:?}\nmissing = \"omit\"\n");
+    fs::write(scratch.path("all.toml"), text).unwrap();
+    let options = ["--config", "all.toml"];
+    assert_ten_guests(&scratch.once(&options), 0);
+    let lines = scratch.once(&options);
+    assert_ten_guests(&lines, 10);
+
+    let mut told = BTreeMap::new();
+    for measurement in ["vm_metrics", "vm_features", "vm_devices", "vm_totals"] {
+        told.insert(measurement, told_fields(rows(&format!("### {measurement}")).iter()));
+    }
+    for (measurement, told) in told {
+        let of = lines.iter().filter(|line| line.measurement == measurement);
+        let printed = printed_fields(of);
+        // The test driver has no times of requests, and nothing waits for a host CPU there.
+        let lacks: BTreeSet<&str> = match measurement {
+            "vm_features" => {
+                ["steal_percent", "disk_rd_ms_per_req", "disk_wr_ms_per_req", "disk_fl_ms_per_req"]
+                    .into()
+            }
+            _ => BTreeSet::new(),
+        };
+        let expected = told.into_iter().filter(|(field, _)| !lacks.contains(&**field)).collect();
+        assert_eq!(printed, expected, "{measurement}");
+    }
+    // The cdrom drive has no line, and two guests do not run like the others.
+    assert!(lines.iter().all(|line| line.find_tag("device") != Some("sda")));
+    let state = |guest: &str| {
+        let is_guest = |line: &&Line| line.measurement == "vm_metrics" && line.tag("name") == guest;
+        lines.iter().find(is_guest).unwrap().text("state").to_owned()
+    };
+    assert_eq!(["git", "backup", "win-rdp"].map(state), ["running", "paused", "suspended"]);
+}

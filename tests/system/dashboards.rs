@@ -1,0 +1,261 @@
+//! Every query of the dashboards, on real databases that a real Telegraf fills from real guests: one that
+//! moves, one that is paused and one that hangs. The program reads a second hypervisor too, libvirt's test
+//! driver, which is not among those that are chosen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::dashboards::{
+    Chosen, blocks, escaped, filled, list, panels, queries, read, text, vmalert_expression,
+};
+use crate::support::lab::Lab;
+use crate::support::servers::{Influxdb, Server, for_telegraf, require_program, shipped};
+use crate::support::victoria_metrics::VictoriaMetrics;
+use crate::support::{say, wait_until};
+use serde_json::Value as Json;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Queries that may truly answer with nothing but 0 here, by the panel's title and the letter.
+const ZEROS: [(&str, &str); 10] = [
+    ("Guests", "G"),
+    ("Steal by guest", "A"),
+    ("CPU and steal", "B"),
+    ("Swap and major faults", "ABC"),
+    ("Errors and drops of all its devices", "ABCDE"),
+    ("NICs: drops and errors", "ABCD"),
+    ("Guests read, hung and busy", "C"),
+    ("Stuck calls and unknown statistics", "B"),
+    ("Device lists", "AB"),
+    ("Age of its memory figures", "A"),
+];
+
+/// A real Telegraf that starts the program as the shipped file says, and writes to both.
+fn telegraf(program: &Path, lab: &Lab, influxdb: &Influxdb, metrics: &VictoriaMetrics) -> Server {
+    let scratch = lab.scratch();
+    let settings = scratch.join("telegraf-virt.toml");
+    // What the page says that all the panels need.
+    let [told] = blocks("toml")[..] else { panic!("not one block of settings") };
+    let uris = format!("uris = [\"{}\", \"test:///default\"]", lab.uri());
+    std::fs::write(&settings, format!("{uris}\n{told}")).unwrap();
+    let configuration = scratch.join("telegraf.conf");
+    let text = format!(
+        "[agent]\ninterval = \"1s\"\nflush_interval = \"1s\"\nhostname = \"hv-01\"\n\
+         [[outputs.influxdb]]\nurls = [\"http://127.0.0.1:{}\"]\ndatabase = \"vms\"\n\
+         [[outputs.influxdb_v2]]\nurls = [\"http://127.0.0.1:{}\"]\n",
+        influxdb.port, metrics.port
+    );
+    std::fs::write(&configuration, text).unwrap();
+    let mut command = Command::new(program);
+    for_telegraf(&mut command, lab);
+    command.env("TELEGRAF_VIRT_CONFIG", settings);
+    command.arg("--config").arg(configuration).arg("--config").arg(shipped("telegraf-virt.conf"));
+    Server::start(&mut command, scratch.join("telegraf.log"))
+}
+
+/// What a panel's query answers: the numbers of each series, by what tells these apart.
+type Answer = Vec<(BTreeMap<String, String>, Vec<f64>)>;
+
+/// A database that is asked as Grafana does.
+trait Asked {
+    const FILE: &str;
+    /// A choice as Grafana writes it into a regular expression of the language.
+    fn part(text: &str) -> String;
+    fn ask(&self, query: &str, is_instant: bool) -> Answer;
+    /// The choices that a variable of the dashboard offers, by its query.
+    fn choices(&self, query: &str) -> BTreeSet<String>;
+}
+
+impl Asked for Influxdb {
+    const FILE: &str = "influxql.json";
+
+    fn part(text: &str) -> String {
+        escaped(text)
+    }
+
+    fn ask(&self, query: &str, _: bool) -> Answer {
+        let series = self.query("vms", query).into_iter();
+        series.map(|series| (series.tags.clone(), series.numbers())).collect()
+    }
+
+    fn choices(&self, query: &str) -> BTreeSet<String> {
+        let rows = self.query("vms", query).into_iter().flat_map(|series| series.rows);
+        rows.map(|row| row[1].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl Asked for VictoriaMetrics {
+    const FILE: &str = "metricsql.json";
+
+    fn part(text: &str) -> String {
+        // It stands in a string there.
+        escaped(text).replace('\\', "\\\\")
+    }
+
+    fn ask(&self, query: &str, is_instant: bool) -> Answer {
+        if is_instant {
+            let rows = self.query(query).into_iter();
+            return rows.map(|(labels, value)| (labels, vec![value])).collect();
+        }
+        self.query_range(query, 60, 2)
+    }
+
+    fn choices(&self, query: &str) -> BTreeSet<String> {
+        let inside = query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
+        let (selector, label) = inside.rsplit_once(", ").unwrap();
+        self.label_values(selector, label)
+    }
+}
+
+/// A dashboard over its database.
+struct Dashboard<'a, D> {
+    database: &'a D,
+    board: Json,
+    /// The chosen hypervisor, as a part of a regular expression.
+    source: String,
+}
+
+impl<'a, D: Asked> Dashboard<'a, D> {
+    /// With the hypervisor chosen that has the guest of this name.
+    fn of_guest(database: &'a D, name: &str) -> Self {
+        let mut dashboard = Dashboard { database, board: read(D::FILE), source: ".*".to_owned() };
+        let sources = dashboard.choices("source");
+        assert_eq!(sources.len(), 2, "{sources:?}");
+        for source in sources {
+            dashboard.source = D::part(&source);
+            if dashboard.choices("guest").contains(name) {
+                return dashboard;
+            }
+        }
+        panic!("no hypervisor has {name}");
+    }
+
+    fn filled(&self, query: &str) -> String {
+        filled(query, &Chosen { guest: "moving", source: &self.source }, "2s", "60s")
+    }
+
+    /// The choices that a variable offers.
+    fn choices(&self, name: &str) -> BTreeSet<String> {
+        let mut variables = list(&self.board["templating"], "list").iter();
+        let variable = variables.find(|variable| variable["name"] == name).unwrap();
+        let query = &variable["query"];
+        let query = query["query"].as_str().or(query.as_str()).unwrap();
+        self.database.choices(&self.filled(query))
+    }
+
+    /// The answer to a panel's query that has this letter.
+    fn ask(&self, panel: &Json, letter: &str, query: &str) -> Answer {
+        let mut targets = list(panel, "targets").iter();
+        let target = targets.find(|target| target["refId"] == letter).unwrap();
+        self.database.ask(&self.filled(query), target["instant"] == true)
+    }
+
+    /// Asks each query until it is answered with data; returns the last number of each panel's first
+    /// series.
+    fn answered(&self) -> BTreeMap<String, f64> {
+        let mut lasts = BTreeMap::new();
+        let mut count = 0;
+        for panel in panels(&self.board) {
+            let title = text(panel, "title");
+            for (letter, query) in queries(panel) {
+                let is_zero =
+                    |(of, letters): &(&str, &str)| *of == title && letters.contains(letter);
+                let may_be_zero = ZEROS.iter().any(is_zero);
+                let what = format!("data of {} {title} {letter}: {query}", D::FILE);
+                let answer = wait_until(&what, LIMIT, || {
+                    let answer = self.ask(panel, letter, query);
+                    let mut numbers = answer.iter().flat_map(|(_, numbers)| numbers);
+                    let has_data = numbers.any(|&number| may_be_zero || number > 0.0);
+                    has_data.then_some(answer)
+                });
+                lasts.entry(title.to_owned()).or_insert(*answer[0].1.last().unwrap());
+                count += 1;
+            }
+        }
+        say(&format!("dashboards: {count} queries of {} were answered", D::FILE));
+        lasts
+    }
+
+    /// The numbers of the graph of hung guests, by guest.
+    fn unanswered(&self) -> BTreeMap<String, f64> {
+        let title = "Collections that a guest did not answer";
+        let panel = panels(&self.board).into_iter().find(|panel| panel["title"] == title).unwrap();
+        let answer = self.ask(panel, "A", queries(panel)[0].1);
+        answer.into_iter().map(|(tags, numbers)| (tags["name"].clone(), numbers[0])).collect()
+    }
+}
+
+/// What a dashboard shows of one lab, of which these are the numbers.
+struct Expected {
+    stats: BTreeMap<&'static str, f64>,
+    unanswered: BTreeMap<String, f64>,
+    devices: BTreeSet<String>,
+}
+
+fn assert_shows<D: Asked>(database: &D, expected: &Expected) {
+    let dashboard = Dashboard::of_guest(database, "moving");
+    let answers = dashboard.answered();
+    for (title, number) in &expected.stats {
+        assert_eq!(answers[*title], *number, "{}: {title}: {answers:?}", D::FILE);
+    }
+    assert_eq!(dashboard.unanswered(), expected.unanswered, "{}", D::FILE);
+    let guests: BTreeSet<String> = expected.unanswered.keys().cloned().collect();
+    assert_eq!(dashboard.choices("guest"), guests);
+    assert_eq!(dashboard.choices("device"), expected.devices);
+    assert_eq!(dashboard.choices("host"), BTreeSet::from(["hv-01".to_owned()]));
+}
+
+#[test]
+fn every_query_of_both_dashboards_returns_data_of_real_guests() {
+    let test = "dashboards";
+    let Some(program) = require_program(test, "TELEGRAF", "telegraf") else { return };
+    let Some(server) = require_program(test, "VICTORIA_METRICS", "victoria-metrics") else {
+        return;
+    };
+    let Some(influxd) = require_program(test, "INFLUXD", "influxd") else { return };
+    let Some(lab) = Lab::require(test) else { return };
+    let moving = lab.linux("moving");
+    let hung = lab.paused("hung", 1, 1);
+    let stats = [&moving, &hung, &lab.paused("still one", 1, 1)].map(|guest| lab.stats(guest));
+    let sum = |key: &str| number(stats.iter().map(|stats| stats.number(key)).sum());
+    let nics = stats[0].devices("net").into_iter().map(|(_, name)| name);
+    let expected = Expected {
+        stats: [
+            ("Guests running", 1.0),
+            ("Guests in another state", 2.0),
+            ("Guests that hang", 1.0),
+            ("vCPUs given", sum("vcpu.current")),
+            ("Memory given", sum("balloon.current")),
+            ("State", 1.0),
+            ("vCPUs", 1.0),
+            ("Memory given to it", number(stats[0].number("balloon.current"))),
+            ("Hypervisors that answer", 1.0),
+            ("Guests read, hung and busy", 3.0),
+        ]
+        .into(),
+        unanswered: [("hung", 100.0), ("moving", 0.0), ("still one", 0.0)]
+            .map(|(name, percent)| (name.to_owned(), percent))
+            .into(),
+        devices: nics.chain(["vda".to_owned()]).collect(),
+    };
+
+    lab.signal_qemu("-STOP", &hung);
+    let metrics = VictoriaMetrics::start(&server, &lab.scratch().join("victoria-metrics"));
+    let influxdb = Influxdb::start(&influxd, &lab.scratch().join("influxdb"));
+    let mut telegraf = telegraf(&program, &lab, &influxdb, &metrics);
+    telegraf.wait_until("ten collections", LIMIT, || {
+        let rows = metrics.query("count_over_time(vm_collector_up[10m])");
+        (rows.len() == 2 && rows.iter().all(|(_, count)| *count >= 10.0)).then_some(())
+    });
+    assert_shows(&metrics, &expected);
+    assert_shows(&influxdb, &expected);
+    let rows = metrics.query(&vmalert_expression("GuestHangs"));
+    let names: Vec<&str> = rows.iter().map(|(labels, _)| labels["name"].as_str()).collect();
+    assert_eq!(names, ["hung"], "the rule for vmalert");
+}
+
+fn number(integer: i64) -> f64 {
+    f64::from(i32::try_from(integer).unwrap())
+}

@@ -1,0 +1,18 @@
+//! The tests with what others made: packages, Telegraf, databases, dashboards, cron, valgrind.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod alerts;
+mod dashboards;
+mod exec;
+mod execd;
+mod file;
+mod instructions;
+mod migration;
+mod package;
+mod tail;
+mod telegraf;
+mod valgrind;
+mod write;
