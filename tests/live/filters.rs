@@ -2,11 +2,11 @@
 //! asked, by libvirt's own logs.
 
 use crate::support::calls::{Calls, Monitors};
+use crate::support::execd::Execd;
 use crate::support::lab::Lab;
 use crate::support::lines::{Line, find, of_guest, read};
 use crate::support::process::{Finished, run};
 use crate::support::program::{program, readings};
-use crate::support::watched::Watched;
 use crate::support::{say, wait_until};
 use std::fs;
 use std::path::Path;
@@ -158,20 +158,20 @@ fn execd_follows_states_and_metadata_and_asks_no_more_xml_than_it_must() {
                          include_metadata = ['//nova:project=shop', '//nova:none=x']\n";
     let mut command = configured(&lab, "cache", configuration);
     let calls = Calls::of(&mut command, lab.scratch());
-    let mut watched = Watched::of(&mut command);
-    assert_eq!(guests(&watched.collect().lines), ["web-01", "web-02"]);
+    let mut execd = Execd::of(&mut command);
+    assert_eq!(guests(&execd.collect().lines), ["web-01", "web-02"]);
     let xml = || calls.guests("virDomainGetXMLDesc").join(" ");
     assert_eq!(xml(), "web-01 web-02");
     lab.virsh(&["resume", &web_1]);
-    assert_eq!(guests(&watched.collect().lines), ["web-02"]);
+    assert_eq!(guests(&execd.collect().lines), ["web-02"]);
     // Paused now, and of another project: its XML is read once, and not again.
     lab.virsh(&["suspend", "db-01"]);
     lab.virsh(&["suspend", &web_1]);
     for _ in 0..3 {
-        assert_eq!(guests(&watched.collect().lines), ["web-01", "web-02"]);
+        assert_eq!(guests(&execd.collect().lines), ["web-01", "web-02"]);
     }
     assert_eq!(xml(), "db-01 web-01 web-02");
-    assert_eq!(watched.news(), ["I! ready: triggers count from here on"]);
+    assert_eq!(execd.news(), ["I! ready: triggers count from here on"]);
 }
 
 /// The lines of one guest, which all have the same tags of the user's, last and sorted.
@@ -321,16 +321,16 @@ fn devices_that_are_filtered_have_no_lines_and_no_part_in_sums_and_rates() {
     let all = "features = ['net']\n".to_owned();
     let filtered = format!("{all}[devices]\nexclude_nics = ['{tap}']\n");
     let rates = [all, filtered].map(|configuration| {
-        let mut watched = Watched::of(&mut configured(&lab, "cache-rates", &configuration));
-        watched.collect();
-        watched
+        let mut execd = Execd::of(&mut configured(&lab, "cache-rates", &configuration));
+        execd.collect();
+        execd
     });
     lab.send(tap, 1, 500);
     wait_until("a packet arrives", Duration::from_secs(60), || {
         (lab.stats(&fresh).number("net.1.rx.pkts") > 0).then_some(())
     });
-    let [all, filtered] = rates.map(|mut watched| {
-        let lines = watched.collect().lines;
+    let [all, filtered] = rates.map(|mut execd| {
+        let lines = execd.collect().lines;
         find(&lines, &fresh, "vm_features", None).unwrap().float("net_rxpackets_rate")
     });
     assert!(all > 0.0 && filtered == 0.0, "{all} {filtered}");

@@ -6,11 +6,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::support::execd::{Collection, Execd};
 use crate::support::lab::Lab;
 use crate::support::lines::{Line, read};
 use crate::support::process::run;
 use crate::support::remote::{ASKING, NOWHERE, REFUSED, Remote, TLS};
-use crate::support::watched::{Collection, Watched, shapes};
+use crate::support::tally::shapes;
 use crate::support::{say, skip, wait_until};
 
 const LOCAL: &str = "qemu:///system";
@@ -62,10 +63,10 @@ impl Hosts {
         Some(Hosts { here, there, ssh, test })
     }
 
-    fn watch(&self, uris: &[&str]) -> Watched {
+    fn watch(&self, uris: &[&str]) -> Execd {
         let mut command = self.here.program(uris);
         command.args(["--no-cache", "--deadline", &format!("{}s", DEADLINE.as_secs())]);
-        Watched::of(&mut command)
+        Execd::of(&mut command)
     }
 
     fn name(lab: &Lab) -> String {
@@ -92,10 +93,10 @@ fn local_ssh_tls_and_test_guests_come_together_and_a_dead_host_costs_them_neithe
     hosts.there.fleet(6, 1, 1);
     let all = [LOCAL, &hosts.ssh, TLS, &hosts.test];
 
-    let mut watched = hosts.watch(&all);
-    watched.collect();
-    let peace: Vec<Collection> = (0..10).map(|_| watched.collect()).collect();
-    assert_eq!(watched.end(), ["I! ready: triggers count from here on"]);
+    let mut execd = hosts.watch(&all);
+    execd.collect();
+    let peace: Vec<Collection> = (0..10).map(|_| execd.collect()).collect();
+    assert_eq!(execd.end(), ["I! ready: triggers count from here on"]);
 
     let lines = &peace[0].lines;
     let names: Vec<&str> = lines.iter().map(|line| line.tag("name")).collect();
@@ -125,8 +126,8 @@ fn local_ssh_tls_and_test_guests_come_together_and_a_dead_host_costs_them_neithe
         (REFUSED, "unable to connect to server at 'kvm3.example:1': Connection refused"),
         ("qemu+unix:///system?socket=/nonexistent", "Failed to connect socket"),
     ] {
-        let mut watched = hosts.watch(&[LOCAL, dead, &hosts.ssh, TLS, &hosts.test]);
-        let first = watched.collect();
+        let mut execd = hosts.watch(&[LOCAL, dead, &hosts.ssh, TLS, &hosts.test]);
+        let first = execd.collect();
         // Nothing tells a host that never answers from a slow one: that much is waited for it, once.
         assert!(first.took <= DEADLINE + Duration::from_millis(500), "{:?}", first.took);
         assert_eq!(
@@ -135,12 +136,12 @@ fn local_ssh_tls_and_test_guests_come_together_and_a_dead_host_costs_them_neithe
             "{dead}: {:#?}",
             first.lines
         );
-        let beside: Vec<Collection> = (0..10).map(|_| watched.collect()).collect();
+        let beside: Vec<Collection> = (0..10).map(|_| execd.collect()).collect();
         for collection in &beside {
             assert_eq!(by_source(&collection.lines), sources, "{dead}");
         }
         assert!(longest(&beside) < DEADLINE / 2, "{dead}: {:?}", longest(&beside));
-        let told = watched.end();
+        let told = execd.end();
         assert_eq!(told.len(), 2, "{told:#?}");
         let beginning = format!("E! cannot read the guests of {dead}: {words}");
         assert!(told[1].starts_with(&beginning), "{told:#?}");
@@ -158,14 +159,14 @@ fn local_ssh_tls_and_test_guests_come_together_and_a_dead_host_costs_them_neithe
 
 /// What a collection of `hosts` must hold while one is down: all but that one's lines.
 fn collect_without(
-    watched: &mut Watched,
+    execd: &mut Execd,
     whole: &BTreeMap<String, Vec<String>>,
     down: &str,
     count: usize,
 ) -> Duration {
     let mut others = whole.clone();
     others.remove(down).unwrap();
-    let collections: Vec<Collection> = (0..count).map(|_| watched.collect()).collect();
+    let collections: Vec<Collection> = (0..count).map(|_| execd.collect()).collect();
     for collection in &collections {
         let mut got = by_source(&collection.lines);
         // Perhaps it was not quite gone yet, or is back sooner than expected.
@@ -181,11 +182,11 @@ fn a_host_that_goes_down_and_comes_back_is_told_of_once_each_time_and_the_others
     let Some(hosts) = Hosts::require("hosts, down and back") else { return };
     hosts.here.lab.paused("near", 1, 1);
     hosts.there.fleet(6, 1, 1);
-    let mut watched = hosts.watch(&[LOCAL, &hosts.ssh, &hosts.test]);
-    watched.collect();
-    let whole = by_source(&watched.collect().lines);
+    let mut execd = hosts.watch(&[LOCAL, &hosts.ssh, &hosts.test]);
+    execd.collect();
+    let whole = by_source(&execd.collect().lines);
     assert_eq!(whole.len(), 3);
-    watched.news();
+    execd.news();
     let there = Hosts::name(&hosts.there);
 
     type Act<'a> = &'a dyn Fn();
@@ -203,9 +204,9 @@ fn a_host_that_goes_down_and_comes_back_is_told_of_once_each_time_and_the_others
     ];
     for (fault, begin, end) in faults {
         begin();
-        let longest = collect_without(&mut watched, &whole, &there, 6);
+        let longest = collect_without(&mut execd, &whole, &there, 6);
         assert!(longest < DEADLINE / 2, "{fault}: {longest:?}");
-        let news = watched.news();
+        let news = execd.news();
         assert_eq!(news.len(), 1, "{fault}: {news:#?}");
         let beginning = format!("E! cannot read the guests of {}: ", hosts.ssh);
         assert!(news[0].starts_with(&beginning), "{fault}: {news:#?}");
@@ -214,10 +215,10 @@ fn a_host_that_goes_down_and_comes_back_is_told_of_once_each_time_and_the_others
         assert!(ssh <= 12 + 4 + 2, "{fault}: {ssh} processes of ssh");
         end();
         let started = Instant::now();
-        while by_source(&watched.collect().lines) != whole {
-            assert!(started.elapsed() < LONG, "{fault}: not back\n{:#?}", watched.news());
+        while by_source(&execd.collect().lines) != whole {
+            assert!(started.elapsed() < LONG, "{fault}: not back\n{:#?}", execd.news());
         }
-        let news = watched.news();
+        let news = execd.news();
         assert_eq!(news, [format!("I! {} answers again", hosts.ssh)], "{fault}");
         say(&format!(
             "hosts: {fault}: told once, longest of 5 collections of the others {} ms, {ssh} ssh",
@@ -226,7 +227,7 @@ fn a_host_that_goes_down_and_comes_back_is_told_of_once_each_time_and_the_others
     }
     let states = hosts.here.processes("ssh");
     assert!(!states.iter().any(|state| state.starts_with('Z')), "zombies: {states:?}");
-    assert_eq!(watched.end(), Vec::<String>::new());
+    assert_eq!(execd.end(), Vec::<String>::new());
     wait_until("the end of each ssh", LONG, || {
         hosts.here.processes("ssh").is_empty().then_some(())
     });
@@ -236,22 +237,22 @@ fn a_host_that_goes_down_and_comes_back_is_told_of_once_each_time_and_the_others
 fn a_host_that_is_slow_to_connect_to_has_all_its_guests_at_once_and_none_is_said_to_hang() {
     let Some(hosts) = Hosts::require("hosts, slow") else { return };
     hosts.there.fleet(7, 1, 2);
-    let mut watched = hosts.watch(&[&hosts.ssh]);
-    watched.collect();
-    let whole = shapes(&watched.collect().lines);
-    assert_eq!(watched.end(), ["I! ready: triggers count from here on"]);
+    let mut execd = hosts.watch(&[&hosts.ssh]);
+    execd.collect();
+    let whole = shapes(&execd.collect().lines);
+    assert_eq!(execd.end(), ["I! ready: triggers count from here on"]);
     // Longer than a call to a healthy guest takes.
     hosts.here.slow_ssh(Duration::from_millis(2000));
-    let mut watched = hosts.watch(&[&hosts.ssh]);
-    let first = watched.collect();
+    let mut execd = hosts.watch(&[&hosts.ssh]);
+    let first = execd.collect();
     assert!(first.took > Duration::from_millis(2000), "{:?}", first.took);
     let mut without_features = whole.clone();
     without_features
         .values_mut()
         .for_each(|shape| shape.retain(|title, _| !title.contains("features")));
-    assert_eq!(shapes(&first.lines), without_features, "{:#?}", watched.news());
-    assert_eq!(shapes(&watched.collect().lines), whole);
-    assert_eq!(watched.end(), ["I! ready: triggers count from here on"]);
+    assert_eq!(shapes(&first.lines), without_features, "{:#?}", execd.news());
+    assert_eq!(shapes(&execd.collect().lines), whole);
+    assert_eq!(execd.end(), ["I! ready: triggers count from here on"]);
     say(&format!(
         "hosts: ssh takes 2 s to connect: the first collection {} ms, whole",
         first.took.as_millis()
@@ -267,13 +268,13 @@ fn no_ssh_outlives_the_program_whichever_way_it_ends() {
     };
     // Told to end while its connections stand, and while it waits for one that does not come.
     for signal in ["-TERM", "-INT"] {
-        let mut watched = hosts.watch(&[&hosts.ssh]);
-        watched.collect();
+        let mut execd = hosts.watch(&[&hosts.ssh]);
+        execd.collect();
         let at_work = hosts.here.processes("ssh").len();
         assert!((2..=4).contains(&at_work), "{at_work} processes of ssh for 4 workers");
         // As a terminal's Ctrl-C does, to ssh too.
         hosts.here.lab.inside(&["pkill", signal, "-x", "(telegraf-virt|ssh)"]);
-        let told = watched.ended();
+        let told = execd.ended();
         assert!(told.iter().all(|message| !message.starts_with("E! ")), "{signal}: {told:#?}");
         gone("the end of each ssh, after a signal");
     }
@@ -358,8 +359,8 @@ fn ssh_gives_up_a_network_that_swallows_packets_by_the_readmes_settings() {
     // Sooner, for this test.
     let sooner = settings.replace(" 5\n", " 1\n").replace(" 3\n", " 1\n").replace(" 10\n", " 2\n");
     hosts.here.configure_ssh(&sooner);
-    let mut watched = hosts.watch(&[&hosts.ssh]);
-    assert_eq!(watched.collect().lines.len(), 2 * 4);
+    let mut execd = hosts.watch(&[&hosts.ssh]);
+    assert_eq!(execd.collect().lines.len(), 2 * 4);
     hosts.here.signal_sessions("-STOP");
     // Nobody triggers: the connections that stand end by themselves, and are cleared away when they are
     // to be used again.
@@ -368,10 +369,10 @@ fn ssh_gives_up_a_network_that_swallows_packets_by_the_readmes_settings() {
         hosts.here.processes("ssh").iter().all(zombie).then_some(())
     });
     hosts.here.signal_sessions("-CONT");
-    assert_eq!(watched.collect().lines.len(), 2 * 5);
+    assert_eq!(execd.collect().lines.len(), 2 * 5);
     let left = hosts.here.processes("ssh");
     assert!(!left.is_empty() && !left.iter().any(zombie), "{left:?}");
-    assert_eq!(watched.end(), ["I! ready: triggers count from here on"]);
+    assert_eq!(execd.end(), ["I! ready: triggers count from here on"]);
 }
 
 #[test]

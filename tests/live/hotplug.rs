@@ -1,10 +1,11 @@
 //! Devices that come and go while a guest is known: right in the very next collection, and no other
 //! guest's XML is asked for.
 
+use crate::support::execd::Execd;
 use crate::support::expect::compare;
 use crate::support::lab::{Guest, Lab, Stats, titles};
 use crate::support::lines::{Line, read};
-use crate::support::program::{Execd, once, readings};
+use crate::support::program::{once, readings};
 use crate::support::wait_until;
 use std::time::Duration;
 
@@ -113,7 +114,7 @@ fn hotplug_on_a_running_guest_is_right_in_the_next_collection_of_execd() {
     let device = Plugged::pci(&lab);
     let mut execd = Execd::start(&lab, &lab.scratch().join("cache"));
     let mut collect = || {
-        let lines = execd.collect(4);
+        let lines = execd.collect().lines;
         let asked = execd.readings();
         (lines, asked)
     };

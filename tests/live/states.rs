@@ -5,12 +5,12 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::execd::Execd;
 use crate::support::lab::{Lab, titles};
 use crate::support::lines::{Line, find, of_guest, read};
 use crate::support::obedient::{Obedient, Order};
 use crate::support::process::run;
 use crate::support::program::program;
-use crate::support::watched::Watched;
 use crate::support::{say, wait_until};
 
 /// However slow the machine is.
@@ -197,8 +197,8 @@ fn assert_is_of_one_that_is_off(lines: &[Line], uuid: &str, (cpus, kib): (i64, i
 }
 
 /// Collects, and returns what is printed of one guest: its titles, its id and its state.
-fn seen(watched: &mut Watched, uuid: &str) -> (Vec<String>, String, i64) {
-    let lines = watched.collect().lines;
+fn seen(execd: &mut Execd, uuid: &str) -> (Vec<String>, String, i64) {
+    let lines = execd.collect().lines;
     let its: Vec<Line> = of_guest(&lines, uuid).into_iter().cloned().collect();
     let Some(totals) = its.iter().find(|line| line.measurement == "vm_totals") else {
         assert!(its.is_empty(), "{its:?}");
@@ -219,14 +219,14 @@ fn one_process_follows_a_guest_from_its_definition_through_its_states_and_names_
     let other = lab.paused("other", 1, 1);
     let guest = Obedient::new(&lab, "guest");
     let settings = format!("missing = \"omit\"\n{ALL}");
-    let mut with = Watched::of(&mut with_settings(&lab, "with.toml", &settings, &lab.uri()));
+    let mut with = Execd::of(&mut with_settings(&lab, "with.toml", &settings, &lab.uri()));
     let settings = settings.replace("inactive = true", "");
-    let mut without = Watched::of(&mut with_settings(&lab, "without.toml", &settings, &lab.uri()));
+    let mut without = Execd::of(&mut with_settings(&lab, "without.toml", &settings, &lab.uri()));
     // What both print of it: with guests that are off, and without.
     let mut look = || {
         let both = [seen(&mut with, &guest.uuid), seen(&mut without, &guest.uuid)];
-        for watched in [&mut with, &mut without] {
-            let lines = watched.collect().lines;
+        for execd in [&mut with, &mut without] {
+            let lines = execd.collect().lines;
             assert_eq!(of_guest(&lines, &other).len(), 5, "{lines:#?}");
         }
         both

@@ -8,11 +8,11 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::execd::Execd;
 use crate::support::lines::{Line, read};
 use crate::support::process::run;
 use crate::support::program::program;
 use crate::support::wait_until;
-use crate::support::watched::Watched;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -58,9 +58,9 @@ fn an_interval_collects_on_its_whole_multiples_without_a_trigger() {
     let node = host(scratch.path(), "node.xml", &["a"], &["vda"]);
     let mut command = program(scratch.path());
     command.args(["--no-cache", "--interval", "1s", "--uri", &uri(&node)]);
-    let mut watched = Watched::of(&mut command);
+    let mut execd = Execd::of(&mut command);
     for _ in 0..3 {
-        let lines = watched.collected(Instant::now()).lines;
+        let lines = execd.collected(Instant::now()).lines;
         let past_ms = lines[0].timestamp / 1_000_000 % 1000;
         assert!(past_ms < 400, "{past_ms} ms after the second");
     }

@@ -10,12 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::execd::Execd;
 use crate::support::lines::read;
 use crate::support::process::run;
 use crate::support::program::program;
 use crate::support::stage::times;
+use crate::support::tally::assert_flat;
 use crate::support::wait_until;
-use crate::support::watched::{Watched, assert_flat};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -181,12 +182,12 @@ fn closed_standard_error_costs_nothing() {
 #[test]
 fn every_trigger_is_a_collection_and_a_storm_of_them_is_harmless() {
     let scratch = TempDir::new().unwrap();
-    let mut watched = Watched::of(&mut command(scratch.path(), 2));
-    let pid = Pid::from_raw(watched.id().try_into().unwrap());
+    let mut execd = Execd::of(&mut command(scratch.path(), 2));
+    let pid = Pid::from_raw(execd.id().try_into().unwrap());
     for trigger in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
         kill(pid, trigger).unwrap();
         assert_eq!(
-            watched.collected(Instant::now()).lines.len() / 2,
+            execd.collected(Instant::now()).lines.len() / 2,
             if trigger == Signal::SIGHUP { 4 } else { 5 }
         );
     }
@@ -195,10 +196,10 @@ fn every_trigger_is_a_collection_and_a_storm_of_them_is_harmless() {
             kill(pid, trigger).unwrap();
         }
     }
-    let collection = watched.collected(Instant::now());
+    let collection = execd.collected(Instant::now());
     assert_eq!(collection.lines.len(), 10);
     kill(pid, Signal::SIGTERM).unwrap();
-    let told = watched.end();
+    let told = execd.end();
     assert_eq!(told, ["I! ready: triggers count from here on"]);
 }
 
@@ -288,7 +289,7 @@ fn one_hypervisor_that_is_down_costs_the_others_nothing() {
 #[test]
 fn file_descriptors_and_memory_stay_flat_over_a_thousand_collections() {
     let scratch = TempDir::new().unwrap();
-    let mut watched = Watched::of(&mut command(scratch.path(), 5));
-    assert_flat(&mut watched, 5 * 4, times(1000));
-    watched.end();
+    let mut execd = Execd::of(&mut command(scratch.path(), 5));
+    assert_flat(&mut execd, 5 * 4, times(1000));
+    execd.end();
 }

@@ -5,11 +5,12 @@ use std::env;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::execd::Execd;
 use super::lab::Lab;
 use super::process::{Finished, run};
 use super::program::program;
 use super::say;
-use super::watched::{Shape, Tally, Watched, shapes};
+use super::tally::{Shape, Tally, shapes};
 
 /// What a collection may take, with room for a busy machine: the deadline is 4 s.
 pub const DEADLINE: Duration = Duration::from_millis(4500);
@@ -32,7 +33,7 @@ pub fn times(short: usize) -> usize {
 pub struct Stage {
     pub lab: Lab,
     pub guests: Vec<String>,
-    pub watched: Watched,
+    pub execd: Execd,
     pub healthy: BTreeMap<String, Shape>,
     pub table: Vec<String>,
 }
@@ -43,11 +44,11 @@ impl Stage {
         let guests = lab.fleet(paused, 2, 3);
         lab.linux("real");
         std::fs::write(lab.scratch().join("rates.toml"), RATES).unwrap();
-        let mut watched = Watched::of(&mut watching(&lab, "cache"));
-        watched.collect();
-        let healthy = shapes(&watched.collect().lines);
+        let mut execd = Execd::of(&mut watching(&lab, "cache"));
+        execd.collect();
+        let healthy = shapes(&execd.collect().lines);
         assert_eq!(healthy.len(), guests.len() + 1);
-        Some(Stage { lab, guests, watched, healthy, table: vec![Tally::head()] })
+        Some(Stage { lab, guests, execd, healthy, table: vec![Tally::head()] })
     }
 
     /// The guests without some of them.
@@ -59,7 +60,7 @@ impl Stage {
 
     pub fn collect(&mut self, tally: &mut Tally, healthy: &BTreeMap<String, Shape>, count: usize) {
         for _ in 0..count {
-            tally.count(healthy, &self.watched.collect());
+            tally.count(healthy, &self.execd.collect());
         }
     }
 
@@ -104,7 +105,7 @@ impl Stage {
     pub fn wait_until_whole(&mut self) {
         let started = Instant::now();
         loop {
-            let got = shapes(&self.watched.collect().lines);
+            let got = shapes(&self.execd.collect().lines);
             if got == self.healthy {
                 return;
             }
@@ -117,7 +118,7 @@ impl Stage {
             assert!(
                 started.elapsed() < Duration::from_secs(20),
                 "not whole: {missing:#?}\n{got:#?}\n{:#?}",
-                self.watched.news()
+                self.execd.news()
             );
         }
     }

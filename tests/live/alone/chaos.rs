@@ -7,10 +7,11 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::execd::Collection;
 use crate::support::lines::{Line, find, read};
 use crate::support::stage::{DEADLINE, Stage, times};
+use crate::support::tally::Tally;
 use crate::support::turn::Turn;
-use crate::support::watched::{Collection, Tally};
 
 fn total<'a>(collection: &'a Collection, uuid: &str) -> &'a Line {
     find(&collection.lines, uuid, "vm_totals", None).unwrap()
@@ -26,7 +27,7 @@ fn no_healthy_guest_loses_a_point_while_others_hang() {
     stage.collect(&mut tally, &all, times(5));
     stage.end_row(&tally);
     tally.assert_whole(DEADLINE);
-    assert_eq!(stage.watched.news(), ["I! ready: triggers count from here on"]);
+    assert_eq!(stage.execd.news(), ["I! ready: triggers count from here on"]);
 
     for count in [1, 3, 12] {
         let hung = stage.guests[..count].to_vec();
@@ -39,7 +40,7 @@ fn no_healthy_guest_loses_a_point_while_others_hang() {
         assert!(started.elapsed() < Duration::from_secs(2), "libvirtd is not usable for others");
         assert!(stage.busy_workers() <= count, "more than one stuck call for each hung guest");
         stage.collect(&mut tally, &healthy, times(5));
-        let partial = stage.watched.collect();
+        let partial = stage.execd.collect();
         tally.count(&healthy, &partial);
         for uuid in &hung {
             let line = total(&partial, uuid);
@@ -53,7 +54,7 @@ fn no_healthy_guest_loses_a_point_while_others_hang() {
         stage.signal("-CONT", &hung);
         stage.end_row(&tally);
         stage.wait_until_whole();
-        let after = stage.watched.collect();
+        let after = stage.execd.collect();
         for uuid in &hung {
             let line = find(&after.lines, uuid, "vm_features", None).unwrap();
             for (name, _) in line.fields.iter().filter(|(name, _)| name.ends_with("_rate")) {
@@ -64,7 +65,7 @@ fn no_healthy_guest_loses_a_point_while_others_hang() {
             assert!((0.0..=100.0).contains(&line.float("steal_percent")), "{line:?}");
         }
         tally.assert_whole(DEADLINE);
-        let news = stage.watched.news();
+        let news = stage.execd.news();
         let told = |part: &str| news.iter().filter(|message| message.contains(part)).count();
         assert_eq!(told(" does not answer: "), count, "{news:#?}");
         assert_eq!(told("\" answers again"), count, "{news:#?}");
@@ -89,7 +90,7 @@ fn no_healthy_guest_loses_a_point_while_others_hang() {
     stage.end_row(&tally);
     tally.assert_in_time(DEADLINE);
     stage.wait_until_whole();
-    stage.watched.news();
+    stage.execd.news();
 
     let mut tally = Tally::of("three other clients poll in loops");
     let uri = stage.lab.uri();
@@ -108,7 +109,7 @@ fn no_healthy_guest_loses_a_point_while_others_hang() {
     stage.end_row(&tally);
     stage.print();
     tally.assert_whole(DEADLINE);
-    assert_eq!(stage.watched.news(), Vec::<String>::new());
+    assert_eq!(stage.execd.news(), Vec::<String>::new());
 }
 
 #[test]
@@ -142,12 +143,12 @@ fn libvirtd_may_be_killed_stopped_and_restarted() {
 
     let mut tally = Tally::of("libvirtd is killed during a call, back in 0.3 s");
     for _ in 0..times(3) {
-        let started = stage.watched.trigger();
+        let started = stage.execd.trigger();
         thread::sleep(Duration::from_millis(30));
         stage.libvirtd("-KILL");
         thread::sleep(Duration::from_millis(300));
         stage.start_libvirtd();
-        let collection = stage.watched.collected(started);
+        let collection = stage.execd.collected(started);
         tally.count(&all, &collection);
     }
     stage.end_row(&tally);
@@ -157,7 +158,7 @@ fn libvirtd_may_be_killed_stopped_and_restarted() {
     stage.collect(&mut tally, &all, times(3));
     stage.end_row(&tally);
     tally.assert_whole(DEADLINE);
-    stage.watched.news();
+    stage.execd.news();
 
     let mut tally = Tally::of("libvirtd is stopped (SIGSTOP): nobody is read");
     stage.libvirtd("-STOP");
@@ -169,7 +170,7 @@ fn libvirtd_may_be_killed_stopped_and_restarted() {
     stage.collect(&mut tally, &all, times(3));
     stage.end_row(&tally);
     tally.assert_whole(DEADLINE);
-    let news = stage.watched.news();
+    let news = stage.execd.news();
     assert_eq!(news.len(), 2, "{news:#?}");
     assert!(news[0].starts_with("E! cannot read the guests of "), "{news:#?}");
     assert!(news[1].ends_with(" answers again"), "{news:#?}");

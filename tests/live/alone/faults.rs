@@ -7,12 +7,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use crate::support::execd::Execd;
 use crate::support::lab::Lab;
 use crate::support::lines::of_guest;
 use crate::support::program::program;
 use crate::support::stage::{DEADLINE, Stage, times};
+use crate::support::tally::{Tally, assert_flat, shapes};
 use crate::support::turn::Turn;
-use crate::support::watched::{Tally, Watched, assert_flat, shapes};
 use crate::support::{say, skip};
 
 /// Repeats `disturb` on a thread of its own while the program collects so often.
@@ -24,7 +25,7 @@ fn while_disturbed(
 ) -> Tally {
     let mut tally = Tally::of(fault);
     let is_over = AtomicBool::new(false);
-    let Stage { lab, watched, healthy, .. } = stage;
+    let Stage { lab, execd, healthy, .. } = stage;
     thread::scope(|scope| {
         let disturber = scope.spawn(|| {
             let mut round = 0;
@@ -35,7 +36,7 @@ fn while_disturbed(
             round
         });
         for _ in 0..count {
-            tally.count(healthy, &watched.collect());
+            tally.count(healthy, &execd.collect());
         }
         is_over.store(true, Ordering::Relaxed);
         assert!(disturber.join().unwrap() > 0, "{fault}: it never happened");
@@ -77,9 +78,9 @@ fn guests_may_come_and_go_and_be_saved_and_have_disks_plugged_at_every_moment() 
         });
     stage.end_row(&tally);
     tally.assert_whole(DEADLINE);
-    let after = stage.watched.collect();
+    let after = stage.execd.collect();
     assert_eq!(of_guest(&after.lines, &victim).len(), 4, "restored: {:#?}", after.lines);
-    let again = stage.watched.collect();
+    let again = stage.execd.collect();
     assert_eq!(of_guest(&again.lines, &victim).len(), 5);
 
     let plugged = stage.lab.paused("plugged", 1, 1);
@@ -92,14 +93,14 @@ fn guests_may_come_and_go_and_be_saved_and_have_disks_plugged_at_every_moment() 
     stage.end_row(&tally);
     stage.print();
     tally.assert_whole(DEADLINE);
-    let after = stage.watched.collect();
+    let after = stage.execd.collect();
     let devices: Vec<&str> = of_guest(&after.lines, &plugged)
         .iter()
         .filter_map(|line| line.find_tag("device"))
         .filter(|device| !device.starts_with("vnet"))
         .collect();
     assert_eq!(devices, ["vda"]);
-    let news = stage.watched.news();
+    let news = stage.execd.news();
     let odd: Vec<&String> = news.iter().filter(|message| !message.starts_with("I! ")).collect();
     assert_eq!(odd, Vec::<&String>::new());
 }
@@ -109,22 +110,22 @@ fn a_guest_that_is_renamed_keeps_its_uuid_and_prints_its_new_name_at_once() {
     let _turn = Turn::alone();
     let Some(lab) = Lab::require("faults, rename") else { return };
     let uuid = lab.paused("old name", 1, 1);
-    let mut watched = Watched::start(&lab, &lab.scratch().join("cache"));
-    watched.collect();
+    let mut execd = Execd::start(&lab, &lab.scratch().join("cache"));
+    execd.collect();
     // libvirt renames only what is off, so that it is defined first.
     let xml = lab.virsh(&["dumpxml", "--inactive", &uuid]);
     let file = lab.scratch().join("definition.xml");
     fs::write(&file, xml).unwrap();
     lab.virsh(&["define", file.to_str().unwrap()]);
     lab.virsh(&["destroy", &uuid]);
-    assert_eq!(watched.collect().lines, []);
+    assert_eq!(execd.collect().lines, []);
     lab.virsh(&["domrename", &uuid, "new name"]);
     lab.virsh(&["start", "--paused", &uuid]);
-    let lines = watched.collect().lines;
+    let lines = execd.collect().lines;
     assert_eq!(lines.len(), 4, "another boot has no rates yet: {lines:#?}");
     assert!(lines.iter().all(|line| line.tag("name") == "new name" && line.tag("uuid") == uuid));
-    assert_eq!(watched.collect().lines.len(), 5);
-    assert_eq!(watched.end(), ["I! ready: triggers count from here on"]);
+    assert_eq!(execd.collect().lines.len(), 5);
+    assert_eq!(execd.end(), ["I! ready: triggers count from here on"]);
 }
 
 #[test]
@@ -137,9 +138,9 @@ fn a_guest_that_migrates_is_told_of_by_one_host_and_costs_no_other_guest_a_point
     let mover = from.paused("mover", 1, 0);
     let mut command = program(from.scratch());
     command.args(["--uri", &from.uri(), "--uri", &to.uri(), "--no-cache"]);
-    let mut watched = Watched::of(&mut command);
-    watched.collect();
-    let mut healthy = shapes(&watched.collect().lines);
+    let mut execd = Execd::of(&mut command);
+    execd.collect();
+    let mut healthy = shapes(&execd.collect().lines);
     assert_eq!(healthy.len(), 9);
     healthy.remove(&mover);
     let mut tally = Tally::of("a guest migrates between two hosts");
@@ -154,7 +155,7 @@ fn a_guest_that_migrates_is_told_of_by_one_host_and_costs_no_other_guest_a_point
             is_over.store(true, Ordering::Relaxed);
         });
         while !is_over.load(Ordering::Relaxed) {
-            let collection = watched.collect();
+            let collection = execd.collect();
             tally.count(&healthy, &collection);
             // On its way it may be told of by both hosts, and by neither with an invented zero.
             for line in of_guest(&collection.lines, mover) {
@@ -166,7 +167,7 @@ fn a_guest_that_migrates_is_told_of_by_one_host_and_costs_no_other_guest_a_point
         }
         moves.join().unwrap();
     });
-    let collection = watched.collect();
+    let collection = execd.collect();
     let lines = of_guest(&collection.lines, &mover);
     assert_eq!(lines.iter().filter(|line| line.measurement == "vm_totals").count(), 1);
     say(&Tally::head());
@@ -199,8 +200,8 @@ fn a_clock_that_steps_moves_the_timestamps_and_no_rate() {
     command.args(["--uri", &lab.uri(), "--cache-dir"]).arg(lab.scratch().join("cache"));
     command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_TIMESTAMP_FILE", &clock);
     command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    let mut watched = Watched::of(&mut command);
-    watched.collect();
+    let mut execd = Execd::of(&mut command);
+    execd.collect();
     let now = || {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
     };
@@ -209,7 +210,7 @@ fn a_clock_that_steps_moves_the_timestamps_and_no_rate() {
         [("+2h", 2 * hour), ("-2h", -2 * hour), ("+0", 0), ("-30d", -720 * hour)]
     {
         set(offset);
-        let lines = watched.collect().lines;
+        let lines = execd.collect().lines;
         assert_eq!(lines.len(), 3 * 5, "{offset}");
         let off = lines[0].timestamp / 1_000_000_000 - now() - seconds;
         assert!(off.abs() < 10, "{offset}: the timestamp is {off} s off");
@@ -217,19 +218,19 @@ fn a_clock_that_steps_moves_the_timestamps_and_no_rate() {
             assert_eq!(line.float("memory_rate_kb_per_sec"), 0.0, "{offset}");
         }
     }
-    assert_eq!(watched.end(), ["I! ready: triggers count from here on"]);
+    assert_eq!(execd.end(), ["I! ready: triggers count from here on"]);
 }
 
 #[test]
 fn file_descriptors_threads_and_memory_stay_flat_over_hung_guests_and_restarts() {
     let _turn = Turn::alone();
     let Some(mut stage) = Stage::set("faults, flat", 8) else { return };
-    let pid = stage.watched.id();
+    let pid = stage.execd.id();
     let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
     let hang_and_recover = |stage: &mut Stage| {
         let hung = stage.guests[..2].to_vec();
         stage.signal("-STOP", &hung);
-        stage.watched.collect();
+        stage.execd.collect();
         stage.signal("-CONT", &hung);
         stage.libvirtd("-TERM");
         stage.start_libvirtd();
@@ -249,6 +250,6 @@ fn memory_stays_flat_over_a_thousand_collections_of_real_guests() {
     let _turn = Turn::alone();
     let Some(lab) = Lab::require("faults, memory") else { return };
     lab.fleet(3, 2, 3);
-    let mut watched = Watched::start(&lab, &lab.scratch().join("cache"));
-    assert_flat(&mut watched, 3 * 7, times(1000));
+    let mut execd = Execd::start(&lab, &lab.scratch().join("cache"));
+    assert_flat(&mut execd, 3 * 7, times(1000));
 }

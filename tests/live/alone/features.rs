@@ -9,22 +9,22 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::execd::Execd;
 use crate::support::lab::{Lab, Stats};
 use crate::support::lines::{Line, find};
 use crate::support::obedient::Obedient;
 use crate::support::program::program;
 use crate::support::turn::Turn;
-use crate::support::watched::Watched;
 use crate::support::{say, skip};
 
 const ALL: &str = "features = [\"net\", \"disk\", \"cpu\", \"latency\", \"balloon\"]\n";
 
-fn watch(lab: &Lab) -> Watched {
+fn watch(lab: &Lab) -> Execd {
     let file = lab.scratch().join("features.toml");
     fs::write(&file, ALL).unwrap();
     let mut command = program(lab.scratch());
     command.args(["--no-cache", "--uri", &lab.uri(), "--config"]).arg(file);
-    Watched::of(&mut command)
+    Execd::of(&mut command)
 }
 
 /// A collection, with what virsh said right before and right after it.
@@ -37,18 +37,18 @@ struct Look {
 }
 
 impl Look {
-    fn at(lab: &Lab, watched: &mut Watched, uuid: &str) -> Look {
+    fn at(lab: &Lab, execd: &mut Execd, uuid: &str) -> Look {
         let before = lab.stats(uuid);
         let began = Instant::now();
-        let lines = watched.collect().lines;
+        let lines = execd.collect().lines;
         let ended = Instant::now();
         Look { before, after: lab.stats(uuid), began, ended, lines }
     }
 
     /// The same of a guest that is paused for it.
-    fn paused(lab: &Lab, watched: &mut Watched, uuid: &str) -> Look {
+    fn paused(lab: &Lab, execd: &mut Execd, uuid: &str) -> Look {
         lab.virsh(&["suspend", uuid]);
-        let look = Look::at(lab, watched, uuid);
+        let look = Look::at(lab, execd, uuid);
         lab.virsh(&["resume", uuid]);
         look
     }
@@ -107,8 +107,8 @@ fn each_rate_of_a_linux_guest_is_what_virshs_numbers_give() {
     let _turn = Turn::alone();
     let Some(lab) = Lab::require("features, Linux guest") else { return };
     let uuid = lab.linux("web-01");
-    let mut watched = watch(&lab);
-    let first = Look::paused(&lab, &mut watched, &uuid);
+    let mut execd = watch(&lab);
+    let first = Look::paused(&lab, &mut execd, &uuid);
     // Its loop reads, writes, flushes and sends in each round.
     crate::support::wait_until(
         "reads, writes, flushes and packets",
@@ -126,7 +126,7 @@ fn each_rate_of_a_linux_guest_is_what_virshs_numbers_give() {
             all.iter().all(|key| moved(key)).then_some(())
         },
     );
-    let second = Look::paused(&lab, &mut watched, &uuid);
+    let second = Look::paused(&lab, &mut execd, &uuid);
     let rates = find(&second.lines, &uuid, "vm_features", None).unwrap();
     let seconds = Bounds::seconds(&first, &second);
     let gained = |key: &str| second.still(key) - first.still(key);
@@ -180,9 +180,9 @@ fn each_rate_of_a_linux_guest_is_what_virshs_numbers_give() {
 
     // The age grows while the guest says nothing.
     lab.virsh(&["suspend", &uuid]);
-    let third = Look::at(&lab, &mut watched, &uuid);
+    let third = Look::at(&lab, &mut execd, &uuid);
     std::thread::sleep(Duration::from_millis(2100));
-    let fourth = Look::at(&lab, &mut watched, &uuid);
+    let fourth = Look::at(&lab, &mut execd, &uuid);
     let age = |look: &Look| {
         let line = find(&look.lines, &uuid, "vm_features", None).unwrap();
         assert_eq!(
@@ -233,17 +233,17 @@ fn steal_is_the_time_that_vcpus_waited_for_a_cpu_that_others_were_on() {
     lab.virsh(&["vcpupin", &guest.uuid, "0", cpu]);
     let busy = [Busy::on(cpu), Busy::on(cpu)];
 
-    let mut watched = watch(&lab);
+    let mut execd = watch(&lab);
     let delay = ["vcpu.0.delay".to_owned()];
     let time = ["cpu.time".to_owned()];
-    let first = Look::at(&lab, &mut watched, &guest.uuid);
+    let first = Look::at(&lab, &mut execd, &guest.uuid);
     // Until it has waited for two seconds, by virsh's word.
     crate::support::wait_until("two seconds of waiting", Duration::from_secs(300), || {
         let gain =
             lab.stats(&guest.uuid).number("vcpu.0.delay") - first.after.number("vcpu.0.delay");
         (gain > 2_000_000_000).then_some(())
     });
-    let second = Look::at(&lab, &mut watched, &guest.uuid);
+    let second = Look::at(&lab, &mut execd, &guest.uuid);
     let seconds = Bounds::seconds(&first, &second);
     let percent = |keys: &[String]| {
         Bounds::gained(first.between(keys), second.between(keys)).per(seconds).times(100.0 / 1e9)
@@ -266,8 +266,8 @@ fn steal_is_the_time_that_vcpus_waited_for_a_cpu_that_others_were_on() {
 
     // Of a guest that is paused next to nothing runs that could wait.
     lab.virsh(&["suspend", &guest.uuid]);
-    let third = Look::at(&lab, &mut watched, &guest.uuid);
-    let fourth = Look::at(&lab, &mut watched, &guest.uuid);
+    let third = Look::at(&lab, &mut execd, &guest.uuid);
+    let fourth = Look::at(&lab, &mut execd, &guest.uuid);
     let line = find(&fourth.lines, &guest.uuid, "vm_features", None).unwrap();
     let bounds = Bounds::gained(third.between(&delay), fourth.between(&delay))
         .per(Bounds::seconds(&third, &fourth))

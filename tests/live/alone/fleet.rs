@@ -1,8 +1,9 @@
 //! The headline case: 10 guests with 2 NICs and 3 disks each give 70 lines, then 80.
 
+use crate::support::execd::Execd;
 use crate::support::lab::{Guest, Lab, titles};
 use crate::support::lines::{Line, read};
-use crate::support::program::{Execd, once};
+use crate::support::program::once;
 use crate::support::turn::Turn;
 
 /// The titles that the lines of the fleet must have, in order.
@@ -45,8 +46,8 @@ fn execd_prints_70_lines_at_the_first_trigger_and_80_at_each_later_one() {
     let Some(lab) = Lab::require("fleet, execd") else { return };
     let fleet = lab.fleet(10, 2, 3);
     let mut execd = Execd::start(&lab, &lab.scratch().join("cache"));
-    let first = execd.collect(10);
-    let later: Vec<Vec<Line>> = (0..3).map(|_| execd.collect(10)).collect();
+    let first = execd.collect().lines;
+    let later: Vec<Vec<Line>> = (0..3).map(|_| execd.collect().lines).collect();
     execd.end();
     assert_whole(&lab, &fleet, &first, false);
     for output in &later {
