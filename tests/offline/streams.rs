@@ -199,7 +199,7 @@ fn every_trigger_is_a_collection_and_a_storm_of_them_is_harmless() {
     let collection = execd.collected(Instant::now());
     assert_eq!(collection.lines.len(), 10);
     kill(pid, Signal::SIGTERM).unwrap();
-    let told = execd.end();
+    let told = execd.ended();
     assert_eq!(told, ["I! ready: triggers count from here on"]);
 }
 

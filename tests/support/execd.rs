@@ -3,6 +3,7 @@
 use super::lab::Lab;
 use super::lines::{self, Line};
 use super::program::{program, readings};
+use super::wait_until;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -121,27 +122,27 @@ impl Execd {
         std::mem::take(&mut self.told)
     }
 
-    /// Ends its input, and expects it to end well; returns what it told since [`Execd::news`].
+    /// Ends its input, and expects it to end well, with no more lines; returns what it told since
+    /// [`Execd::news`].
     pub fn end(mut self) -> Vec<String> {
         drop(self.stdin.take());
-        self.ended()
+        let told = self.wait();
+        assert_eq!(self.output.iter().collect::<Vec<_>>(), [""; 0], "more lines");
+        told
     }
 
-    /// Expects it to end well, having been told to.
+    /// Expects it to end well, having been told to, at whatever collection it is.
     pub fn ended(mut self) -> Vec<String> {
-        let deadline = Instant::now() + LIMIT;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                while let Ok((_, message)) = self.messages.recv_timeout(LIMIT) {
-                    self.note(message);
-                }
-                assert_eq!(status.code(), Some(0), "{:#?}", self.told);
-                assert_eq!(self.output.iter().collect::<Vec<_>>(), [""; 0], "more lines");
-                return self.news();
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Vec<String> {
+        let status = wait_until("execd ends", LIMIT, || self.child.try_wait().unwrap());
+        while let Ok((_, message)) = self.messages.recv_timeout(LIMIT) {
+            self.note(message);
         }
-        panic!("it does not end\n{:#?}", self.told);
+        assert_eq!(status.code(), Some(0), "{:#?}", self.told);
+        self.news()
     }
 }
 
