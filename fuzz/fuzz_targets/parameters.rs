@@ -25,7 +25,7 @@ use telegraf_virt::features::{self, Rates};
 use telegraf_virt::libvirt::{OwnedValue, Parameter};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, Guest, Writer};
-use telegraf_virt::sample::{Answer, Domain, More};
+use telegraf_virt::sample::{Completeness, Domain, More};
 use telegraf_virt_fuzz::reference::{as_tag, points_of, tags_of};
 use telegraf_virt_fuzz::schema;
 use uuid::Uuid;
@@ -86,7 +86,7 @@ impl Input {
         let mut input = Self {
             id: 5,
             name: String::new(),
-            answer: Answer::Whole,
+            completeness: Completeness::Complete,
             elapsed_ns: 10_000_000_000,
             choice,
             user: Vec::new(),
@@ -125,7 +125,7 @@ impl Input {
         let chosen = |index: usize| number >> index & 1 == 1;
         match key {
             "omit" => self.choice.missing = Missing::Omit,
-            "partial" => self.answer = Answer::Partial,
+            "partial" => self.completeness = Completeness::Partial,
             "id" => self.id = value.parse().unwrap_or(-1),
             "elapsed" => self.elapsed_ns = number,
             "features" => {
@@ -223,7 +223,7 @@ impl Input {
         assert!(count(0) <= 1 && count(1) <= 1 && count(3) <= 1, "{places:?}");
         let listed = sample.nics.len() + sample.disks.len();
         let zeros =
-            self.id >= 0 && self.answer == Answer::Whole && self.choice.missing == Missing::Zero;
+            self.id >= 0 && self.completeness == Completeness::Complete && self.choice.missing == Missing::Zero;
         if self.id < 0 {
             assert_eq!((rates, count(1) + count(2)), (None, 0));
         } else if zeros {
@@ -297,7 +297,7 @@ fn assert_sums(points: &[ParsedLine<'_>], sample: &Domain, zeros: bool) {
         assert_eq!(found, parts.iter().copied().fold(0, i64::saturating_add), "{sum}");
         let devices = if devtype == "nic" { sample.nics.len() } else { sample.disks.len() };
         assert!(zeros || parts.len() == devices, "{sum} of {} of {devices}", parts.len());
-        assert!(devices > 0 || sample.answer == Answer::Whole, "{sum} of none that are known");
+        assert!(devices > 0 || sample.completeness == Completeness::Complete, "{sum} of none that are known");
     }
 }
 

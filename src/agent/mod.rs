@@ -175,6 +175,7 @@ impl Agent {
     fn end(&mut self, up: usize, printed: Result<(), SinkError>, triggers: &Triggers) -> Exit {
         self.keep_devices();
         self.keep_samples();
+        self.close();
         // Whoever stopped us believes what has arrived, if we say that all is well.
         let is_fine = up > 0 || triggers.ending.since().is_some();
         match printed {
@@ -212,6 +213,7 @@ impl Agent {
         };
         self.keep_devices();
         self.keep_samples();
+        self.close();
         let grace = self.grace();
         self.sink.finish(&Deadline::within(grace, &triggers.ending, grace));
         exit
@@ -333,13 +335,25 @@ impl Agent {
     fn keep_samples(&mut self) {
         let Some(boot) = self.boot else { return };
         self.samples_written = Some(Instant::now());
-        for source in &self.sources {
-            let Some(files) = source.files.as_ref().filter(|_| !source.before.is_empty()) else {
-                continue;
-            };
-            let saved = files.save_samples(source.before.values(), boot, sample::boottime_ns());
-            tell_saved(&self.log, saved.err(), source.hypervisor.uri(), "last samples");
+        let now_ns = sample::boottime_ns();
+        for source in &mut self.sources {
+            let Some(files) = &source.files else { continue };
+            let uri = source.hypervisor.uri();
+            if !source.before.is_empty() {
+                let saved = files.save_samples(source.before.values(), boot, now_ns);
+                tell_saved(&self.log, saved.err(), uri, "last samples");
+            }
+            if let Some(health) = source.hypervisor.saved_health() {
+                let saved = files.save_health(&health, boot, now_ns);
+                let uri = source.hypervisor.uri();
+                tell_saved(&self.log, saved.err(), uri, "guests that do not answer");
+            }
         }
+    }
+
+    /// Closes the connections that nothing waits for: libvirtd logs an error for each that just ends.
+    fn close(&mut self) {
+        self.sources.iter_mut().for_each(|source| source.hypervisor.close());
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Source {
     /// The moment of its collection: this one, or the recorded one.
     pub(super) moment: Moment,
     /// Guests that the filter did not let pass for their metadata, so that it need not be read again.
-    turned_away: HashSet<Uuid>,
+    excluded: HashSet<Uuid>,
 }
 
 impl Source {
@@ -55,11 +55,14 @@ impl Source {
                 trouble.into_iter().for_each(|trouble| log.warn(trouble));
             }
         }
-        for silent in before.values().filter(|it| it.answer == sample::Answer::Partial) {
-            hypervisor.remember_silent(silent.uuid);
-        }
-        let (took, moment, turned_away) = (Duration::ZERO, Moment::now(), HashSet::new());
-        Self { hypervisor, files, devices, before, took, moment, turned_away }
+        let health = files.as_ref().zip(boot).map(|(files, boot)| {
+            let (health, trouble) = files.load_health(boot, sample::boottime_ns());
+            trouble.into_iter().for_each(|trouble| log.warn(trouble));
+            health
+        });
+        hypervisor.restore(roster(&devices, &before), health.unwrap_or_default());
+        let (took, moment, excluded) = (Duration::ZERO, Moment::now(), HashSet::new());
+        Self { hypervisor, files, devices, before, took, moment, excluded }
     }
 
     /// One collection of this hypervisor; `None` where it is down.
@@ -79,10 +82,9 @@ impl Source {
             let fresh = devices.fresh(&guest.uuid, guest.id, now_unix_s, settings.cache.ttl);
             let inventory = fresh.or_else(|| devices.known(&guest.uuid));
             let is_fresh = fresh.is_some();
-            let sample = before.get(&guest.uuid).filter(|before| before.id == guest.id);
             Known {
                 devices: inventory.cloned().map(|inventory| KnownDevices { inventory, is_fresh }),
-                cpu_time_ns: sample.and_then(|sample| sample.cpu.time_ns),
+                before: before.get(&guest.uuid).filter(|before| before.id == guest.id),
             }
         };
         let began = Instant::now();
@@ -97,12 +99,12 @@ impl Source {
                 self.devices.insert(uuid, name, Arc::clone(inventory), now_unix_s);
             }
         }
-        self.turned_away.clear();
-        for guest in collected.turned_away.drain(..) {
+        self.excluded.clear();
+        for guest in collected.excluded.drain(..) {
             if let Some(inventory) = guest.read {
                 self.devices.insert(guest.uuid, &guest.name, inventory, now_unix_s);
             }
-            self.turned_away.insert(guest.uuid);
+            self.excluded.insert(guest.uuid);
         }
         Some(collected)
     }
@@ -116,8 +118,7 @@ impl Source {
         let is_recent =
             |sample: &Domain| now_ns.saturating_sub(sample.answered_at_ns) < features::OLDEST_NS;
         self.before.retain(|_, sample| is_recent(sample));
-        self.devices
-            .retain(|uuid| self.before.contains_key(uuid) || self.turned_away.contains(uuid));
+        self.devices.retain(|uuid| self.before.contains_key(uuid) || self.excluded.contains(uuid));
     }
 
     /// Collects the moments of a recording before its last, of which `once` prints the rates.
@@ -153,6 +154,20 @@ impl Source {
         write(&reading.sample, rates.as_ref(), reading.inventory.as_deref());
         reading.sample
     }
+}
+
+/// The guests that an earlier run knew, sorted by name: they are read where libvirt lists nothing.
+fn roster(devices: &DeviceCache, before: &HashMap<Uuid, Domain>) -> Vec<Listed> {
+    let sampled = before.values().map(|sample| {
+        let (name, state) = (sample.name.as_str().into(), sample.state);
+        Listed { uuid: sample.uuid, id: sample.id, name, state }
+    });
+    let unsampled = devices.guests().filter(|(uuid, ..)| !before.contains_key(uuid));
+    let known =
+        unsampled.map(|(uuid, name, id)| Listed { uuid, id, name: name.into(), state: None });
+    let mut roster: Vec<Listed> = sampled.chain(known).collect();
+    roster.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.uuid.cmp(&b.uuid)));
+    roster
 }
 
 /// Reads several hypervisors at the same time. One that was down the last time costs the others nothing:

@@ -121,6 +121,11 @@ impl DeviceCache {
         self.guests.retain(|uuid, _| keep(uuid));
     }
 
+    /// The guests whose inventory is in memory: uuid, name, and the domain's id when it was read.
+    pub fn guests(&self) -> impl Iterator<Item = (Uuid, &str, i32)> {
+        self.guests.iter().map(|(uuid, guest)| (*uuid, guest.name.as_str(), guest.inventory.id))
+    }
+
     /// Guests whose inventory is in memory.
     pub fn len(&self) -> usize {
         self.guests.len()

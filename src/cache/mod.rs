@@ -7,9 +7,10 @@
 //!     lines    header, a line a guest, closing line with checksum; two writers' lines put together
 //!       devices  each guest's inventory, fresh for a while
 //!       samples  each guest's last sample
+//!       health   the guests that did not answer, and the calls that they hold
 //! ```
 //!
-//! Each hypervisor has two files, named after its URI. The agent opens a [`Place`], and for each
+//! Each hypervisor has up to three files, named after its URI. The agent opens a [`Place`], and for each
 //! hypervisor [`HypervisorFiles`]; it loads at the start and saves after a collection. Every trouble
 //! comes back as a value with a text for the user: nothing in this room prints, waits for long, or
 //! touches what is not our own user's.
@@ -21,6 +22,7 @@ mod lines;
 mod place;
 
 pub mod devices;
+mod health;
 mod samples;
 
 use std::collections::HashMap;
@@ -35,18 +37,20 @@ pub use error::{Cause, FileError, Trouble};
 pub use lines::Saved;
 pub use place::{NoPlace, Place, Surroundings};
 
+use crate::collect::SavedHealth;
 use crate::sample::Domain;
 
 /// Most characters of a URI that are kept readable in a file's name.
 const READABLE_MAX: usize = 80;
 
-/// The two cache files of one hypervisor.
+/// The cache files of one hypervisor.
 #[derive(Clone, Debug)]
 pub struct HypervisorFiles {
     place: Place,
     uri: String,
     devices: String,
     samples: String,
+    health: String,
 }
 
 impl HypervisorFiles {
@@ -58,6 +62,7 @@ impl HypervisorFiles {
             uri: uri.to_owned(),
             devices: format!("{}-{slug}.jsonl", devices::HOLDS),
             samples: format!("{}-{slug}.jsonl", samples::HOLDS),
+            health: format!("{}-{slug}.jsonl", health::HOLDS),
         }
     }
 
@@ -117,6 +122,26 @@ impl HypervisorFiles {
     ) -> Result<Saved, FileError> {
         let directory = self.place.directory()?;
         samples::save(&directory, &self.samples, &self.uri, boot, now_ns, domains)
+    }
+
+    /// What is known of guests that did not answer, of this boot of the host and of the hour before
+    /// `now_ns` on its CLOCK_BOOTTIME, and what is wrong with the file.
+    pub fn load_health(&self, boot: Uuid, now_ns: u64) -> (Vec<SavedHealth>, Option<Trouble>) {
+        match self.place.directory() {
+            Ok(directory) => health::load(&directory, &self.health, &self.uri, boot, now_ns),
+            Err(error) => (Vec::new(), Some(error.into())),
+        }
+    }
+
+    /// Writes what is known of guests that did not answer, or of which that was known before.
+    pub fn save_health(
+        &self,
+        guests: &[SavedHealth],
+        boot: Uuid,
+        now_ns: u64,
+    ) -> Result<Saved, FileError> {
+        let directory = self.place.directory()?;
+        health::save(&directory, &self.health, &self.uri, boot, now_ns, guests)
     }
 }
 

@@ -10,10 +10,11 @@ use super::finding::{Finding, counted};
 use super::memballoon::{self, Memballoon};
 use super::trial::CollectedHost;
 use super::{hypervisor, shell};
-use crate::collect::{Collected, Reading, Skipped};
+use crate::collect::{Collected, Reading};
 use crate::config::{Feature, Settings};
 use crate::deadline::{Deadline, Ending};
 use crate::host::REPLAY;
+use crate::sample::Completeness;
 
 /// `virDomainState`: running.
 const RUNNING: i64 = 1;
@@ -32,8 +33,11 @@ pub(super) fn findings(host: &CollectedHost, settings: &Settings, ending: &Endin
     let mut findings = vec![read(host, collected)];
     findings.extend(filtered(host, settings));
     findings.extend(hung(host, collected));
-    let whole: Vec<&Reading> =
-        collected.readings.iter().filter(|reading| reading.skipped.is_none()).collect();
+    let whole: Vec<&Reading> = collected
+        .readings
+        .iter()
+        .filter(|reading| reading.sample.completeness.is_answer())
+        .collect();
     findings.extend(failures(host, &whole));
     findings.extend(others(host));
     findings.extend(quiet(collected));
@@ -87,7 +91,12 @@ fn read(host: &CollectedHost, collected: &Collected) -> Finding {
 
 /// Whether all that it offers was read; one that says little by itself is told of elsewhere.
 fn is_read(reading: &Reading) -> bool {
-    matches!(reading.skipped, None | Some(Skipped::Quiet))
+    reading.sample.completeness.is_answer() || is_starting(&reading)
+}
+
+/// Whether it says no more than libvirtd knows, although nothing holds it.
+fn is_starting(reading: &&Reading) -> bool {
+    reading.sample.completeness == Completeness::Starting
 }
 
 fn filtered(host: &CollectedHost, settings: &Settings) -> Option<Finding> {
@@ -200,8 +209,7 @@ fn others(host: &CollectedHost) -> Vec<Finding> {
 
 /// Guests that start, end, or are on their way from or to another host.
 fn quiet(collected: &Collected) -> Option<Finding> {
-    let is_quiet = |reading: &&Reading| reading.skipped == Some(Skipped::Quiet);
-    let guests: Vec<String> = collected.readings.iter().filter(is_quiet).map(name).collect();
+    let guests: Vec<String> = collected.readings.iter().filter(is_starting).map(name).collect();
     if guests.is_empty() {
         return None;
     }

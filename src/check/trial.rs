@@ -78,7 +78,7 @@ fn collect(host: &Host, settings: &Settings, deadline: &Deadline) -> CollectedHo
     }
     let collected = hypervisor.collect(known, deadline).map_err(|down| down.0);
     let mut taken = taken.into_inner();
-    for guest in collected.iter().flat_map(|collected| &collected.turned_away) {
+    for guest in collected.iter().flat_map(|collected| &collected.excluded) {
         taken.remove(&guest.uuid);
     }
     let (driver, inactive, listed) = match &host.answer {

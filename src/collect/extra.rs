@@ -1,14 +1,14 @@
 //! What only `extra` prints and no group of the bulk call has, from the calls for one guest, for guests
 //! that answer: a call for a job waits while another call is in the guest.
 
-use super::reading::{Answered, Question};
+use super::request::ReadRequest;
 use crate::config::extra::{Extra, Extras};
 use crate::devices::Inventory;
 use crate::devices::details::{self, Details};
 use crate::devices::walk::XmlError;
 use crate::host::Guest;
 use crate::libvirt::{Error, Group, Groups, Kind};
-use crate::sample::{Answer, Domain, Job, More, Vcpu};
+use crate::sample::{Domain, Job, More, Vcpu};
 
 /// What of it comes with the bulk call, in groups that are not asked for otherwise.
 pub(super) fn groups(extra: Extras) -> Groups {
@@ -23,7 +23,7 @@ pub(super) fn groups(extra: Extras) -> Groups {
 }
 
 /// Room for what a default collection does not keep, where some of it is wanted.
-pub(super) fn room(extra: Extras) -> Option<Box<More>> {
+pub(super) fn new_extra_stats(extra: Extras) -> Option<Box<More>> {
     let of_more = [
         Extra::Iothreads,
         Extra::Perf,
@@ -44,7 +44,7 @@ pub(super) fn needs_details(extra: Extras) -> bool {
 }
 
 /// Whether a cached device list has all that is wanted of the XML.
-pub(super) fn suffices(inventory: &Inventory, extra: Extras) -> bool {
+pub(super) fn covers(inventory: &Inventory, extra: Extras) -> bool {
     let details = inventory.details.as_ref();
     !needs_details(extra) || details.is_some_and(|it| it.asked_beside || !extra.has(Extra::Info))
 }
@@ -68,31 +68,39 @@ pub(super) fn read_details(
     Ok(Some(Box::new(details)))
 }
 
+/// Whether something is wanted that no group of the bulk call has: then [`fill`] has something to do.
+pub(super) fn needs_calls(read: &ReadRequest) -> bool {
+    let of_groups = [
+        (Extra::StateReason, Group::State),
+        (Extra::Vcpus, Group::Vcpu),
+        (Extra::DiskTimes, Group::Block),
+    ];
+    read.extra.has(Extra::Jobs)
+        || of_groups.into_iter().any(|(extra, group)| read.extra.has(extra) && read.lacks(group))
+}
+
 /// Fills in what the bulk call does not have. Returns what failed although it is offered, a line each.
-pub(super) fn fill(answer: &mut Answered<'_>, question: &Question) -> Vec<String> {
+pub(super) fn fill(sample: &mut Domain, guest: &Guest, read: &ReadRequest) -> Vec<String> {
     let mut failures = Vec::new();
     // A guest that is off has no job, and no virtual CPUs or disks to ask of.
-    let is_off = answer.sample.id < 0;
-    if question.extra == Extras::NONE || answer.sample.answer == Answer::Partial || is_off {
+    if !needs_calls(read) || sample.id < 0 {
         return failures;
     }
-    let (sample, guest) = (&mut answer.sample, answer.handle);
-    let lacks = |group| !question.offer.bulk.has(group);
-    let extra = question.extra;
+    let extra = read.extra;
     let mut note = |what: &str, result: Result<(), Error>| match result {
         Err(error) if error.kind == Kind::Other => {
             failures.push(format!("{what} cannot be read: {error}"))
         }
         _ => {}
     };
-    if extra.has(Extra::StateReason) && lacks(Group::State) {
+    if extra.has(Extra::StateReason) && read.lacks(Group::State) {
         let state = guest.state().map(|state| sample.state_reason = Some(state.reason));
         note("the reason of its state", state);
     }
-    if extra.has(Extra::Vcpus) && lacks(Group::Vcpu) {
+    if extra.has(Extra::Vcpus) && read.lacks(Group::Vcpu) {
         note("its virtual CPUs", fill_vcpus(sample, guest));
     }
-    if extra.has(Extra::DiskTimes) && lacks(Group::Block) {
+    if extra.has(Extra::DiskTimes) && read.lacks(Group::Block) {
         for position in 0..sample.disks.len() {
             let times = fill_disk_times(sample, position, guest);
             note("the times of its disks", times);

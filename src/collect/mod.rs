@@ -2,33 +2,55 @@
 //! guest that does not answer.
 //!
 //! ```text
-//! mod.rs         the hypervisor: from the list of its guests to a reading of each
-//!   round.rs     handing out the guests until each is settled or time is over
-//!     standing.rs  what is remembered of a guest from one collection to the next
-//!     worker.rs    the threads that call libvirt
-//!       mailbox.rs   their reports, on the way back
-//!       read.rs      reading some guests over a connection
-//!         settle.rs    bringing statistics and device list together
-//!         fallback.rs  the calls for one guest, where there is no bulk
-//!         extra.rs     the calls for one guest that only `extra` needs
-//!       session.rs   a connection and its handles
-//! reading.rs     what a worker is asked, and what comes of it
+//! mod.rs           the hypervisor: runs the loop between the two halves
+//!
+//! decides, without I/O:
+//!   collection.rs    one collection as a state machine
+//!     guest_state.rs   where one guest is, and what its answers mean
+//!     assemble.rs      bringing statistics and device list together
+//!     close.rs         the end: readings, what is remembered, messages
+//!   coordinator.rs   what lasts from one collection to the next
+//!     gate.rs          may this call be made now?
+//!     health.rs        how well each guest answers
+//!     backoff.rs       when what held a call may be asked again
+//!
+//! blocks, on threads of its own:
+//!   worker.rs        the threads that call libvirt
+//!     session.rs       a connection and its handles
+//!     ask.rs           the bulk statistics of some guests
+//!     detail.rs        what they lack, guest by guest
+//!       fallback.rs      the calls for one guest, where there is no bulk
+//!       extra.rs         the calls for one guest that only `extra` needs
+//!     pid_files.rs     the guests of this machine by libvirt's files
+//!
+//! call.rs          the calls between the two, as data
+//! request.rs       what is asked of a guest, and what comes of it
+//! results.rs       the answers, on their way back
 //! ```
 //!
-//! libvirt's calls cannot be cancelled. A call that asks a hung guest's monitor blocks until that
-//! guest answers or dies; every later call with NOWAIT is answered at once, with what libvirtd
-//! itself knows. So a guest costs at most one stuck call, and a thread here and a worker in libvirtd
-//! with it; how many of those there may be is bounded.
+//! libvirt's calls cannot be cancelled, and any of them may never come back. Each is made by a worker that
+//! can be left behind, and a collection depends on none of them. A call that asks a hung guest's monitor
+//! blocks until that guest answers or dies; every later call with NOWAIT is answered at once, with what
+//! libvirtd itself knows. A guest whose object libvirt has locked blocks every call for it, and every list.
+//! So a guest holds at most one or two calls, and how many of them may be stuck is bounded.
 
+mod ask;
+mod assemble;
+mod backoff;
+mod call;
+mod close;
+mod collection;
+mod coordinator;
+mod detail;
 mod extra;
 mod fallback;
-mod mailbox;
-mod read;
-mod reading;
-mod round;
+mod gate;
+mod guest_state;
+mod health;
+mod pid_files;
+mod request;
+mod results;
 mod session;
-mod settle;
-mod standing;
 mod worker;
 
 use std::sync::Arc;
@@ -36,7 +58,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-pub use reading::{Question, Reading, Skipped, Target};
+pub use health::{Cause, HeldGuest, SavedBackoff, SavedHealth};
+pub use request::Reading;
 pub use session::Listed;
 
 use crate::config::Selection;
@@ -44,20 +67,17 @@ use crate::config::extra::Extras;
 use crate::deadline::Deadline;
 use crate::devices::Inventory;
 use crate::host::{Origin, Replay};
-use crate::libvirt::{Group, Groups, Offer};
-use crate::log::{Level, Log};
-use crate::sample::Domain;
-use mailbox::Found;
-use round::Round;
-use standing::Standings;
-use worker::{Job, Pool};
+use crate::log::Log;
+use crate::sample::{Domain, boottime_ns};
+use call::Answer;
+use collection::Collection;
+use coordinator::Coordinator;
+use worker::Pool;
 
-/// A call that took this long is taken for stuck, and others do its work meanwhile.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a waiter looks whether the program was told to end.
-const GLANCE: Duration = Duration::from_millis(250);
-/// A hypervisor that was there a moment ago, and whose connection fails, is tried again so often.
-const RETRY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How long the end waits for idle connections to be closed: a healthy libvirtd takes a millisecond.
+const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 
 /// How a hypervisor is read.
 #[derive(Clone, Debug)]
@@ -76,32 +96,13 @@ pub struct Plan {
     pub extra: Extras,
 }
 
-impl Plan {
-    /// The statistics that are printed.
-    fn wanted(&self) -> Groups {
-        always().or(extra::groups(self.extra))
-    }
-}
-
-/// The statistics of which every collection prints something.
-fn always() -> Groups {
-    Group::ALWAYS.into_iter().collect()
-}
-
 /// One hypervisor, with what is remembered of it.
 pub struct Hypervisor {
     uri: Arc<str>,
     origin: Origin,
-    plan: Plan,
-    log: Arc<Log>,
     pool: Pool,
-    standings: Standings,
-    offer: Option<Offer>,
-    host_name: Option<String>,
-    collection: u64,
-    was_up: bool,
+    core: Coordinator,
     is_expected: bool,
-    spares: Vec<Domain>,
 }
 
 /// What the cache knows of a guest's devices.
@@ -114,11 +115,11 @@ pub struct KnownDevices {
 
 /// What is known of a guest when it is listed.
 #[derive(Default)]
-pub struct Known {
+pub struct Known<'a> {
     /// Its devices.
     pub devices: Option<KnownDevices>,
-    /// The CPU time of its last sample, where that is of this boot.
-    pub cpu_time_ns: Option<u64>,
+    /// Its last sample, where that is of this boot.
+    pub before: Option<&'a Domain>,
 }
 
 /// A collection's result.
@@ -126,11 +127,19 @@ pub struct Known {
 pub struct Collected {
     /// The guests, sorted by name.
     pub readings: Vec<Reading>,
+    /// Guests of which nothing came since libvirt itself has locked them: who they are, and no more.
+    pub locked: Vec<Domain>,
     /// Guests that were listed and passed the filter.
     pub guests: usize,
     /// Guests whose metadata the filter did not let pass.
-    pub turned_away: Vec<TurnedAway>,
-    /// Guests of which nothing came.
+    pub excluded: Vec<Excluded>,
+    /// Guests whose answer is not complete, and what holds them.
+    pub held: Vec<HeldGuest>,
+    /// Guests that libvirt could not read, and said why.
+    pub failed: Vec<(Uuid, Arc<str>)>,
+    /// Guests that could not be read in time, although nothing seems to hold them.
+    pub late: Vec<(Uuid, Arc<str>)>,
+    /// Guests of which nothing came in time.
     pub unread: usize,
     /// Those that do not answer since a call is stuck in them.
     pub hung: usize,
@@ -142,29 +151,15 @@ pub struct Collected {
     pub cache_misses: usize,
     /// Calls that are stuck in hung guests now.
     pub stuck_calls: usize,
+    /// Whether libvirt lists no guests now.
+    pub list_is_late: bool,
     /// Statistics that libvirt sent and nobody here knows.
     pub unknown: usize,
 }
 
-impl Collected {
-    /// Takes note of a guest's reading; `is_stuck` where a call of ours did not come back from it.
-    fn count(&mut self, reading: &Reading, is_stuck: bool) {
-        match reading.skipped {
-            None => {}
-            Some(Skipped::Stuck) => self.hung += 1,
-            Some(_) if is_stuck => self.hung += 1,
-            Some(_) => self.busy += 1,
-        }
-        self.cache_misses += usize::from(reading.inventory_is_new);
-        let is_cached = reading.inventory.is_some() && !reading.inventory_is_new;
-        self.cache_hits += usize::from(is_cached);
-        self.unknown += reading.unknown;
-    }
-}
-
 /// A guest whose metadata the filter did not let pass.
 #[derive(Clone, Debug)]
-pub struct TurnedAway {
+pub struct Excluded {
     /// Its lasting identity.
     pub uuid: Uuid,
     /// Its name when it was listed.
@@ -182,26 +177,13 @@ impl Hypervisor {
     pub fn new(uri: &str, plan: Plan, log: &Arc<Log>) -> Self {
         let origin = Origin::of(uri);
         let uri: Arc<str> = uri.into();
-        // Calls for guests, with the reserve of those that are known to answer, and for lists.
-        let most_stuck = plan.max_stuck + plan.workers + 2;
+        let selection = Arc::clone(&plan.selection);
         Self {
-            pool: Pool::new(
-                origin.clone(),
-                Arc::clone(log),
-                Arc::clone(&plan.selection),
-                most_stuck,
-            ),
-            standings: Standings::new(&uri, log),
+            pool: Pool::new(origin.clone(), Arc::clone(log), selection),
+            core: Coordinator::new(&uri, plan, log),
             uri,
             origin,
-            plan,
-            log: Arc::clone(log),
-            offer: None,
-            host_name: None,
-            collection: 0,
-            was_up: false,
             is_expected: true,
-            spares: Vec::new(),
         }
     }
 
@@ -217,182 +199,92 @@ impl Hypervisor {
 
     /// The host's name, where it was asked for and is known.
     pub fn host_name(&self) -> Option<&str> {
-        self.host_name.as_deref()
+        self.core.host_name.as_deref()
     }
 
     /// Whether it is worth while that others wait for it: not when it was down the last time, and has not
     /// been heard of since. What it may answer later is heard in the next collection.
     pub fn is_expected(&mut self) -> bool {
-        while let Some((report, _)) = self.pool.wait(Duration::ZERO, false) {
-            self.is_expected |= matches!(report.found, Found::Listed(..));
+        for done in self.pool.wait(1, Duration::ZERO) {
+            self.is_expected |= matches!(done.result, Ok(Answer::Listed(_)));
+            self.core.take_late(done);
         }
         self.is_expected
     }
 
-    /// Says of a guest, from an earlier run's sample, that it did not answer.
-    pub fn remember_silent(&mut self, uuid: Uuid) {
-        self.standings.remember_silent(uuid);
+    /// Takes over what an earlier run knew: the guests that ran, and those that did not answer.
+    pub fn restore(&mut self, guests: Vec<Listed>, health: Vec<SavedHealth>) {
+        self.core.roster = guests.into();
+        self.core.health.restore(health, Instant::now(), boottime_ns());
+    }
+
+    /// What the next run must know of the guests' health; `None` where there is nothing to save.
+    pub fn saved_health(&mut self) -> Option<Vec<SavedHealth>> {
+        self.core.health.saved(Instant::now(), boottime_ns())
     }
 
     /// Takes a sample that nobody needs any more: its memory serves in the next collection.
     pub fn recycle(&mut self, sample: Domain) {
-        self.spares.push(sample);
+        self.core.spares.push(sample);
+    }
+
+    /// Closes the connections that are idle.
+    pub fn close(&mut self) {
+        self.pool.close(CLOSE_WITHIN);
     }
 
     /// Reads every guest that is selected, by the deadline. It is given up with the others whose end
     /// the deadline tells of only until it has answered.
     ///
     /// # Errors
-    /// [`Down`] where the guests could not even be listed.
-    pub fn collect(
+    /// [`Down`] where no guest could be read, and none listed.
+    pub fn collect<'k>(
         &mut self,
-        known: impl Fn(&Listed) -> Known,
+        known: impl Fn(&Listed) -> Known<'k> + 'k,
         deadline: &Deadline,
     ) -> Result<Collected, Down> {
-        self.collection += 1;
-        // What an earlier collection did not wait for is not waited for now.
-        self.pool.tasks_mut().for_each(|task| task.is_overdue = true);
-        let listed_at = Instant::now();
-        let listed = self.list(deadline)?;
-        self.standings.keep(listed.iter().map(|guest| guest.uuid));
-        let Some(offer) = self.offer else { return Ok(Collected::default()) };
-        let selection = Arc::clone(&self.plan.selection);
-        let mut targets: Vec<Target> = Vec::new();
-        let mut turned_away = Vec::new();
-        for guest in listed.iter().filter(|guest| guest.is_taken_by(&selection.domains)) {
-            let Known { devices, cpu_time_ns } = known(guest);
-            let target = Target {
-                place: targets.len(),
-                uuid: guest.uuid,
-                id: guest.id,
-                name: Arc::clone(&guest.name),
-                cpu_before_ns: cpu_time_ns,
-                fresh: devices.as_ref().is_some_and(|devices| devices.is_fresh),
-                inventory: devices.map(|devices| devices.inventory),
-            };
-            if target.is_turned_away(&selection) {
-                turned_away.push(target.turned_away(None));
-            } else {
-                targets.push(target);
-            }
-        }
-        let deadline = &deadline.whatever_others_do();
-        let round = Round {
-            plan: self.plan.clone(),
-            question: Question {
-                wanted: self.plan.wanted(),
-                extra: self.plan.extra,
-                offer,
-                listed: listed.len(),
-                listed_at,
-                careful: false,
-            },
-            collection: self.collection,
-            pool: &mut self.pool,
-            standings: &mut self.standings,
-            spares: &mut self.spares,
-            deadline,
-        };
-        let mut collected = round.run(targets);
-        collected.turned_away.extend(turned_away);
-        self.pool.shrink(self.plan.workers);
-        Ok(collected)
-    }
-
-    /// The guests. A hypervisor that was there a moment ago gets time to come back.
-    fn list(&mut self, deadline: &Deadline) -> Result<Arc<[Listed]>, Down> {
-        let started = Instant::now();
-        // Within it a restarted libvirtd is there again, and guests can still be read after.
-        let retry_until = started + self.plan.deadline.mul_f32(0.6);
-        let mut ask_at = Some(started);
-        let mut failure = None;
+        let (pool, workers) = (&mut self.pool, self.core.plan.workers);
+        let alone = deadline.whatever_others_do();
+        let mut collection = Collection::begin(&mut self.core, &known, Instant::now());
         loop {
-            if deadline.is_ending() && deadline.is_over() {
-                let reason = "the end came before its guests were listed";
-                let message = format_args!("nothing of {} is printed: {reason}", self.uri);
-                self.log.begins(&format!("ending {}", self.uri), Level::Warn, message);
-                return Err(Down(reason.to_owned()));
+            let now = Instant::now();
+            for (id, call, progress) in collection.calls(pool.idle(), now) {
+                pool.submit(id, call, progress);
             }
-            if deadline.is_over() {
-                let error = failure.unwrap_or_else(|| "it does not answer".to_owned());
-                return Err(self.is_down(&error));
+            let deadline = if collection.has_answered { &alone } else { deadline };
+            if collection.is_over() || deadline.is_over() {
+                break;
             }
-            if ask_at.is_some_and(|at| at <= Instant::now()) && self.ask_for_list() {
-                ask_at = None;
-            }
-            let Some((report, task)) = self.pool.wait(deadline.left(GLANCE), false) else {
-                self.list_elsewhere(&mut ask_at);
-                continue;
-            };
-            match report.found {
-                Found::Listed(listed, offer, host_name) if report.collection == self.collection => {
-                    self.offer = offer.or(self.offer);
-                    self.host_name = host_name.or(self.host_name.take());
-                    self.is_up();
-                    return Ok(listed);
-                }
-                Found::Lost(error) if report.collection == self.collection => {
-                    let error = error.to_string();
-                    if !self.was_up || Instant::now() > retry_until {
-                        return Err(self.is_down(&error));
-                    }
-                    failure = Some(error);
-                    ask_at = Some(Instant::now() + RETRY);
-                }
-                // An answer to an earlier collection: its worker is free now.
-                found => {
-                    self.is_expected |= matches!(found, Found::Listed(..));
-                    drop(task);
-                }
+            let most = collection.wake_in(now).unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL);
+            for done in pool.wait(collection.enough(), deadline.left(most)) {
+                collection.take(done, Instant::now());
             }
         }
-    }
-
-    fn ask_for_list(&mut self) -> bool {
-        let job = Job::List {
-            wanted: self.plan.wanted(),
-            ask_offer: self.offer.is_none(),
-            ask_host: self.plan.host_name && self.host_name.is_none(),
-        };
-        // Two at most: a second connection where the first one's call does not come back.
-        self.pool.give(self.collection, Vec::new(), job, 1).is_ok()
-    }
-
-    /// A list that does not come is asked for over another connection, since the first one's may
-    /// be dead without our knowing.
-    fn list_elsewhere(&mut self, ask_at: &mut Option<Instant>) {
-        let collection = self.collection;
-        for task in self.pool.tasks_mut() {
-            let late = task.since.elapsed() >= PATIENCE && !task.is_overdue;
-            if late && task.collection == collection {
-                task.is_overdue = true;
-                *ask_at = Some(Instant::now());
-            }
+        // What has arrived counts, also when the end is ordered.
+        for done in pool.wait(1, Duration::ZERO) {
+            collection.take(done, Instant::now());
         }
+        let is_ending = deadline.is_ending();
+        let collected = collection.close(is_ending, Instant::now());
+        self.is_expected = collected.is_ok();
+        pool.shrink(workers);
+        collected
     }
+}
 
-    fn condition(&self) -> String {
-        format!("hypervisor {}", self.uri)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn is_up(&mut self) {
-        self.was_up = true;
-        self.is_expected = true;
-        let message = format_args!("{} answers again", self.uri);
-        self.log.ends(&self.condition(), message);
-    }
-
-    fn is_down(&mut self, error: &str) -> Down {
-        self.was_up = false;
-        self.is_expected = false;
-        // A libvirtd that comes back may be another version.
-        self.offer = None;
-        let more = match self.origin {
-            Origin::Libvirt(_) => "; `telegraf-virt check` says more",
-            Origin::Recording(_) => "",
-        };
-        let message = format_args!("cannot read the guests of {}: {error}{more}", self.uri);
-        self.log.begins(&self.condition(), Level::Error, message);
-        Down(error.to_owned())
+    /// A plan with the settings' defaults.
+    pub(super) fn plan() -> Plan {
+        Plan {
+            workers: 4,
+            max_stuck: 12,
+            selection: Arc::default(),
+            deadline: Duration::from_secs(4),
+            host_name: false,
+            extra: Extras::NONE,
+        }
     }
 }

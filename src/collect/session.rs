@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::reading::Target;
+use super::request::GuestRequest;
 use crate::config::DomainFilter;
 use crate::host::{Guest, Host, Origin};
-use crate::libvirt::{self, Groups, Kind, Offer};
+use crate::libvirt;
 
 /// So many missing handles are looked up one by one; for more, the list is cheaper.
 const LOOKUPS: usize = 4;
@@ -51,7 +51,7 @@ pub struct Listed {
 
 impl Listed {
     /// Whether the filter lets it pass, as far as a list tells.
-    pub fn is_taken_by(&self, filter: &DomainFilter) -> bool {
+    pub fn is_selected_by(&self, filter: &DomainFilter) -> bool {
         filter.takes(&self.name, &self.uuid)
             && (!filter.has_states() || filter.takes_state(self.state))
     }
@@ -120,14 +120,6 @@ impl Session {
         ids == list.ids
     }
 
-    /// What the hypervisor has in bulk of what is wanted.
-    ///
-    /// # Errors
-    /// libvirt's words, where the connection broke.
-    pub fn offer(&self, wanted: Groups) -> Result<Offer, libvirt::Error> {
-        self.connection.offer(wanted)
-    }
-
     /// The hypervisor's host name.
     ///
     /// # Errors
@@ -141,53 +133,64 @@ impl Session {
         self.handles.get(uuid)
     }
 
-    /// Makes sure that there are handles of these guests; a guest that is gone may have none.
-    ///
-    /// # Errors
-    /// libvirt's words, where the connection broke.
-    pub(super) fn find_handles(
-        &mut self,
-        targets: &[Target],
-        listed: usize,
-    ) -> Result<(), libvirt::Error> {
+    /// Makes room for the handles of these guests, and finds those that came with a list. Returns the places
+    /// of the guests that have none yet.
+    pub(super) fn without_handle(&mut self, guests: &[GuestRequest], listed: usize) -> Vec<usize> {
         // Guests come and go, and the handles of those that went would stay.
         if self.handles.len() + self.unclaimed.len() > 2 * listed + OLD_HANDLES {
             self.handles.clear();
             self.unclaimed.clear();
         }
-        let mut missing = self.claim(targets.iter().collect());
-        if missing.len() > LOOKUPS {
-            let inactive = targets.iter().any(|target| target.id < 0);
-            let guests = self.connection.guests(inactive)?;
-            self.unclaimed =
-                guests.into_iter().map(|guest| (guest.name().into_owned(), guest)).collect();
-            missing = self.claim(missing);
-        }
-        for target in missing {
-            match self.connection.guest(&target.uuid) {
-                Ok(guest) => {
-                    self.handles.insert(target.uuid, guest);
-                }
-                Err(error) if error.kind == Kind::GuestGone => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let has_none =
+            |(place, guest): (usize, &GuestRequest)| (!self.claim(guest)).then_some(place);
+        guests.iter().enumerate().filter_map(has_none).collect()
+    }
+
+    /// Whether a list is cheaper than looking so many guests up.
+    pub(super) fn is_worth_a_list(missing: usize) -> bool {
+        missing > LOOKUPS
+    }
+
+    /// Lists the guests for their handles.
+    ///
+    /// # Errors
+    /// libvirt's words.
+    pub(super) fn list_handles(&mut self, inactive: bool) -> Result<(), libvirt::Error> {
+        let guests = self.connection.guests(inactive)?;
+        self.unclaimed =
+            guests.into_iter().map(|guest| (guest.name().into_owned(), guest)).collect();
         Ok(())
     }
 
-    /// Takes the handles of these guests from the unclaimed ones; returns the guests that lack one.
-    fn claim<'a>(&mut self, mut targets: Vec<&'a Target>) -> Vec<&'a Target> {
-        targets.retain(|target| {
-            if self.handles.contains_key(&target.uuid) {
-                return false;
-            }
-            let named = self.unclaimed.remove(&*target.name);
-            let Some(guest) = named.filter(|guest| guest.uuid() == target.uuid) else {
-                return true;
-            };
-            self.handles.insert(target.uuid, guest);
-            false
-        });
-        targets
+    /// Looks up one guest, which waits for that guest alone.
+    ///
+    /// # Errors
+    /// libvirt's words; of a guest that is gone too.
+    pub(super) fn look_up(&mut self, uuid: Uuid) -> Result<(), libvirt::Error> {
+        let guest = self.connection.guest(&uuid)?;
+        self.handles.insert(uuid, guest);
+        Ok(())
+    }
+
+    /// Looks up a guest by its name.
+    ///
+    /// # Errors
+    /// libvirt's words; of a guest that is gone too.
+    pub(super) fn look_up_name(&mut self, name: &str) -> Result<Listed, libvirt::Error> {
+        let guest = self.connection.guest_named(name)?;
+        let (uuid, id) = (guest.uuid(), guest.id());
+        self.handles.insert(uuid, guest);
+        Ok(Listed { uuid, id, name: name.into(), state: None })
+    }
+
+    /// Whether it has the guest's handle, taken from those that came with a list where it must be.
+    fn claim(&mut self, guest: &GuestRequest) -> bool {
+        if self.handles.contains_key(&guest.uuid) {
+            return true;
+        }
+        let named = self.unclaimed.remove(&*guest.name);
+        let Some(handle) = named.filter(|handle| handle.uuid() == guest.uuid) else { return false };
+        self.handles.insert(guest.uuid, handle);
+        true
     }
 }

@@ -1,271 +1,302 @@
-//! Threads that call libvirt, each with a connection of its own. A call may block for ever: then its
-//! thread stays behind with it, and comes back to the pool when the call does.
+//! Threads that call libvirt, each with a connection of its own.
+//!
+//! libvirt's calls cannot be cancelled, and libvirt's errors are kept by thread. So a connection and its
+//! handles stay with the thread that opened them. A call that never comes back holds its thread, its
+//! connection and one of libvirtd's workers, and nothing else: the thread is left behind with it, and
+//! serves again when the call returns.
 
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::mailbox::{Found, Mailbox, Report};
-use super::read;
-use super::reading::{Question, Target};
+use super::call::{Answer, Call, CallId, Done, Progress, Step};
+use super::results::ResultQueue;
 use super::session::Session;
+use super::{ask, detail, pid_files};
 use crate::config::Selection;
 use crate::host::Origin;
-use crate::libvirt::{self, Groups};
-use crate::log::Log;
-use crate::sample::Domain;
+use crate::libvirt;
+use crate::log::{Level, Log};
 
-/// What a worker is asked to do.
-pub(super) enum Job {
-    /// List the guests, and say what the hypervisor offers in bulk unless that is known.
-    List {
-        /// The statistics that are printed.
-        wanted: Groups,
-        /// Whether the offer is asked for.
-        ask_offer: bool,
-        /// Whether the host's name is asked for.
-        ask_host: bool,
-    },
-    /// Read these guests.
-    Read {
-        targets: Vec<Target>,
-        question: Question,
-        /// Samples that nobody needs any more, whose memory is used again.
-        spares: Vec<Domain>,
-    },
-}
+/// How long a worker waits until another has listed the guests. Then it looks its guests up.
+const LIST_TURN: Duration = Duration::from_millis(100);
 
-/// Since when a worker has its connection; not while it waits for one.
-#[derive(Clone, Default)]
-struct Link(Arc<Mutex<Option<Instant>>>);
-
-impl Link {
-    fn set(&self, since: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
-    }
-
-    fn since(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a worker is at.
-pub(super) struct Task {
-    /// The collection that it belongs to.
-    pub(super) collection: u64,
-    pub(super) since: Instant,
-    /// Whether it took longer than a healthy one: others do its work, and its answer is still taken.
-    pub(super) is_overdue: bool,
-    /// The places of the guests that it reads.
-    pub(super) places: Vec<usize>,
-    link: Link,
-}
-
-impl Task {
-    /// Whether its worker has a connection, and so has asked: until then nothing is said of a guest.
-    pub(super) fn is_asked(&self) -> bool {
-        self.link.since().is_some()
-    }
-
-    /// When its worker asked, or began to wait for a connection: with a host far away that takes longer
-    /// than a call to a healthy guest.
-    pub(super) fn begun(&self) -> Instant {
-        self.link.since().map_or(self.since, |connected| connected.max(self.since))
-    }
+/// A call on its way to a worker.
+struct Order {
+    id: CallId,
+    call: Call,
+    progress: Progress,
 }
 
 struct Worker {
-    number: usize,
-    jobs: Sender<(u64, Job)>,
-    link: Link,
-    task: Option<Task>,
+    orders: Sender<Order>,
+    /// The call that it is at.
+    call: Option<CallId>,
+}
+
+/// What all workers of a hypervisor share.
+#[derive(Clone)]
+struct Common {
+    origin: Origin,
+    log: Arc<Log>,
+    selection: Arc<Selection>,
+    results: ResultQueue,
+    permit: ListPermit,
 }
 
 /// The workers of one hypervisor.
 pub(super) struct Pool {
-    origin: Origin,
-    log: Arc<Log>,
-    selection: Arc<Selection>,
+    common: Common,
     workers: Vec<Worker>,
-    next_number: usize,
-    most_stuck: usize,
-    reports: Arc<Mailbox>,
+    started: usize,
+    /// Workers that were let go, and may still be closing their connection.
+    closing: Arc<Closing>,
 }
 
 impl Pool {
-    /// No thread is started while `most_stuck` calls are stuck.
-    pub(super) fn new(
-        origin: Origin,
-        log: Arc<Log>,
-        selection: Arc<Selection>,
-        most_stuck: usize,
-    ) -> Self {
-        let reports = Arc::default();
-        Self { origin, log, selection, workers: Vec::new(), next_number: 0, most_stuck, reports }
+    pub(super) fn new(origin: Origin, log: Arc<Log>, selection: Arc<Selection>) -> Self {
+        let (results, permit) = (ResultQueue::default(), ListPermit::default());
+        let common = Common { origin, log, selection, results, permit };
+        Self { common, workers: Vec::new(), started: 0, closing: Arc::default() }
     }
 
-    /// Gives the job to a worker that is free, or to a new one while fewer than `most` are at work.
-    /// Gives it back where there is none.
-    pub(super) fn give(
-        &mut self,
-        collection: u64,
-        places: Vec<usize>,
-        job: Job,
-        most: usize,
-    ) -> Result<(), (Vec<usize>, Job)> {
-        if self.busy() >= most {
-            return Err((places, job));
+    /// Workers that have a connection, or had one, and no call.
+    pub(super) fn idle(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.call.is_none()).count()
+    }
+
+    /// Gives a call to a worker that is idle, else to a new one. Where no thread can be started the call has
+    /// failed.
+    pub(super) fn submit(&mut self, id: CallId, call: Call, progress: Progress) {
+        let mut order = Order { id, call, progress };
+        while let Some(position) = self.idle_or_new() {
+            let Some(worker) = self.workers.get_mut(position) else { break };
+            match worker.orders.send(order) {
+                Ok(()) => {
+                    worker.call = Some(id);
+                    return;
+                }
+                // Its thread is gone: only a panic does that.
+                Err(mpsc::SendError(back)) => {
+                    order = back;
+                    self.workers.swap_remove(position);
+                }
+            }
         }
-        let position = match self.workers.iter().position(|worker| worker.task.is_none()) {
-            Some(position) => position,
-            // If a new connection already waits in vain, another one would wait beside it.
-            None if self.workers.iter().any(Worker::waits_to_connect) => return Err((places, job)),
-            None if self.overdue() >= self.most_stuck => return Err((places, job)),
-            None => match self.start_worker() {
-                Some(position) => position,
-                None => return Err((places, job)),
-            },
-        };
-        let Some(worker) = self.workers.get_mut(position) else { return Err((places, job)) };
-        if let Err(mpsc::SendError((_, job))) = worker.jobs.send((collection, job)) {
-            // Its thread is gone: only a panic does that.
-            self.workers.swap_remove(position);
-            return Err((places, job));
-        }
-        let since = Instant::now();
-        let link = worker.link.clone();
-        worker.task = Some(Task { collection, since, is_overdue: false, places, link });
-        Ok(())
+        let result = Err(libvirt::Error::of(libvirt::Kind::Other, "no thread can be started"));
+        self.common.results.put(Done { id, result, is_last: true });
+    }
+
+    fn idle_or_new(&mut self) -> Option<usize> {
+        let idle = self.workers.iter().position(|worker| worker.call.is_none());
+        idle.or_else(|| self.start_worker())
     }
 
     fn start_worker(&mut self) -> Option<usize> {
-        let number = self.next_number;
-        let (jobs, inbox) = mpsc::channel();
-        let link = Link::default();
-        let (origin, log) = (self.origin.clone(), Arc::clone(&self.log));
-        let (its_link, reports) = (link.clone(), Arc::clone(&self.reports));
-        let selection = Arc::clone(&self.selection);
+        let (orders, inbox) = mpsc::channel();
+        let common = self.common.clone();
+        let closing = Arc::clone(&self.closing);
+        closing.add(1);
         let body = move || {
-            let mut work = Work { origin, log, selection, link: its_link, session: None };
-            while let Ok((collection, job)) = inbox.recv() {
-                let found = work.perform(job);
-                reports.put(Report { worker: number, collection, found });
-            }
+            let _leaving = Leaving(closing);
+            work(&common, &inbox);
         };
-        let name = format!("libvirt-{number}");
+        let name = format!("libvirt-{}", self.started);
         if let Err(error) = thread::Builder::new().name(name).spawn(body) {
-            self.log.begins(
-                "threads",
-                crate::log::Level::Error,
-                format_args!("cannot start a thread: {error}; raise the limit on processes"),
-            );
+            let message =
+                format_args!("cannot start a thread: {error}; raise the limit on processes");
+            self.common.log.begins("threads", Level::Error, message);
             return None;
         }
-        self.next_number += 1;
-        self.workers.push(Worker { number, jobs, link, task: None });
+        self.started += 1;
+        self.workers.push(Worker { orders, call: None });
         Some(self.workers.len() - 1)
     }
 
-    /// Waits for a report, at most so long. Its worker is free again then. Where nobody waits for a
-    /// worker (`all`), those who are at work may all report first.
-    pub(super) fn wait(&mut self, most: Duration, all: bool) -> Option<(Report, Task)> {
-        let report = self.reports.take(if all { self.busy() } else { 1 }, most)?;
-        let worker = self.workers.iter_mut().find(|worker| worker.number == report.worker)?;
-        let task = worker.task.take()?;
-        Some((report, task))
-    }
-
-    /// Workers that are at work, and not overdue with it.
-    pub(super) fn busy(&self) -> usize {
-        self.tasks().filter(|task| !task.is_overdue).count()
-    }
-
-    /// Calls that take longer than healthy ones: hung guests hold them.
-    pub(super) fn overdue(&self) -> usize {
-        self.tasks().filter(|task| task.is_overdue).count()
-    }
-
-    /// What the workers are at.
-    pub(super) fn tasks(&self) -> impl Iterator<Item = &Task> {
-        self.workers.iter().filter_map(|worker| worker.task.as_ref())
-    }
-
-    /// What the workers are at.
-    pub(super) fn tasks_mut(&mut self) -> impl Iterator<Item = &mut Task> {
-        self.workers.iter_mut().filter_map(|worker| worker.task.as_mut())
+    /// Waits for answers, at most so long: until `enough` calls have ended, or one asks for something to be
+    /// done. A worker whose call has ended is idle then.
+    pub(super) fn wait(&mut self, enough: usize, most: Duration) -> Vec<Done> {
+        let done: Vec<Done> = self.common.results.take(enough, most).into();
+        for done in done.iter().filter(|done| done.is_last) {
+            if let Some(worker) = self.workers.iter_mut().find(|it| it.call == Some(done.id)) {
+                worker.call = None;
+            }
+        }
+        done
     }
 
     /// Lets those idle workers go that are more than `most`: they were needed while others hung.
     pub(super) fn shrink(&mut self, most: usize) {
         let mut idle = 0;
         self.workers.retain(|worker| {
-            idle += usize::from(worker.task.is_none());
-            worker.task.is_some() || idle <= most
+            idle += usize::from(worker.call.is_none());
+            worker.call.is_some() || idle <= most
         });
     }
-}
 
-impl Worker {
-    fn waits_to_connect(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| task.is_overdue && !task.is_asked())
+    /// Closes the connections of all idle workers, and waits for that, at most so long: libvirtd logs an
+    /// error for each connection that ends unclosed. A connection with a call that is stuck stays as it is.
+    pub(super) fn close(&mut self, most: Duration) {
+        let stuck = self.workers.iter().filter(|worker| worker.call.is_some()).count();
+        self.shrink(0);
+        self.closing.wait_for(stuck, most);
     }
 }
 
-/// What a worker's thread owns.
-struct Work {
-    origin: Origin,
-    log: Arc<Log>,
-    /// Which guests are read, and what of them.
-    selection: Arc<Selection>,
-    link: Link,
-    session: Option<Session>,
-}
-
-impl Work {
-    fn perform(&mut self, job: Job) -> Found {
-        match self.try_perform(job) {
-            Ok(found) => found,
-            Err(error) => {
-                if !self.session.as_ref().is_some_and(Session::is_alive) {
-                    self.link.set(None);
-                    self.session = None;
-                }
-                Found::Lost(error)
-            }
+/// The thread of a worker.
+fn work(common: &Common, inbox: &Receiver<Order>) {
+    let mut session = None;
+    while let Ok(Order { id, call, progress }) = inbox.recv() {
+        let mut report = Report { results: &common.results, id, is_over: false };
+        let result = perform(common, &mut session, call, &progress, &report);
+        report.end(result);
+        // Closing asks libvirtd once more, which may take long: it has been reported by then.
+        if session.as_ref().is_some_and(|session: &Session| !session.is_alive()) {
+            session = None;
         }
     }
+}
 
-    fn try_perform(&mut self, job: Job) -> Result<Found, libvirt::Error> {
-        // A connection that broke while it was idle costs no collection: a new one takes its place.
-        let mut session = match self.session.take().filter(Session::is_alive) {
-            Some(session) => session,
-            None => {
-                self.link.set(None);
-                let session = Session::open(&self.origin)?;
-                self.link.set(Some(Instant::now()));
-                session
+/// The one who reports a call's end, also where its thread panics.
+struct Report<'a> {
+    results: &'a ResultQueue,
+    id: CallId,
+    is_over: bool,
+}
+
+impl Report<'_> {
+    fn hand_over(&self, answer: Answer) {
+        self.results.put(Done { id: self.id, result: Ok(answer), is_last: false });
+    }
+
+    fn end(&mut self, result: Result<Answer, libvirt::Error>) {
+        self.is_over = true;
+        self.results.put(Done { id: self.id, result, is_last: true });
+    }
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let words = "this program failed while it read the answer: please report this";
+            self.end(Err(libvirt::Error::of(libvirt::Kind::Other, words)));
+        }
+    }
+}
+
+fn perform(
+    common: &Common,
+    session: &mut Option<Session>,
+    call: Call,
+    progress: &Progress,
+    report: &Report<'_>,
+) -> Result<Answer, libvirt::Error> {
+    // A connection that broke while it was idle is replaced by a new one.
+    let session = match session {
+        Some(alive) if alive.is_alive() => alive,
+        _ => {
+            progress.set(Step::Connect, None, Instant::now());
+            session.insert(Session::open(&common.origin)?)
+        }
+    };
+    match call {
+        Call::List { host_name } => {
+            progress.set(Step::List, None, Instant::now());
+            if host_name && let Ok(name) = session.host_name() {
+                report.hand_over(Answer::HostName(name));
             }
-        };
-        let found = match job {
-            Job::List { wanted, ask_offer, ask_host } => {
-                let offer = if ask_offer { Some(session.offer(wanted)?) } else { None };
-                let host = if ask_host { session.host_name().ok() } else { None };
-                Found::Listed(session.list(&self.selection.domains)?, offer, host)
-            }
-            Job::Read { targets, question, mut spares } => {
-                let (selection, log) = (&self.selection, &self.log);
-                Found::Read(read::read(
-                    &mut session,
-                    &targets,
-                    &question,
-                    selection,
-                    &mut spares,
-                    log,
-                )?)
-            }
-        };
-        self.session = Some(session);
-        Ok(found)
+            Ok(Answer::Listed(session.list(&common.selection.domains)?))
+        }
+        Call::ListByFiles(directory) => by_files(session, &directory, progress, report),
+        Call::Ask(order) => {
+            let (asked, offer, took) = ask::ask(session, order, progress, &common.permit)?;
+            Ok(Answer::Asked(asked, offer, took))
+        }
+        Call::Detail(requests, read) => {
+            let (selection, log) = (&common.selection, &common.log);
+            let hand_over = |answer| report.hand_over(answer);
+            detail::detail(session, requests, &read, selection, progress, log, hand_over)?;
+            Ok(Answer::Asked(Vec::new(), None, Duration::ZERO))
+        }
+    }
+}
+
+/// Looks up by name each guest that has a file in this directory. One that does not answer holds this call,
+/// and those before it are known.
+fn by_files(
+    session: &mut Session,
+    directory: &Path,
+    progress: &Progress,
+    report: &Report<'_>,
+) -> Result<Answer, libvirt::Error> {
+    for (place, name) in pid_files::names(directory).into_iter().enumerate() {
+        progress.set(Step::Find, Some(place), Instant::now());
+        if let Ok(guest) = session.look_up_name(&name) {
+            report.hand_over(Answer::Listed([guest].into()));
+        }
+    }
+    Ok(Answer::Listed(Arc::default()))
+}
+
+/// Who may list the guests for their handles: one at a time, since one list may wait for any guest.
+#[derive(Clone, Default)]
+pub(super) struct ListPermit(Arc<(Mutex<bool>, Condvar)>);
+
+impl ListPermit {
+    /// Waits for its turn; `None` where that takes too long.
+    pub(super) fn take(&self) -> Option<HeldPermit<'_>> {
+        let (taken, changed) = &*self.0;
+        let guard = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(guard, LIST_TURN, |taken| *taken);
+        let (mut taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if *taken {
+            return None;
+        }
+        *taken = true;
+        Some(HeldPermit(self))
+    }
+}
+
+/// A turn, until it is dropped.
+pub(super) struct HeldPermit<'a>(&'a ListPermit);
+
+impl Drop for HeldPermit<'_> {
+    fn drop(&mut self) {
+        let (taken, changed) = &*self.0.0;
+        *taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        changed.notify_one();
+    }
+}
+
+/// How many workers' threads there are.
+#[derive(Default)]
+struct Closing {
+    threads: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Closing {
+    fn add(&self, more: usize) {
+        *self.threads.lock().unwrap_or_else(PoisonError::into_inner) += more;
+    }
+
+    fn wait_for(&self, few: usize, most: Duration) {
+        let guard = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever is late is left behind.
+        let _ = self.changed.wait_timeout_while(guard, most, |threads| *threads > few);
+    }
+}
+
+/// Counts a thread off when it ends.
+struct Leaving(Arc<Closing>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let mut threads = self.0.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        *threads = threads.saturating_sub(1);
+        drop(threads);
+        self.0.changed.notify_one();
     }
 }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::libvirt::{
-    self, BlockCounters, Connection, Control, CpuTimes, Error, Groups, GuestInfo, MemoryStatistic,
-    NicCounters, Node, Offer, Parameter, Parameters, State, Value, VcpuInfo,
+    self, BlockCounters, Bulk, Connection, Control, CpuTimes, Error, Groups, GuestInfo,
+    MemoryStatistic, NicCounters, Node, Offer, Parameter, Parameters, State, Value, VcpuInfo,
 };
 use crate::record::{self, RecordedGuest, plain_calls};
 use crate::sample::boottime_ns;
@@ -109,6 +109,13 @@ impl Host {
         }
     }
 
+    pub fn guest_named(&self, name: &str) -> Result<Guest, Error> {
+        match self {
+            Self::Live(connection) => connection.guest_named(name).map(Guest::Live),
+            Self::Recorded(played) => played.guest_named(name).map(Guest::Recorded),
+        }
+    }
+
     pub fn host_name(&self) -> Result<String, Error> {
         match self {
             Self::Live(connection) => connection.host_name(),
@@ -154,10 +161,21 @@ impl Host {
         }
     }
 
-    pub fn offer(&self, wanted: Groups) -> Result<Offer, Error> {
+    /// What is offered in bulk of `wanted`, where that is known without asking.
+    pub fn known_offer(&self, wanted: Groups) -> Option<Offer> {
         match self {
-            Self::Live(connection) => connection.offer(wanted),
-            Self::Recorded(played) => Ok(played.offer(wanted)),
+            Self::Live(_) => None,
+            Self::Recorded(played) => Some(played.offer(wanted)),
+        }
+    }
+
+    pub fn offer(&self, guest: &Guest, wanted: Groups) -> Result<Offer, Error> {
+        match (self, guest) {
+            (Self::Live(connection), Guest::Live(guest)) => connection.offer(guest, wanted),
+            (Self::Recorded(played), _) => Ok(played.offer(wanted)),
+            (Self::Live(_), Guest::Recorded(_)) => {
+                Ok(Offer { bulk: Groups::default(), nowait: false })
+            }
         }
     }
 
@@ -165,12 +183,12 @@ impl Host {
         &self,
         guests: impl Iterator<Item = &'a Guest>,
         groups: Groups,
-        nowait: bool,
+        how: Bulk,
     ) -> Result<Records, Error> {
         match self {
             Self::Live(connection) => {
                 let guests = guests.filter_map(Guest::live);
-                connection.statistics(guests, groups, nowait).map(Records::Live)
+                connection.statistics(guests, groups, how).map(Records::Live)
             }
             Self::Recorded(played) => {
                 let uuids = guests.map(Guest::uuid);

@@ -146,6 +146,13 @@ impl Played {
         self.find(uuid).map(|guest| self.handle(guest))
     }
 
+    pub(super) fn guest_named(&self, name: &str) -> Result<PlayedGuest, Error> {
+        let found = self.all().iter().find(|guest| guest.name == name);
+        found.map(|guest| self.handle(guest)).ok_or_else(|| {
+            Error::of(Kind::GuestGone, format!("no guest {name} in this moment of the recording"))
+        })
+    }
+
     pub(super) fn offer(&self, wanted: Groups) -> Offer {
         let host = self.host();
         let has = |group: &Group| host.bulk.iter().any(|name| name == group.name());

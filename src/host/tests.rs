@@ -49,8 +49,9 @@ fn all() -> Groups {
 
 /// What a bulk call for these guests gives: id and names of the parameters of each.
 fn asked(host: &Host, guests: &[Guest], groups: Groups) -> Result<Vec<(i32, Vec<String>)>, String> {
-    let records =
-        host.statistics(guests.iter(), groups, true).map_err(|error| error.to_string())?;
+    let records = host
+        .statistics(guests.iter(), groups, Bulk { nowait: true, enforce: false })
+        .map_err(|error| error.to_string())?;
     let name = |it: Parameter<'_>| String::from_utf8_lossy(it.name).into_owned();
     Ok(records
         .iter()
@@ -64,7 +65,7 @@ fn a_bulk_call_gives_the_groups_that_are_asked_for() {
     let (_folder, origin) = replay(vec![vec![guest(A, 4, &statistics)]]);
     let host = origin.open().unwrap();
     assert_eq!(host.host_name().unwrap(), "h");
-    let offer = host.offer(all()).unwrap();
+    let offer = host.known_offer(all()).unwrap();
     assert_eq!(offer.bulk, [Group::State, Group::Cpu].into_iter().collect());
     let guests = host.guests(false).unwrap();
     let cpu = vec!["cpu.time".to_owned(), "new.thing".to_owned()];

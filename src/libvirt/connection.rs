@@ -106,6 +106,22 @@ impl Connection {
         }
     }
 
+    /// The guest with this name.
+    ///
+    /// # Errors
+    /// [`super::Kind::GuestGone`] where there is none.
+    pub fn guest_named(&self, name: &str) -> Result<Guest, Error> {
+        let name = CString::new(name).map_err(|_| Error::invalid("the name holds a NUL byte"))?;
+        // SAFETY: the string lives across the call.
+        let domain = unsafe { sys::virDomainLookupByName(self.as_ptr(), name.as_ptr()) };
+        if domain.is_null() {
+            Err(Error::last())
+        } else {
+            // SAFETY: a domain of which we own the one reference.
+            Ok(unsafe { Guest::from_owned(domain) })
+        }
+    }
+
     /// The hypervisor's host name.
     ///
     /// # Errors

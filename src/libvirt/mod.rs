@@ -30,5 +30,5 @@ pub use error::{Error, Kind};
 pub use extra::{JobStatistics, State, TypedParameters, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
 pub use process::{begin_process, end_process};
-pub use statistics::{Group, Groups, Offer, Parameter, Parameters, Record, Records};
+pub use statistics::{Bulk, Group, Groups, Offer, Parameter, Parameters, Record, Records};
 pub use value::{OwnedValue, Value};

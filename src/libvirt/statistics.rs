@@ -6,7 +6,7 @@ use std::{ptr, slice};
 
 use virt::sys;
 
-use super::{Connection, Error, Guest, Value};
+use super::{Connection, Error, Guest, Kind, Value};
 
 /// A group of statistics that the bulk call can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,46 +135,43 @@ impl FromIterator<Group> for Groups {
 }
 
 impl Connection {
-    /// Which of `wanted` this hypervisor answers in bulk, and whether it knows NOWAIT.
+    /// Which of `wanted` this hypervisor answers in bulk, and whether it knows NOWAIT, as tried on one guest.
     ///
-    /// No guest is touched: the question is asked with a filter that no guest passes (active and
-    /// shut off), and ENFORCE makes libvirt refuse the groups that it does not have.
+    /// No other guest is waited for: the bulk call without a list of guests takes the lock of each.
     ///
     /// # Errors
     /// Only where the connection itself failed: what is not offered is an answer.
-    pub fn offer(&self, wanted: Groups) -> Result<Offer, Error> {
-        if self.enforce(wanted, true).is_ok() {
+    pub fn offer(&self, guest: &Guest, wanted: Groups) -> Result<Offer, Error> {
+        let mut broken = None;
+        let mut has = |groups: Groups, nowait: bool| match self.statistics(
+            std::iter::once(guest),
+            groups,
+            Bulk { nowait, enforce: true },
+        ) {
+            Ok(_) => true,
+            Err(error) => {
+                let is_offered = error.kind == Kind::Other;
+                broken = Some(error);
+                is_offered
+            }
+        };
+        if has(wanted, true) {
             return Ok(Offer { bulk: wanted, nowait: true });
         }
-        let nowait = self.enforce(Group::State.into(), true).is_ok();
-        let bulk = Group::ALL
-            .into_iter()
-            .filter(|&group| wanted.has(group) && self.enforce(group.into(), nowait).is_ok())
-            .collect();
+        let nowait = has(Group::State.into(), true);
+        let offered =
+            Group::ALL.into_iter().filter(|&group| wanted.has(group) && has(group.into(), nowait));
+        let bulk = offered.collect();
         // A connection that broke in between refuses everything: that says nothing of the driver.
-        if self.is_alive() { Ok(Offer { bulk, nowait }) } else { Err(Error::last()) }
-    }
-
-    /// Whether the bulk call has all these groups (and NOWAIT), without touching a guest.
-    fn enforce(&self, groups: Groups, nowait: bool) -> Result<(), Error> {
-        // No guest is active and shut off at once.
-        let mut flags = sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
-            | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_SHUTOFF
-            | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_ENFORCE_STATS;
-        if nowait {
-            flags |= sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+        match broken {
+            Some(error) if !self.is_alive() => Err(error),
+            _ => Ok(Offer { bulk, nowait }),
         }
-        let mut list = ptr::null_mut();
-        // SAFETY: the connection is open; on success libvirt sets `list` to a list of that length.
-        let count =
-            unsafe { sys::virConnectGetAllDomainStats(self.as_ptr(), groups.0, &mut list, flags) };
-        Records::owned(list, count).map(drop)
     }
 
     /// One bulk call for these guests, which must be of this connection.
     ///
-    /// With `nowait` a guest whose job is taken by another call is answered at once, with what
-    /// libvirtd knows by itself. A guest that went away is absent from the answer.
+    /// A guest that went away is absent from the answer.
     ///
     /// # Errors
     /// libvirt's words: one guest's error fails the call for all.
@@ -184,14 +181,20 @@ impl Connection {
         &self,
         guests: impl Iterator<Item = &'a Guest>,
         groups: Groups,
-        nowait: bool,
+        how: Bulk,
     ) -> Result<Records, Error> {
         let mut pointers: Vec<sys::virDomainPtr> = guests.map(Guest::as_ptr).collect();
         if pointers.is_empty() || groups.is_empty() {
             return Ok(Records { list: ptr::null_mut(), count: 0 });
         }
         pointers.push(ptr::null_mut());
-        let flags = if nowait { sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT } else { 0 };
+        let mut flags = 0;
+        if how.nowait {
+            flags |= sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+        }
+        if how.enforce {
+            flags |= sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_ENFORCE_STATS;
+        }
         let mut list = ptr::null_mut();
         // SAFETY: the array ends in null, and the guests that it points to are borrowed for 'a,
         // which outlasts the call; on success libvirt sets `list` to a list of that length.
@@ -200,6 +203,15 @@ impl Connection {
         };
         Records::owned(list, count)
     }
+}
+
+/// How the bulk call is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bulk {
+    /// A guest whose job is taken by another call is answered at once, with what libvirtd knows by itself.
+    pub nowait: bool,
+    /// A group that the hypervisor does not have is an error, and not passed over.
+    pub enforce: bool,
 }
 
 /// What a hypervisor answers in bulk.

@@ -13,7 +13,7 @@ use crate::devices::{DiskDevice, Inventory, NicDevice};
 use crate::features::{Rates, angle_deg};
 use crate::line_protocol::{Fields, Lines, Tags};
 use crate::sample::words;
-use crate::sample::{Answer, Disk, Domain, Memory, Nic};
+use crate::sample::{Completeness, Disk, Domain, Memory, Nic};
 
 mod extra;
 mod user_tags;
@@ -350,7 +350,7 @@ struct Rule {
 
 impl Rule {
     fn of(sample: &Domain, missing: Missing) -> Self {
-        Self { missing, is_whole: sample.answer == Answer::Whole }
+        Self { missing, is_whole: sample.completeness == Completeness::Complete }
     }
 
     fn stands_zero(self) -> bool {

@@ -134,7 +134,7 @@ fn with_omit_it_has_no_line_and_no_sum_that_it_belongs_to() {
 fn what_a_hung_guest_could_not_give_is_left_out_and_never_zero() {
     let disk = Disk { name: "vda".into(), ..Disk::default() };
     let sample = Domain {
-        answer: Answer::Partial,
+        completeness: Completeness::Partial,
         state: Some(1),
         cpu: Cpu { time_ns: Some(9), ..Cpu::default() },
         disks: vec![disk],

@@ -14,7 +14,7 @@ use super::value::{Statistic, statistic};
 use super::{Answer, CaptureError, Moment, RecordedGuest, RecordedHost, Recording};
 use crate::deadline::Ending;
 use crate::devices::xml;
-use crate::libvirt::{Connection, Control, Error, Group, Groups, Guest, Kind, Offer};
+use crate::libvirt::{Bulk, Connection, Control, Error, Group, Groups, Guest, Kind, Offer};
 use crate::log::Log;
 use crate::sample::boottime_ns;
 
@@ -269,7 +269,12 @@ impl Caller {
 }
 
 fn host(connection: &Connection, uri: String) -> Result<(RecordedHost, Offer), Error> {
-    let offer = connection.offer(Group::ALL.into_iter().collect())?;
+    let all: Groups = Group::ALL.into_iter().collect();
+    let guests = connection.guests(false)?;
+    let offer = match guests.first() {
+        Some(guest) => connection.offer(guest, all)?,
+        None => Offer { bulk: Groups::default(), nowait: false },
+    };
     let bulk = Group::ALL.into_iter().filter(|&group| offer.bulk.has(group));
     let versions = connection.versions().map(|(what, version)| (what.to_owned(), version.into()));
     let host = RecordedHost {
@@ -350,7 +355,8 @@ type Answered =
 /// The bulk call for this guest, and where it fails group by group.
 fn statistics(connection: &Connection, guest: &Guest, groups: Groups, nowait: bool) -> Answered {
     let ask = |groups: Groups| -> Answer<Vec<Statistic>> {
-        let records = connection.statistics(std::iter::once(guest), groups, nowait);
+        let records =
+            connection.statistics(std::iter::once(guest), groups, Bulk { nowait, enforce: false });
         let all = records.map(|records| {
             records.iter().flat_map(|record| record.parameters()).map(statistic).collect()
         });

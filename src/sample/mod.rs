@@ -31,15 +31,47 @@ pub use more::{
 };
 pub use parts::{Cpu, Disk, Memory, Nic, Vcpu};
 
-/// How much of what was asked the guest's hypervisor process answered.
+/// How complete a guest's answer is, and why it is not. But for a complete answer, what is absent is unknown
+/// this time, and not zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
+pub enum Completeness {
     /// All that this guest offers.
     #[default]
-    Whole,
-    /// Only a part came: its monitor was busy or hangs, or a group of statistics failed. What is
-    /// absent is unknown this time, not zero.
+    #[serde(alias = "Whole")]
+    Complete,
+    /// It answers, but some of its statistics could not be read.
+    #[serde(alias = "Partial")]
     Partial,
+    /// It says no more than libvirtd knows by itself although nothing holds it: it starts, stops, or comes
+    /// from another host.
+    Starting,
+    /// A job of libvirt goes on in it, such as a migration or a hot-unplug.
+    Busy,
+    /// Its QEMU is silent.
+    Hung,
+    /// libvirt itself waits for it, with its object locked.
+    Locked,
+    /// It was not asked, since too many calls are stuck.
+    NotAsked,
+}
+
+impl Completeness {
+    /// Whether the guest itself answered: what is absent then was not offered, or failed with a message.
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::Complete | Self::Partial)
+    }
+
+    /// The schema's word for it; `None` where nobody knows.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Complete | Self::Partial => Some("whole"),
+            Self::Starting => Some("starting"),
+            Self::Busy => Some("busy"),
+            Self::Hung => Some("hung"),
+            Self::Locked => Some("locked"),
+            Self::NotAsked => None,
+        }
+    }
 }
 
 /// One guest, measured once.
@@ -53,8 +85,9 @@ pub struct Domain {
     pub uuid: Uuid,
     /// When its answer came, in nanoseconds of the host's CLOCK_BOOTTIME.
     pub answered_at_ns: u64,
-    /// Whether the answer is whole.
-    pub answer: Answer,
+    /// How complete the answer is.
+    #[serde(rename = "answer")]
+    pub completeness: Completeness,
     /// `virDomainState`, the number.
     pub state: Option<i64>,
     /// Why it is in that state, a number of the enum that belongs to the state.

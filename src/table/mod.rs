@@ -26,7 +26,7 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, Row as Cells, Table, Wi
 use uuid::Uuid;
 
 use crate::features::Rates;
-use crate::sample::{Answer, Domain};
+use crate::sample::{Completeness, Domain};
 use columns::Column;
 use fit::Fit;
 pub use terminal::Look;
@@ -72,7 +72,7 @@ impl Row {
             source: source.map(str::to_owned),
             state: sample.state,
             is_running,
-            is_whole: sample.answer == Answer::Whole,
+            is_whole: sample.completeness == Completeness::Complete,
             vcpus: sample.vcpu_count,
             memory_kib: if_running(memory.current_kib),
             used_kib: if_running(used_kib.map(|(total, usable)| total.saturating_sub(usable))),

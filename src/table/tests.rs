@@ -115,13 +115,13 @@ fn another_sample_is_wanted_where_it_would_tell_more() {
     let partial = Rates { disks: DiskRates::default(), ..rates() };
     assert!(wants(&whole, &partial));
     // It hangs still, or has no disks.
-    assert!(!wants(&Domain { answer: Answer::Partial, ..sample("silent") }, &partial));
+    assert!(!wants(&Domain { completeness: Completeness::Hung, ..sample("silent") }, &partial));
     assert!(!wants(&Domain { disks: Vec::new(), ..sample("bare") }, &partial));
 }
 
 #[test]
 fn a_guest_that_did_not_answer_is_marked_and_the_mark_is_told() {
-    let silent = Domain { answer: Answer::Partial, ..sample("silent") };
+    let silent = Domain { completeness: Completeness::Hung, ..sample("silent") };
     let shown = text(&[row("a"), Row::of(&silent, Some(&rates()), None)], &WIDE);
     let words = words(&shown);
     assert_eq!((words[1][1], words[2][1]), ("running", "running!"));
@@ -157,8 +157,12 @@ fn a_sum_that_lacks_a_guests_share_is_not_known() {
     let expected = "2 guests 4 - 0.2% - - - 2.4KiB 24B - - - -";
     assert_eq!(words(&shown)[3], expected.split(' ').collect::<Vec<_>>(), "{shown}");
     // Perhaps it has devices, and they could not be listed.
-    let silent =
-        Domain { answer: Answer::Partial, nics: Vec::new(), disks: Vec::new(), ..sample("silent") };
+    let silent = Domain {
+        completeness: Completeness::Hung,
+        nics: Vec::new(),
+        disks: Vec::new(),
+        ..sample("silent")
+    };
     let none = Rates { nics: NicRates::default(), disks: DiskRates::default(), ..rates() };
     let shown = text(&[Row::of(&silent, Some(&none), None), row("web")], &WIDE);
     assert_eq!(words(&shown)[3][8..], ["-"; 6], "{shown}");
@@ -261,7 +265,7 @@ fn narrow_terminals_leave_columns_out_and_keep_the_guest_its_state_and_its_cpu()
 fn colours_stand_around_whole_lines_and_mark_what_is_odd() {
     let off = Row::of(&Domain { id: -1, state: Some(5), ..sample("off") }, None, None);
     let crashed = Domain { state: Some(6), ..sample("crashed") };
-    let silent = Domain { answer: Answer::Partial, ..sample("silent") };
+    let silent = Domain { completeness: Completeness::Hung, ..sample("silent") };
     let rows = [
         Row::of(&crashed, Some(&rates()), None),
         off,

@@ -119,7 +119,7 @@ proptest! {
             id: 3,
             name: name.clone(),
             uuid: Uuid::from_u128(7),
-            answer: if partial { telegraf_virt::sample::Answer::Partial } else { Default::default() },
+            completeness: if partial { telegraf_virt::sample::Completeness::Partial } else { Default::default() },
             state: value(0).map(|it| (it % 9) as i64),
             cpu: Cpu { time_ns: value(1), user_ns: value(2), system_ns: None, ..Cpu::default() },
             vcpu_count: value(3),

@@ -12,7 +12,7 @@ use telegraf_virt::features::{DiskRates, NicRates, Rates, rates};
 use telegraf_virt::libvirt::{self, Parameter};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, CollectedGuests, Collector, Guest, Writer, write_collector};
-use telegraf_virt::sample::{Answer, Disk, Domain, Job, Memory, More, Nic};
+use telegraf_virt::sample::{Completeness, Disk, Domain, Job, Memory, More, Nic};
 use telegraf_virt::table::{self, Look};
 
 use super::{Row, Scratch, assert_ten_guests, block_with, quoted, rows};
@@ -65,7 +65,11 @@ fn guest_of(shown: &Shown) -> table::Row {
         id: 1,
         name: name.to_owned(),
         state: Some(i64::try_from(state_number).unwrap()),
-        answer: if state.ends_with('!') { Answer::Partial } else { Answer::Whole },
+        completeness: if state.ends_with('!') {
+            Completeness::Hung
+        } else {
+            Completeness::Complete
+        },
         vcpu_count: figure("VCPUS").map(|count| count as u64),
         memory: Memory {
             current_kib: kib(figure("MEM")),

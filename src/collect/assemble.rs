@@ -1,0 +1,195 @@
+//! Puts a guest's bulk statistics and its device list together. Pure: it decides what must still be asked,
+//! and what of the answers counts.
+//!
+//! The known device list is used while its names match the statistics. It is never read again for a guest
+//! that did not answer: since libvirt 11.0 the XML waits for the guest's job. A list of any age serves such a
+//! guest, since the names in the statistics say which of its devices are there.
+
+use std::sync::Arc;
+
+use super::call::Purpose;
+use super::extra;
+use super::request::{GuestRequest, ReadRequest, Reading};
+use crate::config::{DeviceFilter, Selection};
+use crate::devices::Inventory;
+use crate::libvirt::Group;
+use crate::sample::{Completeness, Domain};
+
+/// Which of the statistics name devices, so that they can be compared with the list.
+#[derive(Clone, Copy)]
+struct Named {
+    nics: bool,
+    disks: bool,
+}
+
+impl Named {
+    fn by(read: &ReadRequest, sample: &Domain) -> Self {
+        // Where only a part came, an empty list may be a group that failed or was not asked.
+        let is_complete = sample.completeness == Completeness::Complete;
+        Self {
+            nics: !read.lacks(Group::Interface) && (is_complete || !sample.nics.is_empty()),
+            disks: !read.lacks(Group::Block) && (is_complete || !sample.disks.is_empty()),
+        }
+    }
+
+    fn agree(self, inventory: &Inventory, sample: &Domain) -> bool {
+        inventory.id == sample.id
+            && (!self.nics || inventory.counts_nics(sample.nics.iter().map(|nic| &*nic.name)))
+            && (!self.disks || inventory.counts_disks(sample.disks.iter().map(|disk| &*disk.name)))
+    }
+}
+
+/// What must be asked beyond the bulk statistics; `None` where they are enough. `shown` is what the XML said
+/// a moment ago, where it was read for its metadata.
+pub(super) fn needs(
+    sample: &Domain,
+    guest: &GuestRequest,
+    shown: Option<&Inventory>,
+    read: &ReadRequest,
+    selection: &Selection,
+) -> Option<Purpose> {
+    if !sample.completeness.is_answer() {
+        return None;
+    }
+    let is_active = sample.id >= 0;
+    let calls = !read.missing(is_active).is_empty() || (is_active && extra::needs_calls(read));
+    let without_xml = calls.then_some(Purpose::WithoutXml);
+    if shown.is_some_and(|shown| lists_all(shown, sample)) {
+        return without_xml;
+    }
+    let known = guest.inventory.as_deref();
+    let is_good = if is_active {
+        let named = Named::by(read, sample);
+        // Without device names in the bulk answer a hot-plug would go unnoticed.
+        let has_names = !read.lacks(Group::Interface) && !read.lacks(Group::Block);
+        let is_usable = |inventory: &Inventory| {
+            extra::covers(inventory, read.extra)
+                && named.agree(inventory, sample)
+                && inventory.has_metadata(&selection.paths)
+        };
+        guest.fresh && has_names && known.is_some_and(is_usable)
+    } else {
+        // A guest that is off has no counters to tell apart.
+        let is_usable =
+            |it: &Inventory| guest.fresh && it.id < 0 && it.has_metadata(&selection.paths);
+        selection.paths.is_empty() || known.is_some_and(is_usable)
+    };
+    if is_good { without_xml } else { Some(Purpose::WithXml) }
+}
+
+/// Whether a list that was read a moment before the statistics has all devices that they name.
+fn lists_all(inventory: &Inventory, sample: &Domain) -> bool {
+    inventory.id == sample.id
+        && sample.nics.iter().all(|nic| inventory.nic(&nic.name).is_some())
+        && sample.disks.iter().all(|disk| inventory.disk(&disk.name).is_some())
+}
+
+/// Whether the filter lets the metadata pass.
+pub(super) fn is_selected(inventory: &Inventory, selection: &Selection) -> bool {
+    let metadata = inventory.metadata.as_ref();
+    !selection.domains.has_metadata()
+        || metadata.is_some_and(|metadata| selection.domains.takes_metadata(metadata))
+}
+
+/// What came of one guest.
+pub(super) struct Parts {
+    pub(super) sample: Domain,
+    pub(super) unknown: usize,
+    /// Its XML, where that was read in this collection.
+    pub(super) new: Option<Inventory>,
+    pub(super) failures: Vec<String>,
+}
+
+/// The guest's reading: its devices as the list has them, and of these as the filter takes them.
+pub(super) fn reading(
+    parts: Parts,
+    guest: &GuestRequest,
+    read: &ReadRequest,
+    selection: &Selection,
+) -> Reading {
+    let Parts { mut sample, unknown, new, failures } = parts;
+    let is_new = new.is_some();
+    let is_active = sample.id >= 0;
+    let inventory = match new {
+        Some(new) if is_active => {
+            let named = Named::by(read, &sample);
+            Some(Arc::new(with_names_from(new, &sample, named)))
+        }
+        Some(new) => Some(Arc::new(new)),
+        None => guest.inventory.clone(),
+    };
+    if is_active {
+        keep_listed(&mut sample, inventory.as_deref(), is_new);
+        if !selection.devices.is_empty() {
+            keep_selected(&mut sample, inventory.as_deref(), &selection.devices);
+        }
+    }
+    Reading { sample, inventory, inventory_is_new: is_new, failures, unknown }
+}
+
+/// The list with the names that the statistics had beside it.
+fn with_names_from(inventory: Inventory, sample: &Domain, named: Named) -> Inventory {
+    let nics = sample.nics.iter().filter(|_| named.nics).map(|nic| nic.name.to_string());
+    let disks = sample.disks.iter().filter(|_| named.disks).map(|disk| disk.name.to_string());
+    Inventory { counted_nics: nics.collect(), counted_disks: disks.collect(), ..inventory }
+}
+
+/// Leaves the disks that are disks, and no device that a list just read does not have.
+fn keep_listed(sample: &mut Domain, inventory: Option<&Inventory>, is_new: bool) {
+    let Some(inventory) = inventory else {
+        // Without a list nobody knows which of them is a cdrom.
+        sample.disks.clear();
+        if sample.completeness == Completeness::Complete {
+            sample.completeness = Completeness::Partial;
+        }
+        return;
+    };
+    sample.disks.retain(|disk| inventory.is_disk(&disk.name));
+    if is_new {
+        sample.nics.retain(|nic| inventory.nic(&nic.name).is_some());
+    }
+}
+
+/// Leaves the devices that the filter takes: the others have no lines and no part in a sum or a rate.
+fn keep_selected(sample: &mut Domain, inventory: Option<&Inventory>, devices: &DeviceFilter) {
+    sample.nics.retain(|nic| {
+        devices.takes_nic(&nic.name, inventory.and_then(|known| known.nic(&nic.name)))
+    });
+    sample.disks.retain(|disk| {
+        devices.takes_disk(&disk.name, inventory.and_then(|known| known.disk(&disk.name)))
+    });
+}
+
+/// Whether the answer of a guest that runs has nothing that only its monitor, or the job that guards it,
+/// gives. libvirt takes QEMU's memory with the monitor's other figures, and the counters of its disks:
+/// either proves that the monitor was asked. A vhost-user disk never has counters.
+pub(super) fn lacks_monitor(sample: &Domain, read: &ReadRequest) -> bool {
+    let asks_monitor = [Group::Balloon, Group::Block].iter().any(|&group| !read.lacks(group));
+    sample.id >= 0
+        && read.has_nowait()
+        && asks_monitor
+        && sample.memory.rss_kib.is_none()
+        && !sample.disks.iter().any(|disk| disk.is_counted())
+}
+
+/// Whether libvirt names a device that it has no counters of.
+pub(super) fn has_uncounted(sample: &Domain, read: &ReadRequest) -> bool {
+    let nic = !read.lacks(Group::Interface) && sample.nics.iter().any(|nic| !nic.is_counted());
+    nic || (!read.lacks(Group::Block) && sample.disks.iter().any(|disk| !disk.is_counted()))
+}
+
+/// The devices without counters that had some before, a line each. One that never had any is not offered,
+/// which is no fault: a vhost-user disk, or a NIC that nobody counts.
+pub(super) fn lost_counters(sample: &Domain, before: &Domain, read: &ReadRequest) -> Vec<String> {
+    let had_nic = |name: &str| before.nics.iter().any(|it| it.name == name && it.is_counted());
+    let had_disk = |name: &str| before.disks.iter().any(|it| it.name == name && it.is_counted());
+    let nics = sample.nics.iter().filter(|it| !it.is_counted() && had_nic(&it.name));
+    let nics = nics.filter(|_| !read.lacks(Group::Interface));
+    let disks = sample.disks.iter().filter(|it| !it.is_counted() && had_disk(&it.name));
+    let disks = disks.filter(|_| !read.lacks(Group::Block));
+    nics.map(|nic| format!("libvirt has no counters of its NIC {} any more", nic.name))
+        .chain(
+            disks.map(|disk| format!("libvirt has no counters of its disk {} any more", disk.name)),
+        )
+        .collect()
+}

@@ -1,0 +1,110 @@
+//! When something that held a call may be asked again: a call that an earlier run left behind goes on waiting
+//! in libvirtd, and each new one would wait beside it.
+
+use std::time::{Duration, Instant};
+
+use super::health::SavedBackoff;
+
+/// The first pause, which doubles each time.
+const FIRST: Duration = Duration::from_secs(10);
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(5 * 60);
+
+/// Since when it does not answer, how often it was asked, and when last.
+#[derive(Clone, Debug)]
+pub(super) struct Backoff {
+    since: Instant,
+    asked: Instant,
+    /// Calls that wait for it, as far as is known.
+    pub(super) calls: u32,
+    /// Which guests ran when it was asked last.
+    running: u64,
+}
+
+impl Backoff {
+    /// It was asked (once more), and did not answer.
+    pub(super) fn again(slot: &mut Option<Self>, now: Instant, running: u64) {
+        match slot {
+            Some(backoff) => {
+                (backoff.asked, backoff.running) = (now, running);
+                backoff.calls = backoff.calls.saturating_add(1);
+            }
+            None => *slot = Some(Self { since: now, asked: now, calls: 1, running }),
+        }
+    }
+
+    /// Whether it may be asked again: guests have started or stopped since, or its time has come. Without a
+    /// budget for another call that is the longest pause.
+    pub(super) fn is_over(&self, now: Instant, running: u64, has_budget: bool) -> bool {
+        let doubled = FIRST.saturating_mul(1 << self.calls.saturating_sub(1).min(10));
+        let pause = if has_budget { doubled.min(LONGEST) } else { LONGEST };
+        running != self.running || now.saturating_duration_since(self.asked) >= pause
+    }
+
+    pub(super) fn saved(&self, now: Instant, now_ns: u64) -> SavedBackoff {
+        let ns = |moment: Instant| {
+            let age = now.saturating_duration_since(moment).as_nanos();
+            now_ns.saturating_sub(u64::try_from(age).unwrap_or(u64::MAX))
+        };
+        let (calls, running) = (self.calls, self.running);
+        SavedBackoff { since_ns: ns(self.since), asked_ns: ns(self.asked), calls, running }
+    }
+
+    pub(super) fn restored(saved: &SavedBackoff, now: Instant, now_ns: u64) -> Self {
+        let moment = |ns: u64| {
+            let age = Duration::from_nanos(now_ns.saturating_sub(ns));
+            now.checked_sub(age).unwrap_or(now)
+        };
+        let (since, asked) = (moment(saved.since_ns), moment(saved.asked_ns));
+        Self { since, asked, calls: saved.calls, running: saved.running }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_pause_doubles_and_ends_early_when_a_guest_starts_or_stops() {
+        let start = Instant::now();
+        let mut slot = None;
+        Backoff::again(&mut slot, start, 7);
+        let is_over = |slot: &Option<Backoff>, seconds, running| {
+            slot.as_ref().unwrap().is_over(start + SECOND * seconds, running, true)
+        };
+        assert_eq!([9, 10].map(|at| is_over(&slot, at, 7)), [false, true]);
+        assert!(is_over(&slot, 1, 8));
+        Backoff::again(&mut slot, start + SECOND * 10, 7);
+        assert_eq!([29, 30].map(|at| is_over(&slot, at, 7)), [false, true]);
+        for _ in 0..40 {
+            Backoff::again(&mut slot, start, 7);
+        }
+        assert_eq!([299, 300].map(|at| is_over(&slot, at, 7)), [false, true]);
+    }
+
+    #[test]
+    fn without_a_budget_for_another_call_it_takes_the_longest_pause() {
+        let start = Instant::now();
+        let mut slot = None;
+        Backoff::again(&mut slot, start, 7);
+        let backoff = slot.unwrap();
+        assert!(!backoff.is_over(start + SECOND * 299, 7, false));
+        assert!(backoff.is_over(start + SECOND * 300, 7, false));
+    }
+
+    #[test]
+    fn another_run_goes_on_with_it() {
+        let now = Instant::now();
+        let mut slot = None;
+        Backoff::again(&mut slot, now, 7);
+        let saved = slot.unwrap().saved(now + SECOND, 5_000_000_000);
+        let expected =
+            SavedBackoff { since_ns: 4_000_000_000, asked_ns: 4_000_000_000, calls: 1, running: 7 };
+        assert_eq!(saved, expected);
+        let restored = Backoff::restored(&saved, now, 8_000_000_000);
+        assert!(!restored.is_over(now + SECOND * 5, 7, true));
+        assert!(restored.is_over(now + SECOND * 6, 7, true));
+    }
+}

@@ -1,0 +1,210 @@
+//! The end of a collection: what came of each guest, what is remembered of it, and what is reported.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::assemble::{self, Parts};
+use super::collection::Collection;
+use super::guest_state::{End, GuestState, Stage};
+use super::health::{Cause, HeldGuest, Noted};
+use super::request::Reading;
+use super::session::Listed;
+use super::{Collected, Down};
+use crate::config::duration;
+use crate::log::Level;
+use crate::sample::{Completeness, Domain};
+
+impl Collection<'_, '_> {
+    /// What came. `is_ending`: the program was told to end, so that nothing is said of guests that were not
+    /// waited for.
+    pub(super) fn close(mut self, is_ending: bool, now: Instant) -> Result<Collected, Down> {
+        let is_empty = self.guests.is_empty() && self.excluded.is_empty();
+        let is_silent = !self.has_answered && !self.is_listed();
+        if self.is_down || is_silent || (is_empty && !self.is_listed()) {
+            return Err(self.down(is_ending));
+        }
+        self.core.was_up = true;
+        let message = format_args!("{} answers again", self.core.uri);
+        self.core.log.ends(&condition(&self.core.uri), message);
+        let mut collected = Collected { guests: self.guests.len(), ..Collected::default() };
+        collected.excluded = std::mem::take(&mut self.excluded);
+        let running = self.core.running();
+        let (mut not_asked, mut late) = (0, 0);
+        for mut guest in std::mem::take(&mut self.guests) {
+            match guest.end.take() {
+                Some(End::Gone) => continue,
+                Some(End::Excluded(excluded)) => {
+                    collected.excluded.push(excluded);
+                    collected.guests -= 1;
+                    continue;
+                }
+                Some(End::Failed(error)) => {
+                    let failure = format!("it cannot be read: {error}");
+                    self.core.health.failures(guest.request.uuid, &guest.name(), &[failure]);
+                    collected.failed.push((guest.request.uuid, guest.name()));
+                    continue;
+                }
+                None => {}
+            }
+            let (completeness, cause) = self.completeness(&guest);
+            if completeness.is_none() {
+                late += usize::from(!is_ending);
+                if guest.sampled.is_none() {
+                    collected.unread += 1;
+                    if !is_ending {
+                        collected.late.push((guest.request.uuid, guest.name()));
+                    }
+                    continue;
+                }
+            }
+            not_asked += usize::from(completeness == Some(Completeness::NotAsked));
+            self.keep(guest, completeness, cause, running, now, &mut collected);
+        }
+        // A list that came late has its guests behind the others.
+        if !collected.readings.is_sorted_by(|a, b| a.sample.name <= b.sample.name) {
+            collected.readings.sort_by(|a, b| a.sample.name.cmp(&b.sample.name));
+        }
+        self.report(&mut collected, not_asked, late, is_ending);
+        Ok(collected)
+    }
+
+    /// How complete the guest's answer is, and what holds it; `None` where time was over before it was known.
+    fn completeness(&self, guest: &GuestState) -> (Option<Completeness>, Option<Cause>) {
+        if guest.completeness.is_some() {
+            return (guest.completeness, guest.cause);
+        }
+        if guest.locked_from.is_some() {
+            return (Some(Completeness::Locked), Some(Cause::Locked));
+        }
+        if guest.stage == Stage::Interface {
+            return (Some(Completeness::Partial), Some(Cause::SlowHelper));
+        }
+        (None, None)
+    }
+
+    /// Keeps what came of a guest.
+    fn keep(
+        &mut self,
+        mut guest: GuestState,
+        completeness: Option<Completeness>,
+        cause: Option<Cause>,
+        running: u64,
+        now: Instant,
+        collected: &mut Collected,
+    ) {
+        let (uuid, name) = (guest.request.uuid, guest.name());
+        let is_settled = completeness.is_some();
+        let completeness = completeness.unwrap_or(Completeness::Busy);
+        let sampled = guest.sampled.take();
+        let (mut sample, unknown, mut failures) = match sampled {
+            Some(sampled) => (sampled.sample, sampled.unknown, sampled.failures),
+            None => (guest.empty_sample(), 0, Vec::new()),
+        };
+        failures.append(&mut guest.failures);
+        sample.completeness = completeness;
+        let noted = Noted {
+            completeness,
+            id: sample.id,
+            left_behind: guest.left_behind.then_some((now, running)),
+        };
+        if is_settled {
+            self.core.health.note(uuid, &name, noted, self.core.collection);
+        }
+        if let Some(cause) = cause {
+            collected.held.push(HeldGuest { uuid, name: Arc::clone(&name), cause });
+        }
+        if completeness == Completeness::Locked && sample.state.is_none() {
+            collected.locked.push(sample);
+            collected.hung += 1;
+            return;
+        }
+        let (read, selection) = (self.read_request(), Arc::clone(&self.core.plan.selection));
+        let new = guest.inventory.take();
+        let parts = Parts { sample, unknown, new, failures };
+        let mut reading = assemble::reading(parts, &guest.request, &read, &selection);
+        if completeness.is_answer() {
+            reading.failures.extend(self.lost_counters(&guest, &reading.sample));
+            self.core.health.failures(uuid, &name, &reading.failures);
+        }
+        count(collected, &reading);
+        collected.readings.push(reading);
+    }
+
+    /// Devices that had counters in this boot, and have none now.
+    fn lost_counters(&self, guest: &GuestState, sample: &Domain) -> Vec<String> {
+        let read = self.read_request();
+        if sample.id < 0 || !assemble::has_uncounted(sample, &read) {
+            return Vec::new();
+        }
+        let (uuid, id, name) = (sample.uuid, sample.id, guest.name());
+        let known = (self.known)(&Listed { uuid, id, name, state: None });
+        known.before.map_or_else(Vec::new, |before| assemble::lost_counters(sample, before, &read))
+    }
+
+    fn report(
+        &mut self,
+        collected: &mut Collected,
+        not_asked: usize,
+        late: usize,
+        is_ending: bool,
+    ) {
+        let core = &mut *self.core;
+        collected.stuck_calls = core.gate.stuck();
+        collected.list_is_late = core.health.list_is_held() && !is_ending;
+        let answered: std::collections::HashSet<uuid::Uuid> = collected
+            .readings
+            .iter()
+            .filter(|reading| reading.sample.completeness.is_answer())
+            .map(|reading| reading.sample.uuid)
+            .collect();
+        core.health.report(&collected.held, |uuid| answered.contains(uuid));
+        core.health.not_asked(not_asked, collected.stuck_calls);
+        let deadline = duration::shown(core.plan.deadline);
+        core.health.late(late, collected.guests, &deadline);
+        core.health.report_list(collected.list_is_late, answered.len());
+    }
+
+    /// The hypervisor could not be read.
+    fn down(&mut self, is_ending: bool) -> Down {
+        let core = &mut *self.core;
+        if is_ending && !self.is_down {
+            let reason = "the end came before its guests were listed";
+            let message = format_args!("nothing of {} is printed: {reason}", core.uri);
+            core.log.begins(&format!("ending {}", core.uri), Level::Warn, message);
+            return Down(reason.to_owned());
+        }
+        let error = match self.refused.take() {
+            Some(error) => error,
+            None if core.health.list_is_held() => {
+                "libvirt does not list its guests; it hangs, or a guest that is being started or \
+                 stopped holds the list"
+                    .to_owned()
+            }
+            None => "it does not answer".to_owned(),
+        };
+        core.was_up = false;
+        // A libvirtd that comes back may be another version.
+        (core.offer, core.offer_of_inactive) = (None, None);
+        let more = if core.is_recording { "" } else { "; `telegraf-virt check` says more" };
+        let message = format_args!("cannot read the guests of {}: {error}{more}", core.uri);
+        core.log.begins(&condition(&core.uri), Level::Error, message);
+        Down(error)
+    }
+}
+
+fn condition(uri: &str) -> String {
+    format!("hypervisor {uri}")
+}
+
+/// Counts a reading.
+fn count(collected: &mut Collected, reading: &Reading) {
+    match reading.sample.completeness {
+        Completeness::Complete | Completeness::Partial => {}
+        Completeness::Hung | Completeness::Locked => collected.hung += 1,
+        Completeness::Busy | Completeness::Starting | Completeness::NotAsked => collected.busy += 1,
+    }
+    collected.cache_misses += usize::from(reading.inventory_is_new);
+    let is_cached = reading.inventory.is_some() && !reading.inventory_is_new;
+    collected.cache_hits += usize::from(is_cached);
+    collected.unknown += reading.unknown;
+}

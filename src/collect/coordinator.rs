@@ -1,0 +1,140 @@
+//! What lasts of a hypervisor from one collection to the next, without I/O: the calls that are out, the last
+//! known list, how well each guest answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::call::{Answer, CallId, Done};
+use super::gate::{CallKind, Gate, Hold, OpenCall};
+use super::health::Health;
+use super::session::Listed;
+use super::{Plan, pid_files};
+use crate::libvirt::Offer;
+use crate::log::Log;
+use crate::sample::Domain;
+
+/// What lasts of one hypervisor.
+pub(super) struct Coordinator {
+    pub(super) uri: Arc<str>,
+    pub(super) plan: Plan,
+    pub(super) log: Arc<Log>,
+    pub(super) gate: Gate,
+    pub(super) health: Health,
+    /// The newest list of the guests that there is: of this collection, an earlier one, or an earlier run.
+    pub(super) roster: Arc<[Listed]>,
+    pub(super) offer: Option<Offer>,
+    pub(super) offer_of_inactive: Option<Offer>,
+    pub(super) host_name: Option<String>,
+    /// The number of the collection.
+    pub(super) collection: u64,
+    /// Whether it answered in the last collection.
+    pub(super) was_up: bool,
+    /// What the bulk call takes for a guest, mostly.
+    pub(super) typical: Option<Duration>,
+    /// Samples that nobody needs any more, whose memory is used again.
+    pub(super) spares: Vec<Domain>,
+    /// Whether it is a recording.
+    pub(super) is_recording: bool,
+    /// Where libvirt keeps a file for each guest that runs, where that is on this machine.
+    pub(super) files: Option<PathBuf>,
+}
+
+impl Coordinator {
+    pub(super) fn new(uri: &Arc<str>, plan: Plan, log: &Arc<Log>) -> Self {
+        Self {
+            uri: Arc::clone(uri),
+            log: Arc::clone(log),
+            gate: Gate::new(plan.max_stuck, plan.workers),
+            health: Health::new(uri, log),
+            roster: Arc::default(),
+            offer: None,
+            offer_of_inactive: None,
+            host_name: None,
+            collection: 0,
+            was_up: false,
+            typical: None,
+            spares: Vec::new(),
+            is_recording: uri.starts_with(crate::host::REPLAY),
+            files: pid_files::directory(uri),
+            plan,
+        }
+    }
+
+    /// Which guests run on this machine, as one number that changes when one starts or stops; 0 where
+    /// nothing says so.
+    pub(super) fn running(&self) -> u64 {
+        self.files.as_deref().map_or(0, pid_files::fingerprint)
+    }
+
+    /// Takes an answer that came between two collections: its call is over, and a list is the newest.
+    pub(super) fn take_late(&mut self, done: Done) {
+        if !done.is_last {
+            return;
+        }
+        let Some(call) = self.close(done.id) else { return };
+        if let (Ok(Answer::Listed(listed)), CallKind::List) = (done.result, call.kind) {
+            self.health.note_list(true, Instant::now(), 0);
+            self.roster = listed;
+        }
+    }
+
+    /// A call has come back: the guests that held it can be asked again.
+    pub(super) fn close(&mut self, id: CallId) -> Option<OpenCall> {
+        let call = self.gate.close(id)?;
+        for uuid in call.guests.iter().filter(|_| call.is_late) {
+            if self.gate.hold(uuid) < Hold::Object {
+                self.health.is_released(uuid);
+            }
+        }
+        Some(call)
+    }
+
+    /// Takes note of what a bulk call took, and says whether that was long for so many guests.
+    pub(super) fn is_slow(&mut self, took: Duration, guests: usize) -> bool {
+        let guests = u32::try_from(guests).unwrap_or(u32::MAX).max(1);
+        let per_guest = took / guests;
+        let is_slow = took >= super::health::SLOW
+            && self.typical.is_some_and(|typical| took > typical * guests * 4);
+        if !is_slow {
+            // Mostly the least: what is slow must not become what is usual.
+            self.typical = Some(match self.typical {
+                Some(typical) if per_guest > typical => (typical * 15 + per_guest) / 16,
+                _ => per_guest,
+            });
+        }
+        is_slow
+    }
+}
+
+#[cfg(test)]
+impl Coordinator {
+    /// The number of its next call, for a run after this one in a simulation.
+    pub(super) fn gate_number(&self) -> u64 {
+        self.gate.next_number()
+    }
+
+    pub(super) fn start_numbers_at(&mut self, number: u64) {
+        self.gate.start_at(number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::tests::plan;
+    use crate::log::Level;
+
+    #[test]
+    fn a_call_is_slow_beside_what_is_usual() {
+        let log = Arc::new(Log::kept(Level::Debug));
+        let mut core = Coordinator::new(&"test:///default".into(), plan(), &log);
+        let ms = Duration::from_millis;
+        assert!(!core.is_slow(ms(900), 15), "nothing is known yet");
+        assert!(!core.is_slow(ms(90), 15));
+        assert!(core.is_slow(ms(400), 15));
+        assert!(!core.is_slow(ms(250), 15), "it may be the machine");
+        assert!(core.is_slow(ms(310), 1));
+        assert!(core.typical.unwrap() < ms(8));
+    }
+}

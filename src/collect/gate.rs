@@ -1,0 +1,325 @@
+//! May this call be made now? The rules of isolation, in one place and without I/O.
+//!
+//! - While a call for a guest has not come back, nothing is asked of it that could wait in the same place.
+//! - One list of the guests is out at a time, since a list waits for every guest.
+//! - Calls that are stuck are at most `max_stuck`, and `workers` more for guests that are known to answer.
+
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::call::{CallId, How, Mark, Progress, Step};
+
+/// What a call is for, as far as the gate must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallKind {
+    List,
+    /// Guests are looked up by the names of files.
+    Files,
+    Ask(How),
+    /// The same of guests that are off.
+    AskInactive,
+    Detail,
+}
+
+/// A call that has not come back.
+#[derive(Debug)]
+pub(super) struct OpenCall {
+    pub(super) id: CallId,
+    pub(super) kind: CallKind,
+    /// The collection that made it.
+    pub(super) collection: u64,
+    /// The guests that it names, in its order.
+    pub(super) guests: Vec<Uuid>,
+    /// How many of them it has answered for: those come first.
+    pub(super) answered: usize,
+    pub(super) progress: Progress,
+    /// Whether it takes longer than a healthy one: others do its work, and its answer is still taken.
+    pub(super) is_late: bool,
+}
+
+/// What a late call says of one of its guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hold {
+    /// Nothing: another guest holds the call.
+    None,
+    /// The call may wait for its job.
+    Job,
+    /// It is one of several that a bulk call may be waiting for.
+    Suspect,
+    /// The bulk call waits for it: for its monitor, or for its object.
+    Bulk,
+    /// The call waits for the lock of its object: so would every other.
+    Object,
+}
+
+impl OpenCall {
+    /// What this call says of the guest at a place of it, as far as it has come.
+    fn hold(&self, place: usize) -> Hold {
+        if !self.is_late || place < self.answered {
+            return Hold::None;
+        }
+        let Mark { step, guest, .. } = self.progress.mark();
+        let is_culprit = guest == Some(place);
+        match step {
+            Step::Connect | Step::List => Hold::None,
+            Step::Find | Step::Control if is_culprit => Hold::Object,
+            Step::Bulk if is_culprit || (guest.is_none() && self.guests.len() == 1) => Hold::Bulk,
+            Step::Bulk if guest.is_none() => Hold::Suspect,
+            Step::Detail if is_culprit => Hold::Job,
+            Step::Find | Step::Control | Step::Bulk | Step::Detail => Hold::None,
+        }
+    }
+}
+
+/// The calls of one hypervisor that have not come back.
+#[derive(Debug)]
+pub(super) struct Gate {
+    open: Vec<OpenCall>,
+    next: u64,
+    max_stuck: usize,
+    workers: usize,
+}
+
+impl Gate {
+    pub(super) fn new(max_stuck: usize, workers: usize) -> Self {
+        Self { open: Vec::new(), next: 0, max_stuck: max_stuck.max(workers), workers }
+    }
+
+    pub(super) fn open(
+        &mut self,
+        kind: CallKind,
+        collection: u64,
+        guests: Vec<Uuid>,
+        now: Instant,
+    ) -> (CallId, Progress) {
+        let (id, progress) = (CallId(self.next), Progress::new(now));
+        self.next += 1;
+        let (progress_of_call, answered, is_late) = (progress.clone(), 0, false);
+        let call = OpenCall {
+            id,
+            kind,
+            collection,
+            guests,
+            answered,
+            progress: progress_of_call,
+            is_late,
+        };
+        self.open.push(call);
+        (id, progress)
+    }
+
+    pub(super) fn close(&mut self, id: CallId) -> Option<OpenCall> {
+        let position = self.open.iter().position(|call| call.id == id)?;
+        Some(self.open.swap_remove(position))
+    }
+
+    pub(super) fn find(&mut self, id: CallId) -> Option<&mut OpenCall> {
+        self.open.iter_mut().find(|call| call.id == id)
+    }
+
+    /// How far an open call has come.
+    pub(super) fn mark(&self, id: CallId) -> Option<Mark> {
+        self.open.iter().find(|call| call.id == id).map(|call| call.progress.mark())
+    }
+
+    /// Whether a call is open and late.
+    pub(super) fn is_late(&self, id: CallId) -> bool {
+        self.open.iter().any(|call| call.id == id && call.is_late)
+    }
+
+    /// Whether a call of this kind is at work, and not late with it.
+    pub(super) fn is_at_work(&self, kind: CallKind) -> bool {
+        self.open.iter().any(|call| call.kind == kind && !call.is_late)
+    }
+
+    /// The calls that have become late by now.
+    pub(super) fn grow_late(&mut self, now: Instant, longest: Duration) -> Vec<CallId> {
+        let mut late = Vec::new();
+        for call in self.open.iter_mut().filter(|call| !call.is_late) {
+            let mark = call.progress.mark();
+            if now.saturating_duration_since(mark.since) >= mark.step.patience(longest) {
+                call.is_late = true;
+                late.push(call.id);
+            }
+        }
+        late
+    }
+
+    /// When the next call becomes late, if none comes back before.
+    pub(super) fn next_late(&self, now: Instant, longest: Duration) -> Option<Duration> {
+        let waiting = self.open.iter().filter(|call| !call.is_late);
+        let left = waiting.map(|call| {
+            let mark = call.progress.mark();
+            (mark.since + mark.step.patience(longest)).saturating_duration_since(now)
+        });
+        left.min()
+    }
+
+    /// Takes every call of an earlier collection for late: nobody waits for it now.
+    pub(super) fn give_up_earlier(&mut self, collection: u64) {
+        for call in self.open.iter_mut().filter(|call| call.collection < collection) {
+            call.is_late = true;
+        }
+    }
+
+    /// Calls that are at work, and not late with it.
+    pub(super) fn busy(&self) -> usize {
+        self.open.iter().filter(|call| !call.is_late).count()
+    }
+
+    /// Calls that are late: guests hold them.
+    pub(super) fn stuck(&self) -> usize {
+        self.open.iter().filter(|call| call.is_late).count()
+    }
+
+    /// Those of them that this collection has made.
+    pub(super) fn stuck_of(&self, collection: u64) -> usize {
+        self.open.iter().filter(|call| call.is_late && call.collection == collection).count()
+    }
+
+    /// Whether a bulk call of ours is late that names this guest.
+    pub(super) fn has_bulk_out(&self, uuid: &Uuid) -> bool {
+        let mut late = self.open.iter().filter(|call| call.is_late);
+        late.any(|call| call.progress.mark().step == Step::Bulk && call.guests.contains(uuid))
+    }
+
+    /// Whether a list is out, of whatever call.
+    pub(super) fn list_is_out(&self) -> bool {
+        self.open
+            .iter()
+            .any(|call| call.kind == CallKind::List || call.progress.mark().step == Step::List)
+    }
+
+    /// Whether a call waits for a connection in vain: another one would wait beside it.
+    pub(super) fn waits_to_connect(&self) -> bool {
+        self.open.iter().any(|call| call.is_late && call.progress.mark().step == Step::Connect)
+    }
+
+    /// What the calls that are out say of a guest.
+    pub(super) fn hold(&self, uuid: &Uuid) -> Hold {
+        let of_call = |call: &OpenCall| {
+            let place = call.guests.iter().position(|guest| guest == uuid)?;
+            Some(call.hold(place))
+        };
+        let holds: Vec<Hold> = self.open.iter().filter_map(of_call).collect();
+        let waiting = holds.iter().filter(|&&hold| hold == Hold::Bulk).count();
+        // A second call that waits in the bulk statistics, too, proves more than a silent monitor: with
+        // NOWAIT it would have been answered.
+        if waiting > 1 { Hold::Object } else { holds.into_iter().max().unwrap_or(Hold::None) }
+    }
+
+    /// Whether a call for this guest is at work, and not late with it.
+    pub(super) fn is_being_asked(&self, uuid: &Uuid) -> bool {
+        let open = self.open.iter().filter(|call| !call.is_late);
+        open.into_iter().any(|call| call.guests.iter().skip(call.answered).any(|it| it == uuid))
+    }
+
+    /// Whether another call can be made at all.
+    pub(super) fn has_room(&self) -> bool {
+        self.busy() < self.workers && self.stuck() <= self.max_stuck + self.workers
+    }
+
+    /// Whether so many calls are stuck that guests must not add another one. There is a reserve of one call a
+    /// worker for guests that are known to answer (`all_sure`); all of it but one call may go for finding
+    /// such guests among those of which nothing is known (`one_unknown`).
+    pub(super) fn is_used_up(&self, all_sure: bool, one_unknown: bool) -> bool {
+        let reserve = match (all_sure, one_unknown) {
+            (true, _) => self.workers,
+            (false, true) => self.workers.saturating_sub(1),
+            (false, false) => 0,
+        };
+        self.stuck() > 0 && self.stuck() + self.busy() >= self.max_stuck + reserve
+    }
+}
+
+#[cfg(test)]
+impl Gate {
+    pub(super) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) fn start_at(&mut self, number: u64) {
+        self.next = number;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uuid(number: u128) -> Uuid {
+        Uuid::from_u128(number)
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_late_call_says_which_of_its_guests_holds_it() {
+        let now = Instant::now();
+        let mut gate = Gate::new(12, 4);
+        let guests = vec![uuid(1), uuid(2), uuid(3)];
+        let (id, progress) = gate.open(CallKind::Ask(How::Probed), 1, guests, now);
+        let holds = |gate: &Gate| [1, 2, 3].map(|it| gate.hold(&uuid(it)));
+        progress.set(Step::Control, Some(1), now);
+        assert_eq!(holds(&gate), [Hold::None; 3]);
+        assert!(gate.is_being_asked(&uuid(1)));
+        assert_eq!(gate.grow_late(now + Duration::from_millis(299), PATIENCE), []);
+        assert_eq!(gate.grow_late(now + Duration::from_millis(300), PATIENCE), [id]);
+        assert_eq!(holds(&gate), [Hold::None, Hold::Object, Hold::None]);
+        progress.set(Step::Bulk, None, now);
+        assert_eq!(holds(&gate), [Hold::Suspect; 3]);
+        assert!(!gate.is_being_asked(&uuid(1)));
+        progress.set(Step::Detail, Some(2), now);
+        gate.find(id).unwrap().answered = 2;
+        assert_eq!(holds(&gate), [Hold::None, Hold::None, Hold::Job]);
+        gate.close(id);
+        assert_eq!(holds(&gate), [Hold::None; 3]);
+    }
+
+    #[test]
+    fn two_bulk_calls_that_wait_for_one_guest_wait_for_its_object() {
+        let now = Instant::now();
+        let mut gate = Gate::new(12, 4);
+        for _ in 0..2 {
+            let (_, progress) = gate.open(CallKind::Ask(How::Probed), 1, vec![uuid(1)], now);
+            progress.set(Step::Bulk, Some(0), now);
+        }
+        gate.grow_late(now + PATIENCE, PATIENCE);
+        assert_eq!(gate.hold(&uuid(1)), Hold::Object);
+        assert_eq!((gate.busy(), gate.stuck()), (0, 2));
+    }
+
+    #[test]
+    fn guests_that_answer_have_a_reserve_beyond_the_calls_that_may_be_stuck() {
+        let now = Instant::now();
+        let mut gate = Gate::new(4, 2);
+        assert!(!gate.is_used_up(false, false), "nothing is stuck");
+        for guest in 0..4 {
+            let (_, progress) = gate.open(CallKind::Ask(How::Probed), 1, vec![uuid(guest)], now);
+            progress.set(Step::Bulk, Some(0), now);
+        }
+        gate.give_up_earlier(2);
+        assert!(gate.is_used_up(false, false));
+        assert!(!gate.is_used_up(false, true), "one of unknown health may still be tried");
+        assert!(!gate.is_used_up(true, false));
+        let (_, progress) = gate.open(CallKind::Ask(How::Probed), 2, vec![uuid(9)], now);
+        progress.set(Step::Bulk, Some(0), now);
+        gate.give_up_earlier(3);
+        assert!(gate.is_used_up(false, true));
+        assert!(!gate.is_used_up(true, false));
+    }
+
+    #[test]
+    fn one_list_is_out_whoever_makes_it() {
+        let now = Instant::now();
+        let mut gate = Gate::new(4, 2);
+        let (list, _) = gate.open(CallKind::List, 1, Vec::new(), now);
+        assert!(gate.list_is_out());
+        gate.close(list);
+        let (_, progress) = gate.open(CallKind::Ask(How::Together), 1, vec![uuid(1)], now);
+        assert!(!gate.list_is_out());
+        progress.set(Step::List, None, now);
+        assert!(gate.list_is_out());
+    }
+}

@@ -1,0 +1,500 @@
+//! How well each guest answers, from one collection to the next and, through the cache, from one run to the
+//! next; and the messages about it: one for all guests with the same trouble, when it begins and when it ends.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::backoff::Backoff;
+use crate::log::{Level, Log};
+use crate::sample::Completeness;
+
+/// Why a guest's answer is not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// Its QEMU does not answer its monitor.
+    SilentQemu,
+    /// libvirt has locked it.
+    Locked,
+    /// Its network statistics are slow: libvirt starts a program for them.
+    SlowHelper,
+    /// A migration, a save, a backup or a dump goes on.
+    Job,
+    /// Another call of libvirt holds it, such as a hot-unplug that the guest does not answer.
+    DeviceChange,
+    /// Other programs' calls follow each other in its monitor.
+    OtherCalls,
+}
+
+impl Cause {
+    /// The cause in the message about one guest, or several.
+    fn text(self, several: bool) -> &'static str {
+        match (self, several) {
+            (Self::SilentQemu, false) => {
+                "is not responding: its storage may be hung or its QEMU stopped; what only its QEMU \
+                 knows, such as its disk counters, is missing until it responds"
+            }
+            (Self::SilentQemu, true) => {
+                "are not responding: their storage may be hung or their QEMUs stopped; what only their \
+                 QEMUs know, such as their disk counters, is missing until they respond"
+            }
+            (Self::Locked, false) => {
+                "is locked inside libvirt: it is being started or stopped, or a hook script or its \
+                 storage does not finish; it has no lines until that ends"
+            }
+            (Self::Locked, true) => {
+                "are locked inside libvirt: they are being started or stopped, or a hook script or \
+                 their storage does not finish; they have no lines until that ends"
+            }
+            (Self::SlowHelper, false) => {
+                "has slow network statistics: libvirt runs a program for them, most likely ovs-vsctl, \
+                 which takes over a second; it is read last, and its NICs are missing when that is late"
+            }
+            (Self::SlowHelper, true) => {
+                "have slow network statistics: libvirt runs a program for them, most likely ovs-vsctl, \
+                 which takes over a second; they are read last, and their NICs are missing when that is \
+                 late"
+            }
+            (Self::Job, false) => {
+                "is busy with a job, such as a migration, a save or a backup; what only its QEMU knows, \
+                 such as its disk counters, is missing until it ends"
+            }
+            (Self::Job, true) => {
+                "are busy with a job, such as a migration, a save or a backup; what only their QEMUs \
+                 know, such as their disk counters, is missing until it ends"
+            }
+            (Self::DeviceChange, false) => {
+                "is busy: a change has not finished, such as a hot-unplug that the guest does not \
+                 answer; what only its QEMU knows, such as its disk counters, is missing until it ends"
+            }
+            (Self::DeviceChange, true) => {
+                "are busy: a change has not finished, such as a hot-unplug that the guest does not \
+                 answer; what only their QEMUs know, such as their disk counters, is missing until it \
+                 ends"
+            }
+            (Self::OtherCalls, false) => {
+                "is busy with the calls of other programs, one after another; what only its QEMU knows, \
+                 such as its disk counters, is missing while that lasts"
+            }
+            (Self::OtherCalls, true) => {
+                "are busy with the calls of other programs, one after another; what only their QEMUs \
+                 know, such as their disk counters, is missing while that lasts"
+            }
+        }
+    }
+}
+
+/// A guest whose answer is not complete, and what holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldGuest {
+    /// Its lasting identity.
+    pub uuid: Uuid,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What holds it.
+    pub cause: Cause,
+}
+
+/// What is remembered of a guest.
+#[derive(Debug, Default)]
+struct GuestHealth {
+    name: Arc<str>,
+    /// How complete its last answer was.
+    last: Completeness,
+    /// The last collection in which it was complete.
+    complete_in: u64,
+    /// The boot (its id) in which its monitor was free, and yet it said no more than libvirtd knows.
+    starting_id: Option<i32>,
+    /// A bulk call with it took long: it is asked alone, to see whether it was its fault.
+    is_suspect: bool,
+    /// Its network statistics take long, so that they are asked alone.
+    is_slow: bool,
+    /// What was reported of it and lasts.
+    reported: Option<Cause>,
+    failures: Vec<String>,
+    /// Since when its object is locked, and when it may be asked again.
+    locked: Option<Backoff>,
+}
+
+/// What the cache keeps of a guest's health, or, under the nil UUID, of the list's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedHealth {
+    /// The guest's name.
+    pub name: String,
+    /// Its lasting identity.
+    pub uuid: Uuid,
+    /// When this was true, in nanoseconds of the host's CLOCK_BOOTTIME.
+    pub at: u64,
+    /// How complete its answer was.
+    pub answer: Completeness,
+    /// Its network statistics take long.
+    #[serde(default)]
+    pub is_slow: bool,
+    /// The calls that it holds, where it is locked.
+    #[serde(default)]
+    pub locked: Option<SavedBackoff>,
+}
+
+/// When something that held a call may be asked again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedBackoff {
+    /// Since when it does not answer, on the same clock.
+    pub since_ns: u64,
+    /// When it was asked last, on the same clock.
+    pub asked_ns: u64,
+    /// How often it was asked.
+    pub calls: u32,
+    /// What stood in libvirt's directory of guests that run.
+    pub running: u64,
+}
+
+/// The guests of one hypervisor, and its list of guests.
+pub(super) struct Health {
+    uri: Arc<str>,
+    log: Arc<Log>,
+    guests: HashMap<Uuid, GuestHealth>,
+    /// Why the list does not come, and when it may be asked for again.
+    list: Option<Backoff>,
+    /// The collection in which calls began to be stuck, while any is.
+    trouble_since: Option<u64>,
+    /// The guests that a file says something of.
+    saved: HashSet<Uuid>,
+}
+
+impl Health {
+    pub(super) fn new(uri: &Arc<str>, log: &Arc<Log>) -> Self {
+        let (uri, log) = (Arc::clone(uri), Arc::clone(log));
+        let saved = HashSet::new();
+        Self { uri, log, guests: HashMap::new(), list: None, trouble_since: None, saved }
+    }
+
+    /// Takes over what an earlier run has saved. `now_ns` is the host's CLOCK_BOOTTIME at `now`.
+    pub(super) fn restore(&mut self, saved: Vec<SavedHealth>, now: Instant, now_ns: u64) {
+        self.saved.extend(saved.iter().map(|saved| saved.uuid));
+        for SavedHealth { name, uuid, answer, is_slow, locked, .. } in saved {
+            let locked = locked.map(|saved| Backoff::restored(&saved, now, now_ns));
+            if uuid.is_nil() {
+                self.list = locked;
+                continue;
+            }
+            let name = name.as_str().into();
+            let health = GuestHealth { name, last: answer, is_slow, locked, ..Default::default() };
+            self.guests.insert(uuid, health);
+        }
+    }
+
+    /// What the next run must know; `None` where it is what the file has: nothing.
+    pub(super) fn saved(&mut self, now: Instant, now_ns: u64) -> Option<Vec<SavedHealth>> {
+        let is_of_note = |health: &GuestHealth| !health.last.is_answer() || health.is_slow;
+        let guest = |(uuid, health): (&Uuid, &GuestHealth)| SavedHealth {
+            name: health.name.to_string(),
+            uuid: *uuid,
+            at: now_ns,
+            answer: health.last,
+            is_slow: health.is_slow,
+            locked: health.locked.as_ref().map(|locked| locked.saved(now, now_ns)),
+        };
+        let noted = self.guests.iter().filter(|(_, health)| is_of_note(health));
+        let mut saved: Vec<SavedHealth> = noted.map(guest).collect();
+        saved.extend(self.list.as_ref().map(|list| SavedHealth {
+            at: now_ns,
+            locked: Some(list.saved(now, now_ns)),
+            ..SavedHealth::default()
+        }));
+        let is_held: HashSet<Uuid> = saved.iter().map(|saved| saved.uuid).collect();
+        // Whoever is well again takes the place of what was said of it.
+        let well = self.saved.iter().filter(|uuid| !is_held.contains(*uuid));
+        let well = well.map(|&uuid| SavedHealth { uuid, at: now_ns, ..SavedHealth::default() });
+        saved.extend(well);
+        self.saved = is_held;
+        (!saved.is_empty()).then_some(saved)
+    }
+
+    /// Forgets the guests that are no longer listed.
+    pub(super) fn keep(&mut self, listed: impl Iterator<Item = Uuid>) {
+        let listed: HashSet<Uuid> = listed.collect();
+        let (uri, log) = (&self.uri, &self.log);
+        self.guests.retain(|uuid, _| {
+            let is_listed = listed.contains(uuid);
+            if !is_listed {
+                log.forget(&condition(uri, uuid));
+            }
+            is_listed
+        });
+    }
+
+    fn of(&self, uuid: &Uuid) -> Option<&GuestHealth> {
+        self.guests.get(uuid)
+    }
+
+    fn of_mut(&mut self, uuid: Uuid, name: &Arc<str>) -> &mut GuestHealth {
+        let health = self.guests.entry(uuid).or_default();
+        if health.name != *name {
+            health.name = Arc::clone(name);
+        }
+        health
+    }
+
+    /// Calls are stuck now, or none is any more.
+    pub(super) fn note_stuck_calls(&mut self, collection: u64, is_any: bool) {
+        self.trouble_since = if is_any { self.trouble_since.or(Some(collection)) } else { None };
+    }
+
+    /// How complete its last answer was.
+    pub(super) fn last(&self, uuid: &Uuid) -> Completeness {
+        self.of(uuid).map_or(Completeness::Complete, |health| health.last)
+    }
+
+    /// Whether it has answered since calls began to be stuck: a guest that may well hang too is not asked
+    /// when enough calls are stuck.
+    pub(super) fn is_known_to_answer(&self, uuid: &Uuid) -> bool {
+        let Some(health) = self.of(uuid) else { return self.trouble_since.is_none() };
+        health.last.is_answer()
+            && self.trouble_since.is_none_or(|since| health.complete_in >= since)
+    }
+
+    /// Whether it must be asked alone: a call with it took long, and it may be the cause.
+    pub(super) fn is_asked_alone(&self, uuid: &Uuid) -> bool {
+        self.of(uuid).is_some_and(|health| health.is_suspect || health.is_slow)
+    }
+
+    /// Whether its network statistics are asked alone.
+    pub(super) fn is_slow(&self, uuid: &Uuid) -> bool {
+        self.of(uuid).is_some_and(|health| health.is_slow)
+    }
+
+    /// Whether it was starting, in this boot, when it was asked last.
+    pub(super) fn is_starting(&self, uuid: &Uuid, id: i32) -> bool {
+        self.of(uuid).is_some_and(|health| health.starting_id == Some(id))
+    }
+
+    /// A bulk call with these guests took long.
+    pub(super) fn suspect(&mut self, uuid: Uuid, name: &Arc<str>) {
+        self.of_mut(uuid, name).is_suspect = true;
+    }
+
+    /// How long the network statistics of a guest took that was asked alone.
+    pub(super) fn note_alone(&mut self, uuid: Uuid, name: &Arc<str>, is_slow: bool) {
+        let health = self.of_mut(uuid, name);
+        (health.is_suspect, health.is_slow) = (false, is_slow);
+    }
+
+    /// Whether any guest's object is locked, as far as is known.
+    pub(super) fn is_any_locked(&self) -> bool {
+        self.guests.values().any(|health| health.locked.is_some())
+    }
+
+    /// Whether a guest whose object was locked may be asked again: its time has come, or guests have
+    /// started or stopped since, which is what such a lock mostly is about.
+    pub(super) fn may_ask(&self, uuid: &Uuid, now: Instant, running: u64) -> bool {
+        let Some(locked) = self.of(uuid).and_then(|health| health.locked.as_ref()) else {
+            return true;
+        };
+        locked.is_over(now, running, self.has_budget())
+    }
+
+    /// Whether the list may be asked for. A guest that is locked holds it, too: that one is asked first.
+    pub(super) fn may_list(&self, now: Instant, running: u64) -> bool {
+        let Some(list) = &self.list else { return true };
+        list.is_over(now, running, !self.is_any_locked() && self.has_budget())
+    }
+
+    /// Whether the calls that earlier runs have left behind leave room for another one.
+    fn has_budget(&self) -> bool {
+        let locked = self.guests.values().filter_map(|health| health.locked.as_ref());
+        let sick = locked.clone().count().max(1);
+        let left: u32 = locked.chain(&self.list).map(|backoff| backoff.calls).sum();
+        usize::try_from(left).is_ok_and(|left| left < sick + 2)
+    }
+
+    /// A call that this guest held has come back.
+    pub(super) fn is_released(&mut self, uuid: &Uuid) {
+        if let Some(health) = self.guests.get_mut(uuid) {
+            health.locked = None;
+        }
+    }
+
+    /// The list came, or it did not.
+    pub(super) fn note_list(&mut self, came: bool, now: Instant, running: u64) {
+        if came {
+            self.list = None;
+        } else {
+            Backoff::again(&mut self.list, now, running);
+        }
+    }
+
+    /// Since when the list does not come.
+    pub(super) fn list_is_held(&self) -> bool {
+        self.list.is_some()
+    }
+
+    /// What came of a guest in this collection. `is_asked` is false where a call from before still holds it.
+    pub(super) fn note(&mut self, uuid: Uuid, name: &Arc<str>, outcome: Noted, collection: u64) {
+        let health = self.of_mut(uuid, name);
+        health.last = outcome.completeness;
+        match outcome.completeness {
+            Completeness::Complete | Completeness::Partial => {
+                health.complete_in = collection;
+                health.starting_id = None;
+                health.locked = None;
+            }
+            Completeness::Starting => health.starting_id = Some(outcome.id),
+            Completeness::Locked => {
+                if let Some((now, running)) = outcome.left_behind {
+                    Backoff::again(&mut health.locked, now, running);
+                }
+            }
+            Completeness::Busy | Completeness::Hung => health.locked = None,
+            Completeness::NotAsked => {}
+        }
+    }
+
+    /// What of it could not be read this time, although it answers.
+    pub(super) fn failures(&mut self, uuid: Uuid, name: &Arc<str>, failures: &[String]) {
+        let (uri, log) = (Arc::clone(&self.uri), Arc::clone(&self.log));
+        let health = self.of_mut(uuid, name);
+        if health.failures == failures {
+            return;
+        }
+        let key = |failure: &str| format!("{} {failure}", condition(&uri, &uuid));
+        for failure in failures.iter().filter(|failure| !health.failures.contains(failure)) {
+            let message = format_args!("guest \"{name}\": {failure}");
+            log.begins(&key(failure), Level::Warn, message);
+        }
+        for failure in health.failures.iter().filter(|failure| !failures.contains(failure)) {
+            let message = format_args!("guest \"{name}\": no longer: {failure}");
+            log.ends(&key(failure), message);
+        }
+        health.failures = failures.to_vec();
+    }
+
+    /// Reports which guests have come into trouble, and which are out of it: one message for each cause.
+    pub(super) fn report(&mut self, held: &[HeldGuest], answering: impl Fn(&Uuid) -> bool) {
+        let mut begun: HashMap<Cause, Vec<(Arc<str>, Uuid)>> = HashMap::new();
+        for HeldGuest { uuid, name, cause } in held {
+            let health = self.of_mut(*uuid, name);
+            if health.reported != Some(*cause) {
+                health.reported = Some(*cause);
+                begun.entry(*cause).or_default().push((Arc::clone(name), *uuid));
+            }
+        }
+        let mut begun: Vec<_> = begun.into_iter().collect();
+        begun.sort_by_key(|(cause, _)| *cause);
+        for (cause, guests) in begun {
+            let text = cause.text(guests.len() > 1);
+            self.log.warn(format_args!("{} {text}", named(&guests)));
+        }
+        let is_held = |uuid: &Uuid| held.iter().any(|guest| guest.uuid == *uuid);
+        let mut ended: Vec<(Arc<str>, Uuid)> = Vec::new();
+        for (uuid, health) in self.guests.iter_mut().filter(|(_, health)| health.reported.is_some())
+        {
+            if !is_held(uuid) && answering(uuid) {
+                health.reported = None;
+                ended.push((Arc::clone(&health.name), *uuid));
+            }
+        }
+        if !ended.is_empty() {
+            let verb = if ended.len() > 1 { "are" } else { "is" };
+            self.log.info(format_args!("{} {verb} responding again", named(&ended)));
+        }
+    }
+
+    /// So many guests were not asked, since enough calls are stuck.
+    pub(super) fn not_asked(&mut self, guests: usize, stuck: usize) {
+        let key = format!("stuck {}", self.uri);
+        if guests == 0 {
+            self.log.ends(&key, format_args!("every guest of {} is asked again", self.uri));
+            return;
+        }
+        let message = format_args!(
+            "{stuck} calls to guests of {} that do not respond are stuck: {guests} guests that may hang \
+             too are not asked for what only their QEMUs know; `max_stuck` limits the calls",
+            self.uri
+        );
+        self.log.begins(&key, Level::Warn, message);
+    }
+
+    /// Guests that could not be read in time, although nothing seems to hold them.
+    pub(super) fn late(&mut self, late: usize, of: usize, deadline: &str) {
+        let key = format!("late {}", self.uri);
+        if late == 0 {
+            self.log.ends(&key, format_args!("the guests of {} are read in time again", self.uri));
+            return;
+        }
+        let message = format_args!(
+            "{late} of {of} guests of {} could not be read within the deadline of {deadline}: libvirt or \
+             this host is too slow for it; set a longer `deadline`",
+            self.uri
+        );
+        self.log.begins(&key, Level::Warn, message);
+    }
+
+    /// Whether libvirt lists its guests, and which guest most likely keeps it from that.
+    pub(super) fn report_list(&mut self, is_late: bool, read: usize) {
+        let key = format!("list {}", self.uri);
+        if !is_late {
+            self.log.ends(&key, format_args!("{} lists its guests again", self.uri));
+            return;
+        }
+        let locked: Vec<(Arc<str>, Uuid)> = self
+            .guests
+            .iter()
+            .filter(|(_, health)| health.last == Completeness::Locked)
+            .map(|(uuid, health)| (Arc::clone(&health.name), *uuid))
+            .collect();
+        let holder = match locked.as_slice() {
+            [] => "most likely a guest that is being started or stopped holds it".to_owned(),
+            some => format!("{} {} it", named(some), if some.len() > 1 { "hold" } else { "holds" }),
+        };
+        let message = format_args!(
+            "{} does not list its guests: {holder}; the {read} guests known from before are read one by \
+             one, and guests that have started since are missing",
+            self.uri
+        );
+        self.log.begins(&key, Level::Warn, message);
+    }
+}
+
+/// What came of a guest.
+pub(super) struct Noted {
+    pub(super) completeness: Completeness,
+    /// Its id.
+    pub(super) id: i32,
+    /// When a call of this collection was left behind in it, and which guests ran then.
+    pub(super) left_behind: Option<(Instant, u64)>,
+}
+
+fn condition(uri: &str, uuid: &Uuid) -> String {
+    format!("guest {uri} {uuid}")
+}
+
+/// How many names a message has at the most.
+const NAMES_MAX: usize = 20;
+
+/// The guests in a message.
+fn named(guests: &[(Arc<str>, Uuid)]) -> String {
+    if let [(name, uuid)] = guests {
+        return format!("guest \"{name}\" ({uuid})");
+    }
+    let mut names: Vec<&str> = guests.iter().map(|(name, _)| &**name).collect();
+    names.sort_unstable();
+    let mut text = format!("{} guests (", guests.len());
+    for (place, name) in names.iter().take(NAMES_MAX).enumerate() {
+        let comma = if place > 0 { ", " } else { "" };
+        let _ = write!(text, "{comma}\"{name}\"");
+    }
+    if let Some(more) = names.len().checked_sub(NAMES_MAX).filter(|more| *more > 0) {
+        let _ = write!(text, " and {more} more");
+    }
+    text.push(')');
+    text
+}
+
+/// How long a bulk call of one guest may take before it counts as slow.
+pub(super) const SLOW: Duration = Duration::from_millis(300);
