@@ -12,6 +12,7 @@ pub mod dashboards;
 pub mod debian;
 pub mod expect;
 pub mod lab;
+pub mod libvirtd;
 pub mod lines;
 pub mod logrotate;
 pub mod markdown;
