@@ -129,6 +129,19 @@ fn terminate(child: i32) {
     }
 }
 
+/// Takes a session keyring of its own, an empty one: what the session before has in its keyring, such as
+/// root's tickets of Kerberos, could be used by all that this process starts. Not where the kernel has
+/// no keyrings. It stands here since it needs a call that only unsafe code can make.
+///
+/// <https://man7.org/linux/man-pages/man7/session-keyring.7.html>
+pub fn leave_session_keyring() {
+    // SAFETY: the call takes a number and a name, which may be null for a keyring without one.
+    unsafe {
+        let nameless = ptr::null::<libc::c_char>();
+        libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, nameless);
+    }
+}
+
 /// The children of this process: ssh, where a URI says so; mostly there are none.
 fn children() -> Vec<i32> {
     let any = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
