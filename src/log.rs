@@ -5,11 +5,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::io::Write;
-use std::os::fd::AsFd;
+use std::io::{StderrLock, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How grave a message is, in Telegraf's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,13 +42,15 @@ const LINE_MAX: usize = 4095;
 const FIRST_LINE_MAX: usize = 499;
 /// Messages that `once` keeps; those after it are counted only.
 const KEPT_MAX: usize = 1000;
-/// A reader of standard error that makes no room for so many milliseconds misses the message.
-const STALLED_MS: u16 = 200;
+/// A reader of standard error that makes no room is waited for so long in each collection, all its messages
+/// together. What finds no room then is dropped and counted, so that the lines keep their deadline.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Where messages go. Shared by every thread; never fails, since there is nobody to tell.
 pub struct Log {
     level: Level,
     state: Mutex<State>,
+    printer: Mutex<Printer>,
 }
 
 #[derive(Default)]
@@ -62,13 +65,18 @@ struct State {
 impl Log {
     /// A log that prints each message as it comes.
     pub fn immediate(level: Level) -> Self {
-        Self { level, state: Mutex::new(State::default()) }
+        Self { level, state: Mutex::default(), printer: Mutex::default() }
     }
 
     /// A log that keeps its messages until [`Log::flush`], gravest first.
     pub fn kept(level: Level) -> Self {
         let state = State { kept: Some(Vec::new()), ..State::default() };
-        Self { level, state: Mutex::new(state) }
+        Self { level, state: Mutex::new(state), printer: Mutex::default() }
+    }
+
+    /// From here on it is another collection: a reader of standard error is waited for again.
+    pub fn collection_begins(&self) {
+        self.printer().patience = PATIENCE;
     }
 
     /// Whether a message of this level would be printed.
@@ -123,7 +131,7 @@ impl Log {
         let mut state = self.lock();
         let Some(kept) = &mut state.kept else {
             drop(state);
-            print(&line(level, &text, LINE_MAX));
+            self.printer().print(&line(level, &text, LINE_MAX));
             return;
         };
         if kept.len() < KEPT_MAX {
@@ -162,7 +170,11 @@ impl Log {
             let most = if text.is_empty() { FIRST_LINE_MAX } else { LINE_MAX };
             text.push_str(&line(*level, message, most));
         }
-        print(&text);
+        self.printer().print(&text);
+    }
+
+    fn printer(&self) -> MutexGuard<'_, Printer> {
+        self.printer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -188,17 +200,57 @@ fn line(level: Level, message: &str, most: usize) -> String {
     line
 }
 
-fn print(text: &str) {
-    // Standard error may be closed, or nobody reads it: then nobody can be told, and the metrics
-    // still count. What is below 4 KiB a pipe with room takes whole.
-    let mut stderr = std::io::stderr().lock();
-    for line in text.split_inclusive('\n') {
-        let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-        let has_room = poll(&mut asked, STALLED_MS);
-        if has_room != Ok(0) {
-            let _ = stderr.write_all(line.as_bytes());
-        }
+/// Prints lines on standard error.
+struct Printer {
+    /// How long a reader that makes no room is still waited for.
+    patience: Duration,
+    /// Messages that found no room, and of which nobody was told.
+    dropped: usize,
+}
+
+impl Default for Printer {
+    fn default() -> Self {
+        Self { patience: PATIENCE, dropped: 0 }
     }
+}
+
+impl Printer {
+    fn print(&mut self, text: &str) {
+        let mut stderr = std::io::stderr().lock();
+        for line in text.split_inclusive('\n') {
+            if self.tells_of_dropped(&mut stderr) && self.waits_for_room(stderr.as_fd()) {
+                write(&mut stderr, line);
+            } else {
+                self.dropped += 1;
+            }
+        }
+        self.tells_of_dropped(&mut stderr);
+    }
+
+    /// Whether all that was dropped is told of by now.
+    fn tells_of_dropped(&mut self, stderr: &mut StderrLock<'_>) -> bool {
+        if self.dropped > 0 && self.waits_for_room(stderr.as_fd()) {
+            let told = format!("{} messages were dropped: nobody read them", self.dropped);
+            self.dropped = 0;
+            write(stderr, &line(Level::Warn, &told, LINE_MAX));
+        }
+        self.dropped == 0
+    }
+
+    /// Whether there is room for a line. A pipe has some only where it takes a line whole.
+    fn waits_for_room(&mut self, stderr: BorrowedFd<'_>) -> bool {
+        let began = Instant::now();
+        let mut asked = [PollFd::new(stderr, PollFlags::POLLOUT)];
+        let timeout = PollTimeout::try_from(self.patience).unwrap_or(PollTimeout::ZERO);
+        let has_room = poll(&mut asked, timeout);
+        self.patience = self.patience.saturating_sub(began.elapsed());
+        has_room != Ok(0)
+    }
+}
+
+/// Standard error may be closed, or its reader gone: then nobody can be told, and the metrics still count.
+fn write(mut to: impl Write, line: &str) {
+    let _ = to.write_all(line.as_bytes());
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The command line to an exit code; all else is in the library.
 
 use std::env;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use telegraf_virt::agent::{self, Exit};
@@ -14,18 +15,23 @@ use telegraf_virt::{config, libvirt, sink};
 type Refusal = (String, u8);
 
 fn main() {
+    let mut arguments: Vec<OsString> = env::args_os().collect();
+    // Before even that: who becomes another user must have nothing of the first one by then.
+    let user = check::take_over(&mut arguments);
     // Before all else: until its handler stands, a trigger that comes early ends the program.
     let signals = Signals::catch().map_err(|error| (format!("cannot catch signals: {error}"), 1));
     libvirt::begin_process();
-    let code = signals.and_then(run).unwrap_or_else(|(message, code)| {
-        Log::immediate(Level::Error).error(message);
-        code
-    });
+    let signals = user.and(signals);
+    let code =
+        signals.and_then(|signals| run(arguments, signals)).unwrap_or_else(|(message, code)| {
+            Log::immediate(Level::Error).error(message);
+            code
+        });
     libvirt::end_process(code);
 }
 
-fn run(signals: Signals) -> Result<u8, Refusal> {
-    let cli = match cli::parse(env::args_os()) {
+fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
+    let cli = match cli::parse(arguments.into_iter()) {
         Ok(cli) if cli.command == Command::Config => return print(config::SAMPLE, 0),
         Ok(cli) => cli,
         Err(cli::Exit::Text(text)) => return print(&text, 0),

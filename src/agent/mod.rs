@@ -248,6 +248,7 @@ impl Agent {
     /// buffer with their lines. Returns how many hypervisors could be asked.
     fn collect(&mut self, deadline: &Deadline) -> usize {
         let started = Moment::now();
+        self.log.collection_begins();
         let settings = &self.settings;
         let collected: Vec<Option<Collected>> = match self.sources.as_mut_slice() {
             [source] => vec![source.read(settings, started, deadline)],

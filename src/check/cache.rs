@@ -54,29 +54,73 @@ fn folder(place: &Place, subject: &Subject, surroundings: &Surroundings) -> Find
         |_| String::new(),
         |seen| format!(", of {} with mode {:04o}", user_name(seen.uid()), seen.mode() & 0o7777),
     );
-    let text = format!("the folder is {shown}, {}{mode}", why(path, subject, surroundings));
-    Finding::good("folder", text).about(shown).fact("owner", user())
+    let chosen = Chosen::by(path, subject, surroundings);
+    let text = format!("the folder is {shown}, {}{mode}", chosen.reason());
+    Finding::good("folder", text)
+        .about(shown)
+        .fact("owner", user())
+        .fact("chosen_by", chosen.name().to_owned())
 }
 
 /// Why it is this folder.
-fn why(path: &Path, subject: &Subject, surroundings: &Surroundings) -> &'static str {
-    let below = |folder: Option<&Path>| folder.is_some_and(|folder| path.starts_with(folder));
-    if subject.cli.cache_dir.is_some() {
-        "as --cache-dir says"
-    } else if subject.settings.cache.dir.is_some() {
-        "as the configuration says"
-    } else if env::var_os("CACHE_DIRECTORY").is_some_and(|folders| {
-        below(env::split_paths(&folders).next().and_then(|it| it.canonicalize().ok()).as_deref())
-    }) {
-        "as $CACHE_DIRECTORY says"
-    } else if path.starts_with("/var/cache") {
-        "the first of the usual places"
-    } else if path.starts_with("/var/lib/telegraf") {
-        "below Telegraf's own"
-    } else if below(surroundings.xdg_cache_home.as_ref().map(Path::new)) {
-        "below $XDG_CACHE_HOME"
-    } else {
-        "below this user's home"
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chosen {
+    Option,
+    Configuration,
+    CacheDirectory,
+    VarCache,
+    Telegraf,
+    XdgCacheHome,
+    Home,
+}
+
+impl Chosen {
+    fn by(path: &Path, subject: &Subject, surroundings: &Surroundings) -> Self {
+        let below = |folder: Option<&Path>| folder.is_some_and(|folder| path.starts_with(folder));
+        if subject.cli.cache_dir.is_some() {
+            Self::Option
+        } else if subject.settings.cache.dir.is_some() {
+            Self::Configuration
+        } else if env::var_os("CACHE_DIRECTORY").is_some_and(|folders| {
+            below(
+                env::split_paths(&folders).next().and_then(|it| it.canonicalize().ok()).as_deref(),
+            )
+        }) {
+            Self::CacheDirectory
+        } else if path.starts_with("/var/cache") {
+            Self::VarCache
+        } else if path.starts_with("/var/lib/telegraf") {
+            Self::Telegraf
+        } else if below(surroundings.xdg_cache_home.as_ref().map(Path::new)) {
+            Self::XdgCacheHome
+        } else {
+            Self::Home
+        }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Option => "as --cache-dir says",
+            Self::Configuration => "as the configuration says",
+            Self::CacheDirectory => "as $CACHE_DIRECTORY says",
+            Self::VarCache => "the first of the usual places",
+            Self::Telegraf => "below Telegraf's own",
+            Self::XdgCacheHome => "below $XDG_CACHE_HOME",
+            Self::Home => "below this user's home",
+        }
+    }
+
+    /// The word for it in the facts.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Option => "option",
+            Self::Configuration => "configuration",
+            Self::CacheDirectory => "cache-directory",
+            Self::VarCache => "var-cache",
+            Self::Telegraf => "telegraf",
+            Self::XdgCacheHome => "xdg-cache-home",
+            Self::Home => "home",
+        }
     }
 }
 

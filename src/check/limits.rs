@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, counted};
 use super::hypervisor::Host;
-use super::{shell, user};
+use super::{as_user, user};
 use crate::config::Settings;
 
 /// Where libvirt's daemons have their configuration.
@@ -137,7 +137,7 @@ fn of_libvirt(file: &Path, text: &str, settings: &Settings) -> Vec<Finding> {
                 "see whether all guests are there, and let polkit show them to this user: allow \
                    org.libvirt.api.domain.getattr and .read",
             )
-            .run(format!("sudo -u {} virsh -r list --all", shell(&user()))),
+            .run(as_user(&user(), "virsh -r list --all")),
         );
     }
     if findings.is_empty() {
@@ -171,7 +171,10 @@ fn of_process(settings: &Settings, hosts: usize) -> Vec<Finding> {
                 )
                 .losing("guests while others hang: no thread can be started to read them")
                 .mend("raise the limit: LimitNPROC= of Telegraf's unit, or ulimit of the shell")
-                .run(format!("ulimit -u {}", (used + needed).next_power_of_two())),
+                .run(format!("ulimit -u {}", (used + needed).next_power_of_two()))
+                .fact("limit", limit)
+                .fact("used", used)
+                .fact("needed", needed),
             );
         }
     }
@@ -188,7 +191,9 @@ fn of_process(settings: &Settings, hosts: usize) -> Vec<Finding> {
             )
             .losing("guests while others hang: no connection can be opened to read them")
             .mend("raise the limit: LimitNOFILE= of Telegraf's unit, or ulimit of the shell")
-            .run(format!("ulimit -n {}", needed_files.next_power_of_two())),
+            .run(format!("ulimit -n {}", needed_files.next_power_of_two()))
+            .fact("limit", limit)
+            .fact("needed", needed_files),
         );
     }
     if findings.is_empty() {

@@ -14,6 +14,8 @@
 //! telegraf       Telegraf's files that start this program
 //!   files        which files those are
 //!   user         the same check as Telegraf's user
+//!   handover     how the second process becomes that user
+//!   losses       what root makes of its report
 //! finding        what was found, in an area
 //! report         as a person reads it
 //! json           as a machine does
@@ -43,6 +45,7 @@ use nix::unistd::{User, geteuid};
 
 pub use finding::{Area, Fact, Finding, Section, Verdict};
 pub use telegraf::FILE_VARIABLE as TELEGRAF_FILE_VARIABLE;
+pub use telegraf::handover::{Refused, take_over};
 
 use crate::cli::Cli;
 use crate::config::Settings;
@@ -153,6 +156,12 @@ fn user() -> String {
 fn user_name(uid: u32) -> String {
     let user = User::from_uid(uid.into()).ok().flatten();
     user.map_or_else(|| format!("uid {uid}"), |user| user.name)
+}
+
+/// A command to run as another user, for root to copy: without root's terminal, into which whoever is that
+/// user could write what root's shell then runs.
+fn as_user(user: &str, command: &str) -> String {
+    format!("sudo -u {} setsid --wait {command}", shell(user))
 }
 
 /// A word for a shell: in quotes where it needs them.

@@ -1,17 +1,26 @@
 //! A read-only connection to one hypervisor.
 
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString, c_ulong, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Once;
 
 use virt::sys;
 
+use super::array::until_null;
 use super::text::owned;
+use super::value::wide;
 use super::{Error, Guest};
 
-/// A read-only connection. It stays on the thread that opened it, so that a call which never comes
-/// back costs that thread and nobody else.
+/// A read-only connection. It stays on the thread that opened it: a call that never comes back then
+/// blocks that thread and no other, and libvirt keeps a call's error for the thread that made the call.
+///
+/// So it is not [`Send`], and must not become so:
+///
+/// ```compile_fail,E0277
+/// fn assert_send<T: Send>() {}
+/// assert_send::<telegraf_virt::libvirt::Connection>();
+/// ```
 pub struct Connection(sys::virConnectPtr);
 
 impl Drop for Connection {
@@ -31,10 +40,7 @@ impl Connection {
     /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectOpenReadOnly>
     pub fn open(uri: &str) -> Result<Self, Error> {
         static FIRST: Once = Once::new();
-        FIRST.call_once(|| {
-            be_silent();
-            suit_the_allocator();
-        });
+        FIRST.call_once(be_silent);
         let uri = CString::new(uri).map_err(|_| Error::invalid("the URI holds a NUL byte"))?;
         // SAFETY: the string lives across the call, which copies what it keeps.
         let connection = unsafe { sys::virConnectOpenReadOnly(uri.as_ptr()) };
@@ -60,18 +66,23 @@ impl Connection {
     pub fn guests(&self, inactive: bool) -> Result<Vec<Guest>, Error> {
         let flags = if inactive { 0 } else { sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE };
         let mut list: *mut sys::virDomainPtr = ptr::null_mut();
-        // SAFETY: on success libvirt sets `list` to an array of that many domains, which is ours.
-        let count = unsafe { sys::virConnectListAllDomains(self.as_ptr(), &mut list, flags) };
-        let Ok(count) = usize::try_from(count) else { return Err(Error::last()) };
-        let mut guests = Vec::with_capacity(count);
-        for position in 0..count {
-            // SAFETY: position < count, and each element is a domain of which we own one reference,
-            // which `Guest` takes over.
-            guests.push(unsafe { Guest::from_owned(*list.add(position)) });
+        // SAFETY: the connection is open; libvirt sets `list` to an array of domains, which is ours.
+        let returned = unsafe { sys::virConnectListAllDomains(self.as_ptr(), &mut list, flags) };
+        // Before the domains are freed, which resets it.
+        let error = (returned < 0).then(Error::last);
+        // The number is the server's word, which libvirt passes on: neither the length of the array, nor
+        // whether there is one, can be learned from it.
+        // SAFETY: null, or an array that ends in NULL, in which we own one reference of each domain.
+        let guests = unsafe {
+            let guests = until_null(list).map(|domain| Guest::from_owned(domain)).collect();
+            // The array itself was allocated with malloc and is freed once; may be null.
+            libc::free(list.cast());
+            guests
+        };
+        match error {
+            Some(error) => Err(error),
+            None => Ok(guests),
         }
-        // SAFETY: the array itself was allocated with malloc and is freed once; may be null.
-        unsafe { libc::free(list.cast()) };
-        Ok(guests)
     }
 
     /// The ids of every running guest, in no order; `None` where there are more than `most`.
@@ -166,7 +177,7 @@ impl Connection {
             }
             node.assume_init()
         };
-        Ok(Node { cpus: node.cpus.into(), memory_kib: node.memory })
+        Ok(Node { cpus: node.cpus.into(), memory_kib: wide(node.memory) })
     }
 }
 
@@ -185,9 +196,9 @@ impl Connection {
     ///
     /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectGetVersion>
     pub fn versions(&self) -> [(&'static str, Result<u64, Error>); 3] {
-        let number = |ask: &dyn Fn(*mut u64) -> i32| {
-            let mut number = 0;
-            if ask(&mut number) < 0 { Err(Error::last()) } else { Ok(number) }
+        let number = |ask: &dyn Fn(*mut c_ulong) -> i32| {
+            let mut number: c_ulong = 0;
+            if ask(&mut number) < 0 { Err(Error::last()) } else { Ok(wide(number)) }
         };
         let null = ptr::null_mut();
         // SAFETY: the connection is open, and each call writes one number to where it is told.
@@ -206,26 +217,4 @@ fn be_silent() {
     extern "C" fn pass_over(_: *mut c_void, _: sys::virErrorPtr) {}
     // SAFETY: the function is a plain one that lives as long as the program.
     unsafe { sys::virSetErrorFunc(ptr::null_mut(), Some(pass_over)) };
-}
-
-/// Suits glibc's allocator to libvirt's answers, which are some thousand small pieces each that are
-/// made and freed all at once: no bins of small pieces that a large one makes it sort out first, no
-/// handing back to the kernel of what the next answer needs again, and no heap for each thread. That is
-/// a tenth of a collection's CPU time, and 0.5 MiB less memory.
-///
-/// <https://man7.org/linux/man-pages/man3/mallopt.3.html>
-fn suit_the_allocator() {
-    #[cfg(target_env = "gnu")]
-    {
-        const KEPT_BYTES: i32 = 4 << 20;
-        const GROWTH_BYTES: i32 = 512 << 10;
-        // SAFETY: numbers that glibc keeps, set once, under the lock of `Once`; an allocation by another
-        // thread at that moment sees the old one or the new one.
-        unsafe {
-            libc::mallopt(libc::M_MXFAST, 0);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
-            libc::mallopt(libc::M_TOP_PAD, GROWTH_BYTES);
-            libc::mallopt(libc::M_ARENA_MAX, 2);
-        }
-    }
 }

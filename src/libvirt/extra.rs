@@ -1,11 +1,11 @@
 //! The calls for one guest whose answers are printed only when `extra` asks for them.
 
-use std::mem::MaybeUninit;
-use std::{ptr, slice};
+use std::ptr;
 
 use serde::{Deserialize, Serialize};
 use virt::sys;
 
+use super::array::{ParameterArray, TypedParameters};
 use super::guest::{check, text};
 use super::statistics::Parameter;
 use super::{Error, Guest};
@@ -38,34 +38,6 @@ pub struct JobStatistics {
     pub kind: i64,
     /// The typed parameters, such as `time_elapsed`.
     pub parameters: TypedParameters,
-}
-
-/// Typed parameters that libvirt has allocated: the one owner of the C array.
-pub struct TypedParameters {
-    array: sys::virTypedParameterPtr,
-    count: i32,
-}
-
-impl TypedParameters {
-    /// The parameters, in libvirt's order.
-    pub fn iter(&self) -> impl Iterator<Item = Parameter<'_>> {
-        let count = usize::try_from(self.count).unwrap_or(0);
-        let array = if count == 0 || self.array.is_null() {
-            &[][..]
-        } else {
-            // SAFETY: libvirt gave `count` parameters, which live until they are freed in `drop`.
-            unsafe { slice::from_raw_parts(self.array, count) }
-        };
-        array.iter().filter_map(Parameter::read)
-    }
-}
-
-impl Drop for TypedParameters {
-    fn drop(&mut self) {
-        // SAFETY: the array came from libvirt with that many parameters, and is freed once, here;
-        // null and 0 are allowed.
-        unsafe { sys::virTypedParamsFree(self.array, self.count) };
-    }
 }
 
 impl Guest {
@@ -125,28 +97,20 @@ impl Guest {
         // libvirt's remote protocol refuses to be asked for more.
         const MOST: usize = 16;
         let target = text(target)?;
-        let mut raw = [const { MaybeUninit::<sys::virTypedParameter>::zeroed() }; MOST];
+        let mut raw = ParameterArray::with_room(MOST);
         let mut count = MOST as i32;
         // SAFETY: the string lives across the call; room for MOST parameters, and the number is told.
-        // libvirt sets `count` to how many it filled.
+        // libvirt fills no more.
         unsafe {
             check(sys::virDomainBlockStatsFlags(
                 self.as_ptr(),
                 target.as_ptr(),
-                raw.as_mut_ptr().cast(),
+                raw.as_mut_ptr(),
                 &mut count,
                 0,
             ))?;
         }
-        let filled = usize::try_from(count).unwrap_or(0);
-        for parameter in raw.iter().take(filled) {
-            // SAFETY: libvirt filled it, and zeroes were valid before. Without
-            // VIR_TYPED_PARAM_STRING_OKAY in its flags it gives no strings, so none is to be freed.
-            let parameter = unsafe { parameter.assume_init_ref() };
-            if let Some(parameter) = Parameter::read(parameter) {
-                take(parameter);
-            }
-        }
+        raw.iter().for_each(&mut take);
         Ok(())
     }
 
@@ -159,16 +123,11 @@ impl Guest {
     /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainGetJobStats>
     pub fn job(&self) -> Result<JobStatistics, Error> {
         let mut kind = 0;
-        let mut parameters = TypedParameters { array: ptr::null_mut(), count: 0 };
+        let mut parameters = TypedParameters::none();
         // SAFETY: the handle lives; libvirt sets the array and its length, which we own then.
         unsafe {
-            check(sys::virDomainGetJobStats(
-                self.as_ptr(),
-                &mut kind,
-                &mut parameters.array,
-                &mut parameters.count,
-                0,
-            ))?;
+            let (array, count) = parameters.as_mut();
+            check(sys::virDomainGetJobStats(self.as_ptr(), &mut kind, array, count, 0))?;
         }
         Ok(JobStatistics { kind: kind.into(), parameters })
     }

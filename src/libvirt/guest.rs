@@ -9,14 +9,23 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use virt::sys;
 
-use super::Error;
+use super::array::ParameterArray;
 use super::text::owned;
+use super::value::wide;
+use super::{Error, Value};
 
 /// A guest of one connection: the one owner of its C handle, on the connection's thread.
 ///
 /// What a handle knows of its guest by itself is of the moment when it was made. Of that only the name
 /// is to be had for nothing: for the others, and when the handle is freed, libvirt writes the UUID out
 /// for its debug log, whether there is one or not (2 µs each, more than all else done with a guest).
+///
+/// It belongs to its connection's thread, as [`super::Connection`] says why:
+///
+/// ```compile_fail,E0277
+/// fn assert_send<T: Send>() {}
+/// assert_send::<telegraf_virt::libvirt::Guest>();
+/// ```
 pub struct Guest(sys::virDomainPtr);
 
 impl Drop for Guest {
@@ -209,8 +218,8 @@ impl Guest {
         };
         Ok(GuestInfo {
             state: info.state.into(),
-            maximum_kib: info.maxMem,
-            current_kib: info.memory,
+            maximum_kib: wide(info.maxMem),
+            current_kib: wide(info.memory),
             vcpus: info.nrVirtCpu.into(),
             cpu_time_ns: info.cpuTime,
         })
@@ -221,36 +230,24 @@ impl Guest {
     /// # Errors
     /// libvirt's words; [`super::Kind::Unsupported`] on many drivers.
     pub fn cpu_times(&self) -> Result<CpuTimes, Error> {
+        // libvirt's remote protocol refuses to be asked for more.
         const MOST: usize = 16;
-        let mut raw = [const { MaybeUninit::<sys::virTypedParameter>::zeroed() }; MOST];
-        // SAFETY: room for MOST parameters, and the number is told; libvirt returns how many it
-        // filled. Start -1 and one CPU mean the whole guest.
-        let filled = unsafe {
-            check(sys::virDomainGetCPUStats(
-                self.0,
-                raw.as_mut_ptr().cast(),
-                MOST as u32,
-                -1,
-                1,
-                0,
-            ))?
-        };
+        // One CPU is asked for. But libvirt believes the server how many parameters one CPU has: from 16
+        // parameters of "one each" it makes 16 CPUs, and writes the first of each of them.
+        let mut raw = ParameterArray::with_room(MOST * MOST);
+        // SAFETY: room for MOST parameters of MOST CPUs, more than libvirt's client takes from a server;
+        // start -1 and one CPU mean the whole guest.
+        unsafe {
+            check(sys::virDomainGetCPUStats(self.0, raw.as_mut_ptr(), MOST as u32, -1, 1, 0))?;
+        }
         let mut times = CpuTimes::default();
-        for parameter in raw.iter().take(filled) {
-            // SAFETY: libvirt filled it, and zeroes were valid before. Its CPU statistics are all
-            // unsigned long long, so that there is no string to free.
-            let parameter = unsafe { parameter.assume_init_ref() };
-            let value = if parameter.type_ as u32 == sys::VIR_TYPED_PARAM_ULLONG {
-                // SAFETY: the type says which member was written.
-                Some(unsafe { parameter.value.ul })
-            } else {
-                None
-            };
-            // SAFETY: libvirt ends the name within its 80 bytes.
-            match unsafe { CStr::from_ptr(parameter.field.as_ptr()) }.to_bytes() {
-                b"cpu_time" => times.time_ns = value,
-                b"user_time" => times.user_ns = value,
-                b"system_time" => times.system_ns = value,
+        // How many were filled is the server's word too: the others are zeroes, and have no name.
+        for parameter in raw.iter().take(MOST) {
+            let Value::Uint(value) = parameter.value else { continue };
+            match parameter.name {
+                b"cpu_time" => times.time_ns = Some(value),
+                b"user_time" => times.user_ns = Some(value),
+                b"system_time" => times.system_ns = Some(value),
                 _ => {}
             }
         }
@@ -262,11 +259,14 @@ impl Guest {
     /// # Errors
     /// libvirt's words.
     pub fn memory_statistics(&self) -> Result<Vec<MemoryStatistic>, Error> {
-        const MOST: usize = sys::VIR_DOMAIN_MEMORY_STAT_NR as usize;
-        let mut raw = [sys::virDomainMemoryStatStruct { tag: 0, val: 0 }; MOST];
-        // SAFETY: room for MOST statistics, and the number is told.
+        const MOST: u32 = sys::VIR_DOMAIN_MEMORY_STAT_NR;
+        // What libvirt's client takes from a server (REMOTE_DOMAIN_MEMORY_STATS_MAX). It writes all of
+        // it, however few were asked for.
+        const ROOM: usize = 1024;
+        let mut raw = vec![sys::virDomainMemoryStatStruct { tag: 0, val: 0 }; ROOM];
+        // SAFETY: room for more than the server's answer can have; fewer are asked for.
         let filled =
-            unsafe { check(sys::virDomainMemoryStats(self.0, raw.as_mut_ptr(), MOST as u32, 0))? };
+            unsafe { check(sys::virDomainMemoryStats(self.0, raw.as_mut_ptr(), MOST, 0))? };
         let statistic = |raw: &sys::virDomainMemoryStatStruct| {
             Some(match raw.tag as u32 {
                 sys::VIR_DOMAIN_MEMORY_STAT_SWAP_IN => MemoryStatistic::SwapIn(raw.val),

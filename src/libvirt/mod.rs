@@ -11,11 +11,13 @@
 //! extra.rs       the calls for one guest whose answers only `extra` prints
 //! process.rs     what libvirt does to the process as a whole: its log, its children, the end
 //! value.rs       a typed parameter's value
+//! array.rs       arrays: those that end in NULL, and typed parameters
 //! text.rs        strings that libvirt hands over
 //! error.rs       libvirt's errors, sorted by what they mean for us
 //! ```
 #![allow(unsafe_code)]
 
+mod array;
 mod connection;
 mod error;
 mod extra;
@@ -25,10 +27,11 @@ mod statistics;
 mod text;
 mod value;
 
+pub use array::TypedParameters;
 pub use connection::{Connection, Node};
 pub use error::{Error, Kind};
-pub use extra::{JobStatistics, State, TypedParameters, VcpuInfo};
+pub use extra::{JobStatistics, State, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
-pub use process::{begin_process, end_process};
+pub use process::{begin_process, end_process, leave_session_keyring};
 pub use statistics::{Bulk, Group, Groups, Offer, Parameter, Parameters, Record, Records};
 pub use value::{OwnedValue, Value};

@@ -1,11 +1,11 @@
 //! The bulk statistics call and its typed parameters, read where libvirt put them.
 
 use std::ffi::{CStr, c_char, c_uint};
-use std::marker::PhantomData;
 use std::{ptr, slice};
 
 use virt::sys;
 
+use super::array::until_null;
 use super::{Connection, Error, Guest, Kind, Value};
 
 /// A group of statistics that the bulk call can be asked for.
@@ -185,7 +185,7 @@ impl Connection {
     ) -> Result<Records, Error> {
         let mut pointers: Vec<sys::virDomainPtr> = guests.map(Guest::as_ptr).collect();
         if pointers.is_empty() || groups.is_empty() {
-            return Ok(Records { list: ptr::null_mut(), count: 0 });
+            return Ok(Records(ptr::null_mut()));
         }
         pointers.push(ptr::null_mut());
         let mut flags = 0;
@@ -197,11 +197,11 @@ impl Connection {
         }
         let mut list = ptr::null_mut();
         // SAFETY: the array ends in null, and the guests that it points to are borrowed for 'a,
-        // which outlasts the call; on success libvirt sets `list` to a list of that length.
-        let count = unsafe {
+        // which outlasts the call; on success libvirt sets `list` to a list that ends in NULL.
+        let returned = unsafe {
             sys::virDomainListGetStats(pointers.as_mut_ptr(), groups.0, &mut list, flags)
         };
-        Records::owned(list, count)
+        Records::owned(list, returned)
     }
 }
 
@@ -223,35 +223,33 @@ pub struct Offer {
     pub nowait: bool,
 }
 
-/// The answer of a bulk call: the one owner of the C list.
-pub struct Records {
-    list: *mut sys::virDomainStatsRecordPtr,
-    count: usize,
-}
+/// The answer of a bulk call: the one owner of the C list. Its length is not kept: the list ends in
+/// NULL, and a number may be the server's word.
+pub struct Records(*mut sys::virDomainStatsRecordPtr);
 
 impl Records {
-    fn owned(list: *mut sys::virDomainStatsRecordPtr, count: i32) -> Result<Self, Error> {
-        match usize::try_from(count) {
-            Ok(count) => Ok(Self { list, count }),
-            Err(_) => Err(Error::last()),
+    fn owned(list: *mut sys::virDomainStatsRecordPtr, returned: i32) -> Result<Self, Error> {
+        let error = (returned < 0).then(Error::last);
+        // Also frees what came beside an error.
+        let records = Self(list);
+        match error {
+            Some(error) => Err(error),
+            None => Ok(records),
         }
     }
 
     /// The records, one a guest that answered.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        (0..self.count).filter_map(|position| {
-            // SAFETY: the list has `count` elements, each a record that lives as long as the list
-            // (or null, which as_ref passes over).
-            unsafe { (*self.list.add(position)).as_ref() }.map(Record)
-        })
+        // SAFETY: the list ends in NULL, and its records live until `drop` frees them.
+        unsafe { until_null(self.0).map(|record| Record(&*record)) }
     }
 }
 
 impl Drop for Records {
     fn drop(&mut self) {
-        if !self.list.is_null() {
-            // SAFETY: the list came from libvirt, ends in null and is freed once, here.
-            unsafe { sys::virDomainStatsRecordListFree(self.list) };
+        if !self.0.is_null() {
+            // SAFETY: the list came from libvirt, ends in NULL and is freed once, here.
+            unsafe { sys::virDomainStatsRecordListFree(self.0) };
         }
     }
 }
@@ -280,30 +278,33 @@ impl<'a> Record<'a> {
 
     /// The typed parameters.
     pub fn parameters(&self) -> Parameters<'a> {
-        let count = usize::try_from(self.0.nparams).unwrap_or(0);
-        let parameters = if count == 0 || self.0.params.is_null() {
-            &[][..]
-        } else {
-            // SAFETY: libvirt gives `nparams` parameters, which live as long as the record.
-            unsafe { slice::from_raw_parts(self.0.params, count) }
-        };
-        Parameters(parameters.iter(), PhantomData)
+        // SAFETY: libvirt allocates the array by the number that it puts beside it, and both live as long
+        // as the record.
+        unsafe { Parameters::new(self.0.params, self.0.nparams) }
     }
 }
 
-/// The typed parameters of one record.
-pub struct Parameters<'a>(slice::Iter<'a, sys::virTypedParameter>, PhantomData<&'a ()>);
+/// Typed parameters, read where libvirt put them.
+pub struct Parameters<'a>(slice::Iter<'a, sys::virTypedParameter>);
+
+impl<'a> Parameters<'a> {
+    /// # Safety
+    /// `array` must be null or hold `count` parameters that live for 'a.
+    pub(super) unsafe fn new(array: *const sys::virTypedParameter, count: i32) -> Self {
+        let array = match usize::try_from(count) {
+            // SAFETY: as the caller promises.
+            Ok(count) if !array.is_null() => unsafe { slice::from_raw_parts(array, count) },
+            _ => &[],
+        };
+        Self(array.iter())
+    }
+}
 
 impl<'a> Iterator for Parameters<'a> {
     type Item = Parameter<'a>;
 
     fn next(&mut self) -> Option<Parameter<'a>> {
-        loop {
-            let raw = self.0.next()?;
-            if let Some(parameter) = Parameter::read(raw) {
-                return Some(parameter);
-            }
-        }
+        self.0.find_map(Parameter::read)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -1,7 +1,15 @@
 //! A typed parameter's value: as libvirt holds it, and kept.
 
+use std::ffi::c_ulong;
+
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize, Serializer};
+
+/// C's unsigned long, which has 32 bits on some machines.
+#[allow(clippy::useless_conversion)] // not there
+pub(super) fn wide(number: c_ulong) -> u64 {
+    number.into()
+}
 
 /// A typed parameter's value; libvirt's 32-bit integers are widened.
 #[derive(Clone, Copy, Debug, PartialEq)]

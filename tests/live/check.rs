@@ -242,7 +242,7 @@ fn a_user_without_rights_and_a_libvirtd_that_hangs_are_told_apart() {
         found.map(|finding| finding["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert!(
-        loses(&report)[0].starts_with("of the user telegraf: no folder can be used: "),
+        loses(&report)[0] == "of the user telegraf: no folder can be used for its cache",
         "{report}"
     );
     let home = format!("{TELEGRAF}\ninstall -d -o 64077 /run/home-of-telegraf");

@@ -13,6 +13,7 @@ pub mod debian;
 pub mod execd;
 pub mod expect;
 pub mod lab;
+pub mod libvirtd;
 pub mod lines;
 pub mod logrotate;
 pub mod markdown;

@@ -3,6 +3,8 @@
 //! Telegraf's own mistakes are Telegraf's to tell.
 
 mod files;
+pub(super) mod handover;
+mod losses;
 mod plugin;
 pub(super) mod user;
 
@@ -15,7 +17,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::finding::Finding;
-use super::{Subject, shell};
+use super::{Subject, as_user, shell};
 use crate::config::{self, duration};
 use crate::deadline::Ending;
 use files::Loaded;
@@ -230,7 +232,7 @@ fn not_looked_at(file: &Path, reason: &str) -> Finding {
         .about(&shown)
         .losing("nothing by itself, but what is wrong in there is not told here")
         .mend("run this as a user who may read it; what Telegraf makes of the file, it says itself")
-        .run(format!("sudo -u telegraf telegraf --test --config {}", shell(&shown)))
+        .run(as_user("telegraf", &format!("telegraf --test --config {}", shell(&shown))))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use toml::{Table, Value};
 
 use super::{Surroundings, time};
 use crate::check::finding::Finding;
-use crate::check::shell;
+use crate::check::{as_user, shell};
 use crate::cli::{self, Cli, Command, Exit};
 use crate::config::{Settings, duration};
 
@@ -188,7 +188,7 @@ impl Plugin<'_> {
         self.advice("command-refused", &format!("starts `{}`, which fails: {why}", words.join(" ")))
             .losing("every point")
             .mend("set that right, there or in the file that it names; then try it by hand")
-            .run(format!("sudo -u telegraf {}", words.join(" ")))
+            .run(as_user("telegraf", &words.join(" ")))
     }
 
     fn format(&self) -> Option<Finding> {

@@ -1,22 +1,28 @@
 //! The same check as Telegraf's user, where root runs this: what root can read, that user may not. The
 //! program runs itself as that user, since no look at modes tells what the kernel and libvirt let in.
+//!
+//! That user, and whatever its settings start, is a stranger to root: `handover` takes root's terminal and
+//! rights away from the second process, and `losses` reads its report as that of a stranger.
 
+use std::collections::HashSet;
 use std::env;
 use std::io::Read;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::unistd::{User, geteuid};
-use serde::Deserialize;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, User, geteuid};
 
-use super::FILE_VARIABLE;
+use super::{FILE_VARIABLE, handover, losses};
 use crate::check::finding::{Area, Finding};
-use crate::check::{Subject, shell};
+use crate::check::{Subject, as_user, shell};
 use crate::config;
 use crate::deadline::Ending;
+use crate::host::REPLAY;
 
 /// The user that Telegraf's packages make, and its service runs as.
 const USER: &str = "telegraf";
@@ -25,24 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(20);
 /// More than that it does not print.
 const OUTPUT_MAX: u64 = 16 << 20;
-
-/// What `--json` printed, as far as it is needed here.
-#[derive(Deserialize)]
-struct Report {
-    findings: Vec<Told>,
-}
-
-#[derive(Deserialize)]
-struct Told {
-    area: String,
-    id: String,
-    verdict: String,
-    about: Option<String>,
-    text: String,
-    lost: Option<String>,
-    mend: Option<String>,
-    commands: Vec<String>,
-}
 
 /// What that user loses; nothing where there is no such user, or this is not root. `told` is what root
 /// was told already.
@@ -59,39 +47,44 @@ pub(in crate::check) fn findings(
     };
     let Ok(program) = env::current_exe() else { return Vec::new() };
     match run(subject, &user, &program, ending) {
-        Ok((output, _)) if output.starts_with('{') => match serde_json::from_str::<Report>(&output)
-        {
-            Ok(report) => of_report(&report, told),
-            Err(error) => vec![unknown(&program, &error.to_string())],
+        Ok((status, output)) => match status.code().map(u8::try_from) {
+            Some(Ok(0 | 1)) => {
+                let known: HashSet<losses::Key> = told
+                    .iter()
+                    .map(|(area, finding)| {
+                        losses::Key::new(area.name(), finding.id, finding.about.as_deref())
+                    })
+                    .collect();
+                losses::findings(&output, &known, &user, &subject.settings)
+                    .unwrap_or_else(|reason| vec![unknown(&program, reason)])
+            }
+            Some(Ok(handover::CANNOT_RUN)) => vec![cannot_run(&program)],
+            Some(Ok(2)) => vec![refused()],
+            _ => vec![unknown(&program, "it ended as it never should")],
         },
-        Ok((_, message)) => vec![refused(&message, &program)],
         Err(_) if ending.since().is_some() => Vec::new(),
-        Err(reason) => vec![unknown(&program, &reason)],
+        Err(reason) => vec![unknown(&program, reason)],
     }
 }
 
-/// Runs the check as this user; its standard output, and the last line of its standard error.
+/// Runs the check as this user: its exit status and its standard output. What it says on standard error is
+/// nobody's business: it may be that user's words.
 fn run(
     subject: &Subject,
     user: &User,
     program: &Path,
     ending: &Ending,
-) -> Result<(String, String), String> {
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string()])
-        // setpriv itself still has root's capabilities when it starts a program; env has them no more.
-        .args(["--init-groups", "--", "env"])
-        .arg(program)
-        .args(["check", "--json"])
-        .args(["--deadline", &config::duration::shown(subject.settings.deadline)]);
+) -> Result<(ExitStatus, String), &'static str> {
+    let mut command = Command::new(program);
+    command.arg0("telegraf-virt").args([handover::WORD, &user.name]).args(["check", "--json"]);
+    command.args(["--deadline", &config::duration::shown(subject.settings.deadline)]);
     let cli = &subject.cli;
     // Not --cache-dir: that of whoever runs this is not that of Telegraf.
     for uri in &subject.settings.uris {
-        command.args(["--uri", uri]);
+        command.arg("--uri").arg(whole_uri(uri));
     }
     if let Some(file) = cli.config.as_ref().or(subject.file.as_ref()) {
-        command.arg("--config").arg(file);
+        command.arg("--config").arg(whole_path(file));
     }
     if cli.no_cache {
         command.arg("--no-cache");
@@ -102,28 +95,47 @@ fn run(
         .env("HOME", &user.dir)
         // Telegraf's files are looked at by root already.
         .env(FILE_VARIABLE, "/dev/null")
+        // root's folder may be one that this user cannot look into.
+        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| format!("cannot start setpriv: {error}"))?;
+        .stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|_| "it cannot be started")?;
     let output = reader(child.stdout.take());
-    let messages = reader(child.stderr.take());
     let until = Instant::now() + subject.settings.deadline * 2 + PATIENCE;
-    while matches!(child.try_wait(), Ok(None)) {
-        if Instant::now() > until || ending.since().is_some() {
-            end(&mut child);
-            return Err("it did not end in time".to_owned());
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < until && ending.since().is_none() => {
+                thread::sleep(GLANCE);
+            }
+            _ => {
+                end(&mut child);
+                return Err("it did not end in time");
+            }
         }
-        thread::sleep(GLANCE);
-    }
-    let text =
-        |receiver: mpsc::Receiver<String>| receiver.recv_timeout(PATIENCE).unwrap_or_default();
-    let messages = text(messages);
-    let message = messages.lines().next_back().unwrap_or("it says nothing").to_owned();
-    Ok((text(output), message))
+    };
+    Ok((status, output.recv_timeout(PATIENCE).unwrap_or_default()))
 }
 
+/// A path that means the same in another folder.
+fn whole_path(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn whole_uri(uri: &str) -> String {
+    match uri.strip_prefix(REPLAY) {
+        Some(path) => format!("{REPLAY}{}", whole_path(Path::new(path)).display()),
+        None => uri.to_owned(),
+    }
+}
+
+/// Ends it with all that it has started.
 fn end(child: &mut Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // It leads a session of its own as soon as it is that user's.
+        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    }
     let _ = child.kill();
     let _ = child.wait();
 }
@@ -142,60 +154,22 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
     receiver
 }
 
-fn of_report(report: &Report, known: &[(Area, Finding)]) -> Vec<Finding> {
-    let is_told = |told: &Told| {
-        let is_same = |(area, finding): &&(Area, Finding)| {
-            area.name() == told.area && finding.id == told.id && finding.about == told.about
-        };
-        known.iter().any(|it| is_same(&it))
-    };
-    let worth = |told: &&Told| {
-        told.verdict == "lost" || (told.verdict == "advice" && told.area == Area::Limits.name())
-    };
-    let advice = |told: &Told| {
-        let finding = Finding::advice("user-loses", format!("of the user {USER}: {}", told.text));
-        Finding {
-            about: told.about.clone(),
-            lost: told.lost.clone(),
-            mend: told.mend.clone(),
-            commands: told.commands.clone(),
-            ..finding
-        }
-    };
-    let found: Vec<Finding> =
-        report.findings.iter().filter(worth).filter(|it| !is_told(it)).map(advice).collect();
-    if !found.is_empty() {
-        return found;
-    }
-    let folder = report.findings.iter().find(|told| told.area == "cache" && told.id == "folder");
-    let folder = folder.and_then(|told| told.about.as_deref());
-    let cache = folder.map_or_else(String::new, |folder| format!("; its cache is {folder}"));
-    let text = format!("the user {USER} can read all that root can{cache}");
-    vec![Finding::good("user", text)]
-}
-
-/// It could not even begin.
-fn refused(message: &str, program: &Path) -> Finding {
-    let message = message.trim_start_matches("E! ");
-    if ["setpriv:", "env:"].iter().any(|program| message.starts_with(program)) {
-        return Finding::advice(
-            "user-cannot-run",
-            format!("the user {USER} cannot start {}: {message}", program.display()),
-        )
+/// That user cannot even start it.
+fn cannot_run(program: &Path) -> Finding {
+    let shown = program.display();
+    Finding::advice("user-cannot-run", format!("the user {USER} cannot start {shown}"))
         .losing("every point, as far as Telegraf is to start this very file")
         .mend("install the program where every user may start it")
-        .run(format!(
-            "sudo install -m 755 {} /usr/local/bin/",
-            shell(&program.display().to_string())
-        ));
-    }
-    Finding::advice(
-        "user-refused",
-        format!("started by the user {USER} the program says: {message}"),
-    )
-    .losing("every point, as far as Telegraf is to collect")
-    .mend("let that user read the configuration")
-    .run(format!("sudo chmod o+r {}", config::SYSTEM_FILE))
+        .run(format!("sudo install -m 755 {} /usr/local/bin/", shell(&shown.to_string())))
+}
+
+/// It is started, and refuses its configuration.
+fn refused() -> Finding {
+    let text = format!("started by the user {USER} the program refuses its configuration");
+    Finding::advice("user-refused", text)
+        .losing("every point, as far as Telegraf is to collect")
+        .mend("let that user read the configuration")
+        .run(format!("sudo chmod o+r {}", config::SYSTEM_FILE))
 }
 
 fn unknown(program: &Path, reason: &str) -> Finding {
@@ -203,5 +177,5 @@ fn unknown(program: &Path, reason: &str) -> Finding {
     Finding::advice("user-unknown", text)
         .losing("nothing by itself, but what that user may not read is not told here")
         .mend("try it by hand")
-        .run(format!("sudo -u {USER} {} check", shell(&program.display().to_string())))
+        .run(as_user(USER, &format!("{} check", shell(&program.display().to_string()))))
 }

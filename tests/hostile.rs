@@ -1,0 +1,329 @@
+//! A hypervisor that lies, breaks its own protocol, or is broken: whatever it answers, the program ends as
+//! it says it does, and prints whole lines of the guests that it could read.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use support::libvirtd::{Body, Call, FakeGuest, Host, Libvirtd, Reply, Typed, Xdr, procedure};
+use support::lines::{self, Line};
+use support::process::{Finished, run};
+use support::program::program;
+use telegraf_virt::config::extra::Extra;
+
+/// Runs one command against the fake; whatever came, it was the program that ended it, with 0 or 1.
+fn ask(
+    host: Host,
+    command: &[&str],
+    script: impl Fn(&Call<'_>) -> Reply + Send + Sync + 'static,
+) -> Finished {
+    let scratch = tempfile::tempdir().unwrap();
+    let fake = Libvirtd::start(scratch.path(), host, script);
+    let mut program = program(scratch.path());
+    program.args(command).arg("--config").arg(everything(scratch.path()));
+    program.args(["--deadline", "1s", "--uri", &fake.uri()]);
+    match command[0] {
+        "record" => program.arg(scratch.path().join("recording.jsonl")),
+        _ => program.arg("--no-cache"),
+    };
+    let finished = run(&mut program);
+    assert_eq!(finished.status.signal(), None, "{finished}");
+    assert!(matches!(finished.status.code(), Some(0 | 1)), "{finished}");
+    if command[0] == "once" {
+        lines::read(&finished.stdout);
+    }
+    finished
+}
+
+/// A configuration that makes every call there is.
+fn everything(scratch: &Path) -> PathBuf {
+    let extra: Vec<&str> = Extra::ALL.iter().map(|extra| extra.name()).collect();
+    let path = scratch.join("everything.toml");
+    std::fs::write(&path, format!("extra = {extra:?}\n")).unwrap();
+    path
+}
+
+fn honest(_: &Call<'_>) -> Reply {
+    Reply::Changed(Box::new(|_| {}))
+}
+
+/// Answers one procedure with this body, and the others honestly.
+fn lie(about: u32, body: Xdr) -> impl Fn(&Call<'_>) -> Reply + Send + Sync + 'static {
+    move |call| {
+        if call.procedure == about {
+            Reply::Body(Body::Answer(body.0.clone()))
+        } else {
+            honest(call)
+        }
+    }
+}
+
+const COMMANDS: [&[&str]; 3] = [&["once"], &["check"], &["record"]];
+
+#[test]
+fn an_honest_fake_is_read_as_a_libvirtd_is() {
+    for host in [Host::with(3), Host::with(3).one_by_one()] {
+        let lines = lines::read(&ask(host, &["once"], honest).success().stdout);
+        let always = ["vm_metrics", "vm_devices", "vm_totals"];
+        let always = lines.iter().filter(|line| always.contains(&line.measurement.as_str()));
+        assert_eq!(always.count(), 3 * 4);
+        assert!(lines.iter().any(|line| line.tag("name") == "guest-00002"));
+    }
+}
+
+#[test]
+fn a_list_is_as_long_as_it_is_whatever_it_says() {
+    for says in [0, 2, 3, 4, 5, 8, 20, 100, 100_000, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+        for command in COMMANDS {
+            let Body::Answer(mut list) = list_of_three() else { unreachable!() };
+            let end = list.len() - 4;
+            list[end..].copy_from_slice(&says.to_be_bytes());
+            let finished = ask(Host::with(3), command, lie(procedure::LIST, Xdr(list)));
+            if command[0] == "once" && says <= 0x7fff_ffff {
+                let lines = lines::read(&finished.success().stdout);
+                let guests = lines.iter().filter(|line| line.measurement == "vm_metrics");
+                assert_eq!(guests.count(), 3, "says {says}");
+            }
+        }
+    }
+}
+
+fn list_of_three() -> Body {
+    let guests: Vec<FakeGuest> = (0..3).map(FakeGuest::number).collect();
+    let list = guests.iter().fold(Xdr::default().uint(3), Xdr::guest).uint(3);
+    Body::Answer(list.0)
+}
+
+/// libvirt's client writes as many statistics as the server sends, not as many as there is room for.
+#[test]
+fn memory_statistics_of_any_number_fit() {
+    for count in [0, 1, 13, 14, 15, 100, 1000, 1024, 1025] {
+        let body = (0..count).fold(Xdr::default().uint(count), |to, number| {
+            to.int((number % 16) as i32).hyper(u64::MAX)
+        });
+        let host = Host::with(3).one_by_one();
+        let finished = ask(host, &["once"], lie(procedure::MEMORY, body)).success();
+        assert_eq!(totals(&finished), 3, "{count}: {finished}");
+    }
+}
+
+fn totals(finished: &Finished) -> usize {
+    lines::read(&finished.stdout).iter().filter(|line| line.measurement == "vm_totals").count()
+}
+
+/// libvirt's client divides by the number that the server sends, and multiplies with the quotient.
+#[test]
+fn cpu_statistics_of_any_number_neither_overflow_nor_divide_by_zero() {
+    let times = |count: usize| -> Vec<(String, Typed)> {
+        (0..count).map(|_| ("cpu_time".to_owned(), Typed::Ullong(7))).collect()
+    };
+    for (sent, says) in [
+        (0, 0),
+        (0, -1),
+        (0, i32::MAX),
+        (1, 0),
+        (3, 0),
+        (16, 1),
+        (16, 2),
+        (16, 8),
+        (16, 16),
+        (16, -1),
+        (17, 1),
+    ] {
+        let body = Xdr::default().parameters(&times(sent)).int(says);
+        let host = Host::with(3).one_by_one();
+        let finished = ask(host, &["once"], lie(procedure::CPU, body));
+        // A number to divide by that is 0 holds the call for ever: that is a hang, as any other.
+        if says != 0 {
+            assert_eq!(totals(&finished), 3, "{sent} {says}: {finished}");
+        }
+    }
+}
+
+#[test]
+fn a_hypervisor_that_makes_libvirt_divide_by_zero_costs_another_nothing() {
+    let (scratch, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let body = Xdr::default().parameters(&[]).int(0);
+    let hostile =
+        Libvirtd::start(scratch.path(), Host::with(3).one_by_one(), lie(procedure::CPU, body));
+    let healthy = Libvirtd::start(other.path(), Host::with(2), honest);
+    let mut command = program(scratch.path());
+    command.args([
+        "once",
+        "--no-cache",
+        "--deadline",
+        "2s",
+        "--uri",
+        &hostile.uri(),
+        "--uri",
+        &healthy.uri(),
+    ]);
+    let lines = lines::read(&run(&mut command).success().stdout);
+    let is_of_healthy = |line: &&Line| line.tag("source") == healthy.uri();
+    assert_eq!(lines.iter().filter(is_of_healthy).count(), 2 * 4);
+}
+
+#[test]
+fn strings_where_none_belong_are_passed_over() {
+    let texts: Vec<(String, Typed)> = ["rd_total_times", "cpu_time", "flush_operations"]
+        .map(|name| (name.to_owned(), Typed::Text(vec![b'x'; 100_000])))
+        .into();
+    for about in [procedure::BLOCK_FLAGS, procedure::CPU] {
+        let body = Xdr::default().parameters(&texts).int(3);
+        let host = Host::with(3).one_by_one();
+        let finished = ask(host, &["once"], lie(about, body)).success();
+        assert_eq!(totals(&finished), 3, "{finished}");
+    }
+}
+
+#[test]
+fn more_than_was_asked_for_is_no_harm() {
+    let many = |count: u32| -> Vec<(String, Typed)> {
+        (0..count).map(|number| (format!("cpu.{number}"), Typed::Uint(number))).collect()
+    };
+    let strangers = (0..100).fold(Xdr::default().uint(100), |to, number| {
+        to.guest(&FakeGuest::number(number % 7)).parameters(&many(10))
+    });
+    let vcpus = (0..500)
+        .fold(Xdr::default().uint(500), |to, number| to.uint(number).int(1).hyper(5).int(0));
+    let ids = (0..16_384).fold(Xdr::default().uint(16_384), Xdr::int);
+    let lies = [
+        (procedure::STATISTICS, strangers),
+        (procedure::STATISTICS, Xdr::default().uint(0)),
+        (
+            procedure::STATISTICS,
+            Xdr::default().uint(1).guest(&FakeGuest::number(0)).parameters(&many(50_000)),
+        ),
+        (procedure::VCPUS, vcpus.uint(0)),
+        (procedure::LIST_IDS, ids),
+        (procedure::BLOCK_FLAGS, Xdr::default().parameters(&many(17)).int(17)),
+        (procedure::JOB, Xdr::default().int(1).parameters(&many(65))),
+        (procedure::JOB, Xdr::default().int(1).parameters(&many(64))),
+        (procedure::LOOK_UP, Xdr::default().guest(&FakeGuest::number(5))),
+        (procedure::HOST_NAME, Xdr::default().text(vec![b'\n'; 1 << 20])),
+        (procedure::XML, Xdr::default().text(vec![b'<'; 1 << 20])),
+    ];
+    for (about, body) in lies {
+        for command in COMMANDS {
+            ask(Host::with(3), command, lie(about, Xdr(body.0.clone())));
+        }
+        ask(Host::with(3).one_by_one(), &["once"], lie(about, Xdr(body.0.clone())));
+    }
+}
+
+/// Each kind of message that breaks the protocol, as the answer to each procedure.
+#[test]
+fn a_broken_answer_to_any_call_ends_no_more_than_that_connection() {
+    type Change = fn(&mut Vec<u8>);
+    let changes: [Change; 9] = [
+        |message| message.truncate(28),
+        |message| message.truncate(10),
+        |message| message[28..].fill(0xff),
+        |message| message[28..].fill(0),
+        |message| message[..4].copy_from_slice(&u32::MAX.to_be_bytes()),
+        |message| message[..4].copy_from_slice(&0_u32.to_be_bytes()),
+        // Another call's serial; an event; a stream's data.
+        |message| message[20..24].copy_from_slice(&77_u32.to_be_bytes()),
+        |message| message[16..20].copy_from_slice(&2_u32.to_be_bytes()),
+        |message| message[24..28].copy_from_slice(&2_u32.to_be_bytes()),
+    ];
+    for change in changes {
+        for about in procedure::ALL {
+            let script = move |call: &Call<'_>| match call.procedure {
+                procedure if procedure != about => honest(call),
+                _ => Reply::Changed(Box::new(change)),
+            };
+            ask(Host::with(2), &["once"], script);
+        }
+    }
+}
+
+#[test]
+fn a_hypervisor_that_hangs_up_or_hangs_at_any_call_is_left_by_the_deadline() {
+    for about in procedure::ALL {
+        for hangs in [false, true] {
+            let script = move |call: &Call<'_>| match call.procedure {
+                procedure if procedure != about => honest(call),
+                _ if hangs => Reply::Never,
+                _ => Reply::HangUp,
+            };
+            ask(Host::with(2), &["once"], script);
+        }
+    }
+    ask(Host::with(2), &["once"], |_| Reply::Late(Duration::from_millis(20))).success();
+}
+
+/// Collections with flipped bytes in some replies: FLIPPED_COLLECTIONS of them, 200 without a word. Under
+/// VALGRIND_FLIPPED=1 each runs under valgrind.
+#[test]
+fn flipped_bytes_crash_nothing() {
+    let count = std::env::var("FLIPPED_COLLECTIONS").map_or(200, |count| count.parse().unwrap());
+    let is_watched = std::env::var_os("VALGRIND_FLIPPED").is_some();
+    for seed in 0..count {
+        let scratch = tempfile::tempdir().unwrap();
+        let host = if seed % 2 == 0 { Host::with(3) } else { Host::with(3).one_by_one() };
+        let script = move |call: &Call<'_>| {
+            let mut random =
+                Random(seed ^ (u64::from(call.procedure) << 32) ^ ((call.before as u64) << 48));
+            // The handshake has few bytes, and most flips in it end all that could come after.
+            let one_in = if call.procedure < 10 || call.procedure == 66 { 60 } else { 4 };
+            if random.below(one_in) > 0 {
+                return honest(call);
+            }
+            Reply::Changed(Box::new(move |message| flip(message, random.0)))
+        };
+        let fake = Libvirtd::start(scratch.path(), host, script);
+        let mut command = program(scratch.path());
+        if is_watched {
+            let plain = command;
+            command = std::process::Command::new("valgrind");
+            command
+                .args(["--quiet", "--error-exitcode=9", "--leak-check=no"])
+                .arg(plain.get_program());
+            command.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        }
+        let deadline = if is_watched { "20s" } else { "300ms" };
+        command.args(["once", "--cache-dir"]).arg(scratch.path().join("cache"));
+        if seed % 3 > 0 {
+            command.arg("--config").arg(everything(scratch.path()));
+        }
+        command.args(["--deadline", deadline, "--uri", &fake.uri()]);
+        let finished = run(&mut command);
+        let is_ended = matches!(finished.status.code(), Some(0 | 1));
+        assert!(is_ended, "seed {seed}: {finished}");
+        lines::read(&finished.stdout);
+    }
+}
+
+fn flip(message: &mut [u8], seed: u64) {
+    let mut random = Random(seed);
+    for _ in 0..=random.below(3) {
+        // Mostly in the body; at times in the length and the header.
+        let from = if random.below(20) == 0 { 0 } else { 28 };
+        if let Some(room) = message.len().checked_sub(from + 1) {
+            let place = from + random.below(room as u64 + 1) as usize;
+            message[place] = match random.below(4) {
+                0 => 0,
+                1 => 0xff,
+                2 => message[place] ^ (1 << random.below(8)),
+                _ => random.below(256) as u8,
+            };
+        }
+    }
+}
+
+/// splitmix64
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+}
