@@ -47,7 +47,7 @@ mod fallback;
 mod gate;
 mod guest_state;
 mod health;
-mod pid_files;
+pub(crate) mod pid_files;
 mod request;
 mod results;
 mod session;

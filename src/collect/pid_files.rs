@@ -10,7 +10,7 @@ const NAMES_MAX: usize = 10_000;
 
 /// Where the QEMU driver of this machine keeps a file for each guest that runs; `None` where the URI means
 /// another driver or another machine.
-pub(super) fn directory(uri: &str) -> Option<PathBuf> {
+pub(crate) fn directory(uri: &str) -> Option<PathBuf> {
     let (scheme, rest) = uri.split_once("://")?;
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     if !matches!(scheme, "qemu" | "qemu+unix") || place != "/system" {
@@ -26,7 +26,7 @@ pub(super) fn directory(uri: &str) -> Option<PathBuf> {
 }
 
 /// The names of the guests that run, in order.
-pub(super) fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let name =
         |entry: fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(".pid")?.to_owned());

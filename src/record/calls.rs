@@ -60,17 +60,18 @@ impl<T> From<Result<T, libvirt::Error>> for Answer<T> {
     }
 }
 
-/// The calls without arguments: the name of the method, its answer, and whether libvirtd gives it
-/// without asking the guest's monitor (`quiet`), so that it comes from a guest that hangs, too.
+/// The calls without arguments: the name of the method, its answer, and what it may wait for. `quiet`: for
+/// the guest's object only, so that it comes from a guest whose QEMU hangs, too. `job`: for the guest's job as
+/// well, as the XML does since libvirt 11.0. `asks`: for its monitor, and only of a guest that runs.
 macro_rules! plain_calls {
     ($make:ident) => {
         $make! {
             state: State, quiet;
             info: GuestInfo, quiet;
             control: Control, quiet;
-            xml: String, quiet;
             is_persistent: bool, quiet;
             autostart: bool, quiet;
+            xml: String, job;
             cpu_times: CpuTimes, asks;
             memory_statistics: Vec<MemoryStatistic>, asks;
         }
@@ -89,15 +90,16 @@ macro_rules! answers {
         }
 
         const PLAIN: &[Step] = &[$(Step {
-            is_quiet: answers!($kind),
+            needs: answers!($kind),
             ask: |guest, _| {
                 let answer = guest.$call().into();
                 Box::new(|recorded| recorded.calls.$call = answer)
             },
         },)*];
     };
-    (quiet) => { true };
-    (asks) => { false };
+    (quiet) => { Needs::Object };
+    (job) => { Needs::Job };
+    (asks) => { Needs::Monitor };
 }
 plain_calls!(answers);
 
@@ -140,10 +142,21 @@ pub(super) struct Devices {
 /// What puts an answer into the recording.
 pub(super) type Keep = Box<dyn FnOnce(&mut RecordedGuest) + Send>;
 
+/// What a call for a guest may wait for; each waits for what is before it as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Needs {
+    /// The lock of its object.
+    Object,
+    /// Its job, which a silent QEMU, a migration or a hot-unplug holds.
+    Job,
+    /// Its monitor; only a guest that runs has one.
+    Monitor,
+}
+
 /// One call for a guest, or one for each of its devices.
 pub(super) struct Step {
-    /// Whether it is answered without the guest's monitor.
-    pub(super) is_quiet: bool,
+    /// What it may wait for.
+    pub(super) needs: Needs,
     /// Makes the call.
     pub(super) ask: fn(&Guest, &Devices) -> Keep,
 }
@@ -151,14 +164,14 @@ pub(super) struct Step {
 /// The calls with arguments, and those whose answers are no plain values.
 const SHAPED: &[Step] = &[
     Step {
-        is_quiet: false,
+        needs: Needs::Monitor,
         ask: |guest, _| {
             let answer = guest.vcpus(MOST_VCPUS).into();
             Box::new(|recorded| recorded.vcpus = answer)
         },
     },
     Step {
-        is_quiet: false,
+        needs: Needs::Monitor,
         ask: |guest, _| {
             let job = guest.job().map(|job| RecordedJob {
                 kind: job.kind,
@@ -169,7 +182,7 @@ const SHAPED: &[Step] = &[
         },
     },
     Step {
-        is_quiet: false,
+        needs: Needs::Monitor,
         ask: |guest, devices| {
             of_each(&devices.nics, |target| DeviceAnswers {
                 nic_counters: guest.nic_counters(target).into(),
@@ -178,7 +191,7 @@ const SHAPED: &[Step] = &[
         },
     },
     Step {
-        is_quiet: false,
+        needs: Needs::Monitor,
         ask: |guest, devices| {
             of_each(&devices.disks, |target| {
                 let mut statistics = Vec::new();
@@ -193,7 +206,7 @@ const SHAPED: &[Step] = &[
     },
 ];
 
-/// Every call for one guest, those first that a guest which hangs answers, too.
+/// Every call for one guest, those first that a guest whose QEMU hangs answers, too.
 pub(super) fn steps() -> impl Iterator<Item = &'static Step> {
     PLAIN.iter().chain(SHAPED)
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::calls::{Devices, Keep, steps};
+use super::calls::{Devices, Keep, Needs, steps};
 use super::value::{Statistic, statistic};
 use super::{Answer, CaptureError, Moment, RecordedGuest, RecordedHost, Recording};
+use crate::collect::pid_files;
 use crate::deadline::Ending;
 use crate::devices::xml;
 use crate::libvirt::{Bulk, Connection, Control, Error, Group, Groups, Guest, Kind, Offer};
@@ -54,13 +55,26 @@ pub fn capture(orders: &Orders<'_>, ending: &Ending, log: &Log) -> Result<Record
         hung: HashSet::new(),
         answered: HashSet::new(),
     };
-    let (host, offer) = capture.host()?;
+    let mut host = capture.host()?;
     let mut moments = Vec::new();
     let mut next = Instant::now();
+    let mut known = None;
     for _ in 0..orders.moments {
         capture.sleep_until(next)?;
         next = Instant::now() + orders.every;
-        moments.push(capture.moment(offer)?);
+        let now = crate::sample::Moment::now();
+        let listed = capture.list()?;
+        let offer = match known {
+            Some(offer) => offer,
+            None => capture.offer(&listed)?,
+        };
+        known = Some(offer);
+        moments.push(capture.moment(now, listed, offer)?);
+    }
+    if let Some(offer) = known {
+        let bulk = Group::ALL.into_iter().filter(|&group| offer.bulk.has(group));
+        host.bulk = bulk.map(|group| group.name().to_owned()).collect();
+        host.nowait = offer.nowait;
     }
     Ok(Recording { host, moments })
 }
@@ -89,23 +103,20 @@ enum How {
 }
 
 impl Capture<'_> {
-    fn host(&mut self) -> Result<(RecordedHost, Offer), CaptureError> {
+    fn host(&mut self) -> Result<RecordedHost, CaptureError> {
         let uri = self.orders.uri.to_owned();
         self.caller.give(move |connection, tell| {
-            let told = match host(connection, uri) {
-                Ok((host, offer)) => Told::Host(Box::new(host), offer),
-                Err(error) => Told::Failed(error),
-            };
-            let _ = tell.send(told);
+            let _ = tell.send(Told::Host(Box::new(host(connection, uri))));
         });
         match self.next()? {
-            Some(Told::Host(host, offer)) => Ok((*host, offer)),
+            Some(Told::Host(host)) => Ok(*host),
             other => Err(self.failed(other)),
         }
     }
 
-    fn moment(&mut self, offer: Offer) -> Result<Moment, CaptureError> {
-        let now = crate::sample::Moment::now();
+    /// The guests. Where libvirt lists none, since it waits for a guest, those of this machine that run are
+    /// found by libvirt's files.
+    fn list(&mut self) -> Result<Vec<RecordedGuest>, CaptureError> {
         self.caller.give(|connection, tell| {
             let told = match connection.guests(true) {
                 Ok(guests) => Told::Listed(guests.iter().map(listed).collect()),
@@ -113,10 +124,82 @@ impl Capture<'_> {
             };
             let _ = tell.send(told);
         });
-        let listed = match self.next()? {
-            Some(Told::Listed(listed)) => listed,
+        match self.next()? {
+            Some(Told::Listed(listed)) => return Ok(listed),
+            None => {}
             other => return Err(self.failed(other)),
+        }
+        let Some(directory) = pid_files::directory(self.orders.uri) else {
+            return Err(self.failed(None));
         };
+        let names = pid_files::names(&directory);
+        self.log.warn(format_args!(
+            "{} does not list its guests: a guest that is being started or stopped holds it, most likely; \
+             the {} guests that have a file in {} are recorded, and none that is off",
+            self.orders.uri,
+            names.len(),
+            directory.display()
+        ));
+        let mut found = Vec::with_capacity(names.len());
+        self.caller = Caller::start(self.orders.uri)?;
+        for name in names {
+            let asked = name.clone();
+            self.caller.give(move |connection, tell| {
+                let told = match connection.guest_named(&asked) {
+                    Ok(guest) => Told::Listed(vec![listed(&guest)]),
+                    Err(error) => Told::Failed(error),
+                };
+                let _ = tell.send(told);
+            });
+            match self.next()? {
+                Some(Told::Listed(listed)) => found.extend(listed),
+                Some(_) => {}
+                None => self.leave_behind(&name)?,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Goes on with another connection: the call that this one is at does not come back.
+    fn leave_behind(&mut self, name: &str) -> Result<(), CaptureError> {
+        self.caller = Caller::start(self.orders.uri)?;
+        self.log.warn(format_args!(
+            "guest \"{name}\" did not answer within {:?}: what only it can tell is not in the recording",
+            self.orders.patience
+        ));
+        Ok(())
+    }
+
+    /// What the hypervisor has in bulk, as tried on a guest: one that runs, where there is any.
+    fn offer(&mut self, listed: &[RecordedGuest]) -> Result<Offer, CaptureError> {
+        let mut candidates: Vec<&RecordedGuest> = listed.iter().collect();
+        candidates.sort_by_key(|guest| guest.id < 0);
+        for guest in candidates {
+            let uuid = guest.uuid;
+            self.caller.give(move |connection, tell| {
+                let _ = tell.send(match try_offer(connection, &uuid) {
+                    Ok(offer) => Told::Offer(offer),
+                    Err(error) => Told::Failed(error),
+                });
+            });
+            match self.next()? {
+                Some(Told::Offer(Some(offer))) => return Ok(offer),
+                Some(_) => {}
+                None => {
+                    self.hung.insert(uuid);
+                    self.leave_behind(&guest.name)?;
+                }
+            }
+        }
+        Ok(Offer { bulk: Groups::default(), nowait: false })
+    }
+
+    fn moment(
+        &mut self,
+        now: crate::sample::Moment,
+        listed: Vec<RecordedGuest>,
+        offer: Offer,
+    ) -> Result<Moment, CaptureError> {
         let mut guests = Vec::with_capacity(listed.len());
         for guest in listed {
             guests.extend(self.guest(guest, offer)?);
@@ -159,12 +242,7 @@ impl Capture<'_> {
                 }
             }
             // Its thread stays behind, and comes to its end when the call does.
-            self.caller = Caller::start(self.orders.uri)?;
-            self.log.warn(format_args!(
-                "guest \"{}\" ({uuid}) did not answer within {:?}: what only it can tell is not in \
-                 the recording",
-                recorded.name, self.orders.patience
-            ));
+            self.leave_behind(&recorded.name)?;
             if how != How::Wholly {
                 return Ok(Some(recorded));
             }
@@ -219,7 +297,8 @@ impl Capture<'_> {
 
 /// What a caller says.
 enum Told {
-    Host(Box<RecordedHost>, Offer),
+    Host(Box<RecordedHost>),
+    Offer(Option<Offer>),
     Listed(Vec<RecordedGuest>),
     /// An answer, to be put into the guest's recording.
     Keep(Keep),
@@ -268,24 +347,31 @@ impl Caller {
     }
 }
 
-fn host(connection: &Connection, uri: String) -> Result<(RecordedHost, Offer), Error> {
-    let all: Groups = Group::ALL.into_iter().collect();
-    let guests = connection.guests(false)?;
-    let offer = match guests.first() {
-        Some(guest) => connection.offer(guest, all)?,
-        None => Offer { bulk: Groups::default(), nowait: false },
-    };
-    let bulk = Group::ALL.into_iter().filter(|&group| offer.bulk.has(group));
+fn host(connection: &Connection, uri: String) -> RecordedHost {
     let versions = connection.versions().map(|(what, version)| (what.to_owned(), version.into()));
-    let host = RecordedHost {
+    RecordedHost {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         uri,
         versions: versions.into(),
         name: connection.host_name().into(),
-        bulk: bulk.map(|group| group.name().to_owned()).collect(),
-        nowait: offer.nowait,
-    };
-    Ok((host, offer))
+        bulk: Vec::new(),
+        nowait: false,
+    }
+}
+
+/// What is asked of a guest that is off: its disks would be opened.
+fn of_inactive() -> Groups {
+    [Group::State, Group::Vcpu, Group::Balloon].into_iter().collect()
+}
+
+/// What the hypervisor offers, tried on this guest; `None` where a call is stuck in it.
+fn try_offer(connection: &Connection, uuid: &Uuid) -> Result<Option<Offer>, Error> {
+    let guest = connection.guest(uuid)?;
+    if guest.control().is_ok_and(Control::is_stuck) {
+        return Ok(None);
+    }
+    let all = if guest.id() < 0 { of_inactive() } else { Group::ALL.into_iter().collect() };
+    connection.offer(&guest, all).map(Some)
 }
 
 fn listed(guest: &Guest) -> RecordedGuest {
@@ -310,7 +396,11 @@ fn ask(
         // Nobody listens any more to a thread that was left behind.
         let _ = tell.send(Told::Keep(keep));
     };
+    // A call that somebody else has left behind in it is answered no sooner than ours.
+    let mut is_stuck = how != How::Wholly || guest.control().is_ok_and(Control::is_stuck);
+    let is_off = guest.id() < 0;
     let groups = match how {
+        _ if is_off => offer.bulk.and(of_inactive()),
         How::Wholly => offer.bulk,
         How::Quietly if offer.nowait => offer.bulk,
         How::Quietly | How::Unasked => {
@@ -319,7 +409,6 @@ fn ask(
     };
     let id = guest.id();
     keep(Box::new(move |recorded| recorded.id = id));
-    let mut is_stuck = how != How::Wholly;
     // What has no group that needs the monitor is not skipped, nor is a guest that is off.
     let has_group = [Group::Block, Group::Balloon].iter().any(|&group| groups.has(group));
     let may_skip = offer.nowait && has_group && id >= 0;
@@ -342,8 +431,13 @@ fn ask(
             Ok(Control::Broken) | Err(_) => break,
         }
     }
-    let devices = devices(&guest);
-    for step in steps().filter(|step| step.is_quiet || !is_stuck) {
+    let most = match () {
+        () if is_stuck => Needs::Object,
+        () if is_off => Needs::Job,
+        () => Needs::Monitor,
+    };
+    let devices = if most == Needs::Monitor { devices(&guest) } else { Devices::default() };
+    for step in steps().filter(|step| step.needs <= most) {
         keep((step.ask)(&guest, &devices));
     }
     Ok(())
