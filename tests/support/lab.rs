@@ -20,23 +20,30 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A fresh lab; none, said aloud, where this machine or user cannot have one.
+    /// A fresh lab; none, said aloud, where this machine or user cannot have one. Its libvirt is the
+    /// machine's own, or of the release of Debian that LAB_RELEASE names.
     pub fn require(test: &str) -> Option<Lab> {
-        let can = run(Command::new(script()).arg("can"));
+        Lab::require_release(test, &std::env::var("LAB_RELEASE").unwrap_or_default())
+    }
+
+    /// A fresh lab of this release of Debian; empty: the machine's own.
+    pub fn require_release(test: &str, release: &str) -> Option<Lab> {
+        let can = run(Command::new(script()).arg("can").env("LAB_RELEASE", release));
         if can.status.success() {
-            return Some(Lab::up());
+            return Some(Lab::up(release));
         }
         skip(test, can.stderr.trim().trim_start_matches("lab: "));
         None
     }
 
-    fn up() -> Lab {
+    fn up(release: &str) -> Lab {
         let turn = Turn::beside_others();
         // Paths of sockets are short: next to the top, and a name of few letters.
         let scratch = tempfile::Builder::new().prefix("tv-").tempdir().unwrap();
         let folder = scratch.path().join("lab");
         let mut child = Command::new(script())
             .args(["up".as_ref(), folder.as_os_str(), "--tied".as_ref()])
+            .env("LAB_RELEASE", release)
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
@@ -56,8 +63,18 @@ impl Lab {
         self.socket_uri("libvirt-sock-ro")
     }
 
+    /// The read-write socket's URI.
+    pub fn write_uri(&self) -> String {
+        self.socket_uri("libvirt-sock")
+    }
+
     fn socket_uri(&self, socket: &str) -> String {
         format!("qemu+unix:///system?socket={}/run/{socket}", self.folder.display())
+    }
+
+    /// The lab's own folder, which has those that its libvirtd knows as /etc/libvirt, /run/libvirt and so on.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// A file below /var/lib/libvirt/images, by the name that this side knows it by.
@@ -149,11 +166,7 @@ impl Lab {
 
     /// Starts libvirtd again, once the one before has ended; one that does not end is killed.
     pub fn start_libvirtd(&self) {
-        let script =
-            "for try in $(seq 100); do pgrep -x libvirtd >/dev/null || break; sleep 0.05; done
-            pkill -KILL -x libvirtd || true
-            exec libvirtd -d -p /run/libvirt/libvirtd.pid";
-        self.inside(&["bash", "-c", script]);
+        self.lab("daemon", &[]);
     }
 
     /// The targets of a guest's cdrom and floppy drives.
