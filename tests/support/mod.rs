@@ -12,6 +12,8 @@ pub mod dashboards;
 pub mod debian;
 pub mod execd;
 pub mod expect;
+pub mod faults;
+pub mod isolation;
 pub mod lab;
 pub mod lines;
 pub mod logrotate;
