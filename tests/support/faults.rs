@@ -55,7 +55,18 @@ impl Trouble {
         }
     }
 
-    /// Whether it is normal for such a guest to be complete, and for the program to have nothing to say.
+    /// How many lines such a guest has in every collection, where it is none for a guest in trouble to lose any:
+    /// metrics, features, devices and totals; of a guest that is off, two.
+    pub fn lines(self) -> Option<usize> {
+        match self {
+            Trouble::VhostDisk => Some(5),
+            Trouble::VhostBesideFile => Some(6),
+            Trouble::OffOnFifo => Some(2),
+            _ => None,
+        }
+    }
+
+    /// Whether it is well, and there is nothing to say of it.
     pub fn is_well(self) -> bool {
         matches!(self, Trouble::VhostDisk | Trouble::VhostBesideFile)
     }
@@ -127,8 +138,13 @@ impl<'a> Fault<'a> {
             }
             Trouble::OffOnFifo => {}
             Trouble::Unplug => {
-                let disks = u32::try_from(fault.times(5)).unwrap() + 1;
-                fault.sick = vec![lab.paused("plugged", 1, disks)];
+                let disks = ('a'..='z').take(fault.times(5) as usize + 1);
+                let disks = disks.map(|it| {
+                    let file = lab.scratch().join(format!("plugged-{it}.raw"));
+                    fs::write(&file, [0; 1 << 16]).unwrap();
+                    file_disk(&file.display().to_string(), &format!("vd{it}"))
+                });
+                fault.sick = vec![fault.create("plugged", &disks.collect::<String>(), "", "")];
             }
             Trouble::MigratesOut => fault.sick = vec![fault.mover(lab)],
             Trouble::MigratesIn => fault.sick = vec![fault.mover(other.unwrap())],
@@ -167,7 +183,7 @@ impl<'a> Fault<'a> {
         let text = format!(
             "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\
              <name>{name}</name><memory unit='MiB'>{size}</memory>{memory}<vcpu>1</vcpu>\
-             <os><type arch='x86_64' machine='pc'>hvm</type></os>\
+             <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>\
              <devices>{devices}<memballoon model='virtio'/></devices>{more}</domain>"
         );
         fs::write(&file, text).unwrap();
@@ -267,6 +283,11 @@ impl<'a> Fault<'a> {
                 fs::write(scratch.join("ovs-delay"), format!("{seconds}\n")).unwrap();
             }
         }
+    }
+
+    /// Whether what makes it still runs; true of those that need nothing to run.
+    pub fn holds(&mut self) -> bool {
+        self.children.iter_mut().all(|child| child.try_wait().unwrap().is_none())
     }
 
     fn signal(&self, signal: &str) {

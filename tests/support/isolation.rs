@@ -208,6 +208,9 @@ impl Theatre<'_> {
             faults.iter_mut().for_each(Fault::begin);
             *began = true;
         }
+        for fault in faults.iter_mut() {
+            assert!(fault.holds(), "the fault could not be made");
+        }
         let mut record = (case.way == Way::Record).then(|| recording(self.lab));
         let sick: Vec<String> = faults.iter().flat_map(|fault| fault.sick.clone()).collect();
         row.sick = case.troubles.iter().filter(|it| !it.is_well()).map(|it| count(*it)).sum();
@@ -221,6 +224,7 @@ impl Theatre<'_> {
             let collection = seat.collect();
             let is_first = row.collections == 0;
             row.collections += 1;
+            let number = row.collections;
             if is_first {
                 row.first = collection.took;
             } else {
@@ -241,12 +245,20 @@ impl Theatre<'_> {
                     }
                 }
             }
-            let of_sick =
-                collection.lines.iter().filter(|line| sick.iter().any(|it| line.tag("uuid") == it));
-            let lines = of_sick.count();
-            let (few, many) = row.sick_lines.unwrap_or((lines, lines));
-            if !sick.is_empty() {
+            let is_sick = |line: &&Line| sick.iter().any(|uuid| line.tag("uuid") == uuid);
+            let lines = collection.lines.iter().filter(is_sick).count();
+            // There are no rates without a past.
+            if !sick.is_empty() && (!is_first || case.way != Way::Cold) {
+                let (few, many) = row.sick_lines.unwrap_or((lines, lines));
                 row.sick_lines = Some((few.min(lines), many.max(lines)));
+            }
+            if case.troubles.iter().all(|it| it.is_well()) {
+                let totals = |line: &&Line| line.measurement == "vm_totals";
+                let mut totals = collection.lines.iter().filter(totals).map(Line::field_names);
+                let first = totals.next();
+                row.must(totals.all(|names| Some(names) == first), || {
+                    format!("{number}: the lines vm_totals differ in their fields")
+                });
             }
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }
@@ -306,11 +318,14 @@ impl Theatre<'_> {
             let said: Vec<String> =
                 row.said.iter().filter(|it| !it.starts_with("I! ")).cloned().collect();
             row.must(said.is_empty(), || format!("nothing is wrong, and it says {said:?}"));
-            let lines = row.sick_lines;
-            row.must(lines.is_none_or(|(few, many)| few == many), || {
-                format!("a guest that is well has {lines:?} lines")
-            });
         }
+        // A guest that is off is in the output only where it is asked for.
+        let all: Option<usize> = case.troubles.iter().map(|it| it.lines()).sum();
+        let hidden = case.troubles.contains(&Trouble::OffOnFifo) && case.way != Way::Inactive;
+        let (all, lines) = (all.filter(|all| *all > 0 && !hidden), row.sick_lines);
+        row.must(all.is_none_or(|all| lines == Some((all, all))), || {
+            format!("{all:?} lines of the guest in trouble are expected, not {lines:?}")
+        });
     }
 
     /// After it is over, the next collection has every line of the healthy guests, and no more warnings come.

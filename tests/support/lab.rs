@@ -32,7 +32,8 @@ impl Lab {
         if can.status.success() {
             return Some(Lab::up(release));
         }
-        skip(test, can.stderr.trim().trim_start_matches("lab: "));
+        let why = can.stderr.trim().lines().last().unwrap_or_default();
+        skip(test, why.trim_start_matches("lab: ").trim_start_matches("debian: "));
         None
     }
 
