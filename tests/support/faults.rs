@@ -8,7 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -64,6 +64,11 @@ impl Trouble {
             Trouble::OffOnFifo => Some(2),
             _ => None,
         }
+    }
+
+    /// Whether libvirt has the guest locked, so that it lists no guests.
+    pub fn locks(self) -> bool {
+        matches!(self, Trouble::Destroyed | Trouble::HeldByHook | Trouble::SlowNic(_))
     }
 
     /// Whether it is well, and there is nothing to say of it.
@@ -155,16 +160,7 @@ impl<'a> Fault<'a> {
                 fault.sick = vec![fault.vhost_disk(&file_disk(&file.display().to_string(), "vdb"))];
             }
             Trouble::SlowNic(_) => {
-                let socket = lab.scratch().join("vu-1");
-                fs::write(lab.scratch().join("ovs-delay"), "0\n").unwrap();
-                let _ = fs::remove_file(&socket);
-                let listener = UnixListener::bind(&socket).unwrap();
-                thread::spawn(move || vhost_net(&listener));
-                let nic = format!(
-                    "<interface type='vhostuser'><source type='unix' path='{}' mode='client'/>\
-                     <model type='virtio'/></interface>",
-                    socket.display()
-                );
+                let nic = vhost_nic(lab);
                 fault.sick = vec![fault.create("slow", &nic, SHARED, "")];
             }
         }
@@ -216,26 +212,10 @@ impl<'a> Fault<'a> {
     }
 
     fn vhost_disk(&mut self, beside: &str) -> String {
-        let socket = self.lab.scratch().join("disk.sock");
-        let _ = fs::remove_file(&socket);
-        let export = format!(
-            "type=vhost-user-blk,id=e,node-name=n,addr.type=unix,addr.path={},writable=on",
-            socket.display()
-        );
-        let blockdev = "driver=null-co,node-name=n,size=67108864,read-zeroes=on";
-        let mut daemon = Command::new("qemu-storage-daemon");
-        daemon.args(["--blockdev", blockdev, "--export", &export]);
-        self.children.push(daemon.stdin(Stdio::null()).spawn().unwrap());
-        wait_until("the vhost-user disk", Duration::from_secs(10), || {
-            socket.exists().then_some(())
-        });
-        let devices = format!(
-            "<disk type='vhostuser' device='disk'><driver name='qemu' type='raw'/>\
-             <source type='unix' path='{}'/><target dev='vda' bus='virtio'/></disk>{beside}\
-             <interface type='ethernet'><model type='virtio'/></interface>",
-            socket.display()
-        );
-        self.create("spdk", &devices, SHARED, "")
+        let (daemon, disk) = vhost_disk(self.lab);
+        self.children.push(daemon);
+        let nic = "<interface type='ethernet'><model type='virtio'/></interface>";
+        self.create("spdk", &format!("{disk}{beside}{nic}"), SHARED, "")
     }
 
     /// Makes it; returns when it holds.
@@ -283,6 +263,11 @@ impl<'a> Fault<'a> {
                 fs::write(scratch.join("ovs-delay"), format!("{seconds}\n")).unwrap();
             }
         }
+    }
+
+    /// Whether its guests do not answer.
+    pub fn is_hung(&self) -> bool {
+        matches!(self.trouble, Trouble::Silent(_) | Trouble::Destroyed)
     }
 
     /// Whether what makes it still runs; true of those that need nothing to run.
@@ -385,9 +370,51 @@ impl<'a> Fault<'a> {
     }
 }
 
-const SHARED: &str = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>";
+/// What the memory of a guest with a vhost-user device must be.
+pub const SHARED: &str =
+    "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>";
 
-fn file_disk(path: &str, target: &str) -> String {
+/// A vhost-user NIC whose name and statistics the lab's ovs-vsctl knows.
+pub fn vhost_nic(lab: &Lab) -> String {
+    let socket = lab.scratch().join("vu-1");
+    fs::write(lab.scratch().join("ovs-delay"), "0\n").unwrap();
+    let _ = fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket).unwrap();
+    thread::spawn(move || serve(&listener));
+    format!(
+        "<interface type='vhostuser'><source type='unix' path='{}' mode='client'/>\
+         <model type='virtio'/></interface>",
+        socket.display()
+    )
+}
+
+/// A vhost-user disk, vda, and the process that serves it.
+pub fn vhost_disk(lab: &Lab) -> (Child, String) {
+    let socket = lab.scratch().join("disk.sock");
+    let export = format!(
+        "type=vhost-user-blk,id=e,node-name=n,addr.type=unix,addr.path={},writable=on",
+        socket.display()
+    );
+    let disk = format!(
+        "<disk type='vhostuser' device='disk'><driver name='qemu' type='raw'/>\
+         <source type='unix' path='{}'/><target dev='vda' bus='virtio'/></disk>",
+        socket.display()
+    );
+    (storage_daemon(&socket, &["--export", &export]), disk)
+}
+
+/// A process that serves a disk of zeros, its node called n, at this socket as the options say.
+pub fn storage_daemon(socket: &Path, options: &[&str]) -> Child {
+    let _ = fs::remove_file(socket);
+    let blockdev = "driver=null-co,node-name=n,size=67108864,read-zeroes=on";
+    let mut daemon = Command::new("qemu-storage-daemon");
+    daemon.args(["--blockdev", blockdev]).args(options);
+    let daemon = daemon.stdin(Stdio::null()).spawn().unwrap();
+    wait_until("the disk is served", Duration::from_secs(10), || socket.exists().then_some(()));
+    daemon
+}
+
+pub fn file_disk(path: &str, target: &str) -> String {
     format!(
         "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{path}'/>\
          <target dev='{target}' bus='virtio'/></disk>"
@@ -402,7 +429,7 @@ pub fn listed(lab: &Lab) -> String {
 }
 
 /// A vhost-user NIC that moves no packet: it answers what QEMU asks before the guest runs.
-fn vhost_net(listener: &UnixListener) {
+fn serve(listener: &UnixListener) {
     for stream in listener.incoming() {
         thread::spawn(move || talk(stream.unwrap()));
     }

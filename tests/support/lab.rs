@@ -213,6 +213,11 @@ impl Stats {
         )
     }
 
+    /// Every statistic and its value, in libvirt's order.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     pub fn find(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
@@ -250,6 +255,11 @@ impl Guest {
             id: lab.virsh(&["domid", uuid]).trim().to_owned(),
             drives: lab.drives(uuid),
         }
+    }
+
+    /// Whether its cdrom or floppy drive has this target.
+    pub fn is_drive(&self, target: &str) -> bool {
+        self.drives.iter().any(|drive| drive == target)
     }
 
     /// The guest's disks in libvirt's order, without cdrom and floppy drives.

@@ -21,6 +21,7 @@ pub mod markdown;
 pub mod migration;
 pub mod names;
 pub mod obedient;
+pub mod others;
 pub mod process;
 pub mod program;
 pub mod remote;
