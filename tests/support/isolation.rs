@@ -1,14 +1,15 @@
 //! What a fault of one guest does to the others: collections while it lasts, counted and timed, with what other
 //! clients of libvirt see meanwhile.
 
+use super::execd::Execd;
 use super::faults::{Fault, Trouble, listed};
 use super::lab::Lab;
 use super::lines::{self, Line};
 use super::others::Others;
 use super::process::run;
 use super::program::program;
+use super::tally::{Shape, shapes};
 use super::wait_until;
-use super::watched::{Shape, Watched, shapes};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -423,7 +424,7 @@ struct Taken {
 
 /// The program on the lab.
 enum Seat {
-    Kept(Box<Watched>),
+    Kept(Box<Execd>),
     Once { lab_uri: String, scratch: PathBuf, told: Vec<String>, _cache: tempfile::TempDir },
 }
 
@@ -442,13 +443,13 @@ impl Seat {
         }
         let mut command = program(lab.scratch());
         command.args(["--no-cache", "--uri", &lab.uri(), "--config"]).arg(settings);
-        Seat::Kept(Box::new(Watched::of(&mut command)))
+        Seat::Kept(Box::new(Execd::of(&mut command)))
     }
 
     fn collect(&mut self) -> Taken {
         match self {
-            Seat::Kept(watched) => {
-                let collection = watched.collect();
+            Seat::Kept(execd) => {
+                let collection = execd.collect();
                 Taken { lines: collection.lines, took: collection.took }
             }
             Seat::Once { lab_uri, scratch, told, _cache } => {
@@ -466,7 +467,7 @@ impl Seat {
     /// What it said since the last time this was asked.
     fn told(&mut self) -> Vec<String> {
         match self {
-            Seat::Kept(watched) => watched.news(),
+            Seat::Kept(execd) => execd.news(),
             Seat::Once { told, .. } => std::mem::take(told),
         }
     }

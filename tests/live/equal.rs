@@ -1,25 +1,18 @@
 //! Every value that the program prints of guests with unusual devices equals what `virsh domstats` says: by default,
 //! and with every name of `extra`. On the machine's own libvirt, and on Debian 13's.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::Mutex;
 use std::time::Duration;
 
-use support::expect::{Comparison, compare};
-use support::faults::{self, SHARED, file_disk, storage_daemon, vhost_disk, vhost_nic};
-use support::lab::{Guest, Lab, Stats};
-use support::lines::{Line, Value, read};
-use support::process::run;
-use support::program::program;
-use support::{say, wait_until};
-
-/// One after the other: two labs at once would slow each other down.
-static TURN: Mutex<()> = Mutex::new(());
+use crate::support::expect::{Comparison, compare};
+use crate::support::faults::{self, SHARED, file_disk, storage_daemon, vhost_disk, vhost_nic};
+use crate::support::lab::{Guest, Lab, Stats};
+use crate::support::lines::{Line, Value, read};
+use crate::support::process::run;
+use crate::support::program::program;
+use crate::support::{say, wait_until};
 
 const TAP: &str = "<interface type='ethernet'><model type='virtio'/></interface>";
 const BALLOON: &str = "<memballoon model='virtio'/>";
@@ -276,8 +269,7 @@ fn collect(lab: &Lab, settings: &Path) -> Vec<Line> {
 }
 
 fn all_equal(release: &str) {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let Some(lab) = Lab::require_release("live_equal", release) else { return };
+    let Some(lab) = Lab::require_release("equal", release) else { return };
     let guests = guests(&lab);
     let looked: Vec<Guest> = guests.uuids.iter().map(|uuid| Guest::look(&lab, uuid)).collect();
     let names = telegraf_virt::config::extra::Extra::ALL.map(|it| format!("{:?}", it.name()));
@@ -317,7 +309,7 @@ fn all_equal(release: &str) {
             }
         }
         say(&format!(
-            "live_equal: libvirt {version}, {what}: {} values of {} guests equal virsh's, {} do not",
+            "equal: libvirt {version}, {what}: {} values of {} guests equal virsh's, {} do not",
             agree + extras,
             looked.len(),
             lacking.len()

@@ -6,22 +6,16 @@
 //!
 //! With ISOLATION=long each fault lasts its full time, and there are more of them. ISOLATION_ROWS=TEXT measures
 //! only the rows whose names contain the text. With ISOLATION_TABLE=FILE the table is written there as well.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::env;
 use std::fs;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use support::faults::{self, Trouble};
-use support::isolation::{Case, Row, Theatre, Way};
-use support::lab::Lab;
-use support::say;
-
-/// One table after the other: two at the same time would slow each other down.
-static TURN: Mutex<()> = Mutex::new(());
+use crate::support::faults::{self, Trouble};
+use crate::support::isolation::{Case, Row, Theatre, Way};
+use crate::support::lab::Lab;
+use crate::support::say;
+use crate::support::turn::Turn;
 
 const GUESTS: u32 = 16;
 
@@ -110,9 +104,9 @@ fn cases() -> Vec<Case> {
 
 /// Raises a lab of this release, or of the machine's own libvirt, and measures one row after another.
 fn table(release: &str) {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let Some(lab) = Lab::require_release("live_isolation", release) else { return };
-    let other = Lab::require_release("live_isolation", release).unwrap();
+    let _turn = Turn::alone();
+    let Some(lab) = Lab::require_release("isolation", release) else { return };
+    let other = Lab::require_release("isolation", release).unwrap();
     let started = Instant::now();
     faults::install(&lab);
     let fleet = lab.fleet(GUESTS, 1, 2);
@@ -150,7 +144,7 @@ fn table(release: &str) {
             wrong.push(format!("{}: {:#?}", case.name(), row.wrong));
         }
     }
-    say(&format!("live_isolation: {} s", started.elapsed().as_secs()));
+    say(&format!("isolation: {} s", started.elapsed().as_secs()));
     if let Ok(file) = env::var("ISOLATION_TABLE") {
         fs::write(file, text.join("\n") + "\n").unwrap();
     }
