@@ -66,6 +66,11 @@ impl Trouble {
         }
     }
 
+    /// Whether this libvirt knows what it is made of.
+    pub fn can_be(self, lab: &Lab) -> bool {
+        !matches!(self, Trouble::VhostDisk | Trouble::VhostBesideFile) || lab.has_libvirt(7, 1)
+    }
+
     /// Whether libvirt has the guest locked, so that it lists no guests.
     pub fn locks(self) -> bool {
         matches!(self, Trouble::Destroyed | Trouble::HeldByHook | Trouble::SlowNic(_))
@@ -311,10 +316,7 @@ impl<'a> Fault<'a> {
             Trouble::Silent(_) => self.signal("-CONT"),
             Trouble::Destroyed => self.wait(),
             Trouble::HeldByHook => {
-                let _ = fs::remove_file(scratch.join("hold"));
-                self.wait();
-                let _ = fs::remove_file(scratch.join("is-held"));
-                self.lab.virsh(&["destroy", "held"]);
+                self.release();
                 self.lab.virsh(&["undefine", "held"]);
             }
             Trouble::OffOnFifo => {
@@ -353,6 +355,16 @@ impl<'a> Fault<'a> {
             Trouble::SlowNic(_) => {
                 fs::write(scratch.join("ovs-delay"), "0\n").unwrap();
             }
+        }
+    }
+
+    /// Lets a start go on that its hook holds, and ends the guest; it can be held again.
+    pub fn release(&mut self) {
+        let scratch = self.lab.scratch();
+        let _ = fs::remove_file(scratch.join("hold"));
+        self.wait();
+        if fs::remove_file(scratch.join("is-held")).is_ok() {
+            self.lab.virsh(&["destroy", "held"]);
         }
     }
 

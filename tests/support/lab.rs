@@ -128,6 +128,29 @@ impl Lab {
         run(Command::new("virsh").args(["-q", "-c", &uri]).args(arguments)).success().stdout
     }
 
+    /// What the lab runs: `libvirtd of libvirt 9.0.0, QEMU 7.2.22`.
+    pub fn versions(&self) -> String {
+        let text = self.virsh(&["version", "--daemon"]);
+        let version = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line.rsplit(' ').next().unwrap_or_default().to_owned()
+        };
+        format!(
+            "{} of libvirt {}, QEMU {}",
+            std::fs::read_to_string(self.folder.join("daemon")).unwrap().trim(),
+            version("Running against daemon:"),
+            version("Running hypervisor:")
+        )
+    }
+
+    /// Whether its libvirt is at least this one.
+    pub fn has_libvirt(&self, major: u32, minor: u32) -> bool {
+        let text = self.versions();
+        let (_, version) = text.split_once("libvirt ").unwrap();
+        let mut numbers = version.split(['.', ',']).map_while(|it| it.parse::<u32>().ok());
+        (numbers.next().unwrap(), numbers.next().unwrap()) >= (major, minor)
+    }
+
     /// virsh with a device's XML.
     pub fn virsh_device(&self, command: &str, guest: &str, xml: &str) {
         let file = self.scratch().join("device.xml");

@@ -9,11 +9,14 @@
 
 use std::env;
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::faults::{self, Trouble};
+use crate::support::execd::Execd;
+use crate::support::faults::{self, Fault, Trouble};
 use crate::support::isolation::{Case, Row, Theatre, Way};
 use crate::support::lab::Lab;
+use crate::support::others::Others;
 use crate::support::say;
 use crate::support::turn::Turn;
 
@@ -111,25 +114,16 @@ fn table(release: &str) {
     faults::install(&lab);
     let fleet = lab.fleet(GUESTS, 1, 2);
     let theatre = Theatre { lab: &lab, other: &other, fleet };
-    let versions = lab.virsh(&["version", "--daemon"]);
-    let version = |name: &str| {
-        let line = versions.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-        line.rsplit(' ').next().unwrap_or_default().to_owned()
-    };
-    let daemon = fs::read_to_string(lab.folder().join("daemon")).unwrap();
-    let mut text = vec![
-        format!(
-            "{} of libvirt {}, QEMU {}",
-            daemon.trim(),
-            version("Running against daemon:"),
-            version("Running hypervisor:")
-        ),
-        Row::head(),
-    ];
+    let mut text = vec![lab.versions(), Row::head()];
     say(&text.join("\n"));
     let only = env::var("ISOLATION_ROWS").unwrap_or_default();
     let mut wrong = Vec::new();
     for case in cases().iter().filter(|case| case.name().contains(&only)) {
+        if !case.troubles.iter().all(|it| it.can_be(&lab)) {
+            text.push(format!("{:<60} this libvirt has no such thing", case.name()));
+            say(&text[text.len() - 1]);
+            continue;
+        }
         let row = theatre.measure(case);
         let shown = row.shown();
         say(&shown);
@@ -164,4 +158,58 @@ fn no_guest_costs_another_its_lines() {
 #[test]
 fn no_guest_costs_another_its_lines_on_debian_13() {
     table("trixie");
+}
+
+#[test]
+fn nothing_grows_while_a_guest_is_locked_and_released_again_and_again() {
+    let _turn = Turn::alone();
+    let Some(lab) = Lab::require("isolation, growth") else { return };
+    faults::install(&lab);
+    let mut healthy = lab.fleet(6, 1, 2);
+    let (collections, holds) = if is_long() { (1000, 20) } else { (100, 4) };
+    let lasts = Duration::from_secs(holds);
+    let mut fault = Fault::prepare(Trouble::HeldByHook, &lab, None, &mut healthy, lasts);
+    let mut execd = Execd::start(&lab, &lab.scratch().join("cache"));
+    let pid = execd.id();
+    let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
+    let memory = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<i64>().unwrap()
+    };
+    let others = Others::watch(&lab, healthy[0].clone());
+    let mut held = Vec::new();
+    let mut changed = Instant::now();
+    let mut is_locked = false;
+    for number in 0..collections {
+        if changed.elapsed() > lasts {
+            if is_locked {
+                fault.release()
+            } else {
+                fault.begin()
+            }
+            (is_locked, changed) = (!is_locked, Instant::now());
+        }
+        let next = Instant::now() + Duration::from_millis(250);
+        execd.collect();
+        if number >= collections / 2 {
+            held.push((count("fd"), count("task"), memory()));
+        }
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    let seen = others.end();
+    fault.end();
+    let half = held.len() / 2;
+    let most = |part: &[(usize, usize, i64)]| {
+        let most = |figure: fn(&(usize, usize, i64)) -> i64| part.iter().map(figure).max().unwrap();
+        [most(|it| it.0 as i64), most(|it| it.1 as i64), most(|it| it.2)]
+    };
+    let ([files, threads, kib], later) = (most(&held[..half]), most(&held[half..]));
+    say(&format!(
+        "isolation: at most {files} files, {threads} threads, {kib} KiB, later {later:?}; {} workers free",
+        seen.free
+    ));
+    assert!(later[0] <= files + 2 && later[1] <= threads + 1 && later[2] < kib + 512, "{later:?}");
+    // What is held is one call to start the guest, and one of ours.
+    assert!(seen.free >= 17, "{} free workers", seen.free);
 }
