@@ -168,8 +168,9 @@ impl Theatre<'_> {
         }));
         if let Err(panic) = looked {
             row.wrong.push(format!("it went wrong: {}", words(&*panic)));
-            if began {
-                faults.iter_mut().for_each(Fault::end);
+            for fault in faults.iter_mut().filter(|_| began) {
+                // Of a fault that was only half made, part of the end may fail.
+                let _ = catch_unwind(AssertUnwindSafe(|| fault.end()));
             }
         }
         faults.iter_mut().for_each(Fault::forget);
@@ -203,16 +204,16 @@ impl Theatre<'_> {
             .collect();
         if case.way == Way::Cold {
             drop(seat);
-            faults.iter_mut().for_each(Fault::begin);
             *began = true;
+            faults.iter_mut().for_each(Fault::begin);
             seat = Seat::take(self.lab, case.way);
         } else {
             if case.way == Way::Old {
                 thread::sleep(Duration::from_millis(2500));
             }
             seat.told();
-            faults.iter_mut().for_each(Fault::begin);
             *began = true;
+            faults.iter_mut().for_each(Fault::begin);
         }
         for fault in faults.iter_mut() {
             assert!(fault.holds(), "the fault could not be made");
@@ -272,6 +273,10 @@ impl Theatre<'_> {
             let is_over = record.try_wait().unwrap().is_some();
             row.must(is_over, || "record has not come to an end".into());
         }
+        // A collection that takes its whole deadline may outlast it.
+        let held =
+            started.elapsed() > case.lasts + case.every || faults.iter_mut().all(Fault::holds);
+        row.must(held, || "the fault was over before the last collection".into());
         later.sort();
         row.usual = later.get(later.len() / 2).copied().unwrap_or_default();
         row.longest = later.last().copied().unwrap_or_default();
@@ -375,17 +380,8 @@ impl Theatre<'_> {
             let lists = listed(self.lab).contains("fleet-");
             let socket = self.lab.uri();
             let mut stats = Command::new("timeout");
-            stats.args([
-                "5",
-                "virsh",
-                "-q",
-                "-r",
-                "-c",
-                &socket,
-                "domstats",
-                "--balloon",
-                "--block",
-            ]);
+            stats.args(["5", "virsh", "-q", "-r", "-c", &socket]);
+            stats.args(["domstats", "--balloon", "--block"]);
             (lists && run(&mut stats).status.success()).then_some(())
         });
     }
@@ -425,7 +421,7 @@ struct Taken {
 /// The program on the lab.
 enum Seat {
     Kept(Box<Execd>),
-    Once { lab_uri: String, scratch: PathBuf, told: Vec<String>, _cache: tempfile::TempDir },
+    Once { lab_uri: String, scratch: PathBuf, told: Vec<String>, cache: tempfile::TempDir },
 }
 
 impl Seat {
@@ -438,7 +434,7 @@ impl Seat {
                 lab_uri: lab.uri(),
                 scratch: lab.scratch().to_owned(),
                 told: Vec::new(),
-                _cache: cache,
+                cache,
             };
         }
         let mut command = program(lab.scratch());
@@ -452,10 +448,10 @@ impl Seat {
                 let collection = execd.collect();
                 Taken { lines: collection.lines, took: collection.took }
             }
-            Seat::Once { lab_uri, scratch, told, _cache } => {
+            Seat::Once { lab_uri, scratch, told, cache } => {
                 let started = Instant::now();
                 let mut command = program(scratch);
-                command.args(["once", "--uri", lab_uri, "--cache-dir"]).arg(_cache.path());
+                command.args(["once", "--uri", lab_uri, "--cache-dir"]).arg(cache.path());
                 let finished = run(&mut command);
                 let took = started.elapsed();
                 told.extend(finished.stderr.lines().map(str::to_owned));
