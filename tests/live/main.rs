@@ -7,6 +7,8 @@ mod support;
 mod alone;
 mod cache;
 mod check;
+mod containers;
+mod equal;
 mod extra;
 mod filters;
 mod hosts;

@@ -20,23 +20,31 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A fresh lab; none, said aloud, where this machine or user cannot have one.
+    /// A fresh lab; none, said aloud, where this machine or user cannot have one. Its libvirt is the
+    /// machine's own, or of the release of Debian that LAB_RELEASE names.
     pub fn require(test: &str) -> Option<Lab> {
-        let can = run(Command::new(script()).arg("can"));
+        Lab::require_release(test, &std::env::var("LAB_RELEASE").unwrap_or_default())
+    }
+
+    /// A fresh lab of this release of Debian; empty: the machine's own.
+    pub fn require_release(test: &str, release: &str) -> Option<Lab> {
+        let can = run(Command::new(script()).arg("can").env("LAB_RELEASE", release));
         if can.status.success() {
-            return Some(Lab::up());
+            return Some(Lab::up(release));
         }
-        skip(test, can.stderr.trim().trim_start_matches("lab: "));
+        let why = can.stderr.trim().lines().last().unwrap_or_default();
+        skip(test, why.trim_start_matches("lab: ").trim_start_matches("debian: "));
         None
     }
 
-    fn up() -> Lab {
+    fn up(release: &str) -> Lab {
         let turn = Turn::beside_others();
         // Paths of sockets are short: next to the top, and a name of few letters.
         let scratch = tempfile::Builder::new().prefix("tv-").tempdir().unwrap();
         let folder = scratch.path().join("lab");
         let mut child = Command::new(script())
             .args(["up".as_ref(), folder.as_os_str(), "--tied".as_ref()])
+            .env("LAB_RELEASE", release)
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
@@ -56,8 +64,18 @@ impl Lab {
         self.socket_uri("libvirt-sock-ro")
     }
 
+    /// The read-write socket's URI.
+    pub fn write_uri(&self) -> String {
+        self.socket_uri("libvirt-sock")
+    }
+
     fn socket_uri(&self, socket: &str) -> String {
         format!("qemu+unix:///system?socket={}/run/{socket}", self.folder.display())
+    }
+
+    /// The lab's own folder, which has those that its libvirtd knows as /etc/libvirt, /run/libvirt and so on.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// A file below /var/lib/libvirt/images, by the name that this side knows it by.
@@ -110,6 +128,29 @@ impl Lab {
         run(Command::new("virsh").args(["-q", "-c", &uri]).args(arguments)).success().stdout
     }
 
+    /// What the lab runs: `libvirtd of libvirt 9.0.0, QEMU 7.2.22`.
+    pub fn versions(&self) -> String {
+        let text = self.virsh(&["version", "--daemon"]);
+        let version = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line.rsplit(' ').next().unwrap_or_default().to_owned()
+        };
+        format!(
+            "{} of libvirt {}, QEMU {}",
+            std::fs::read_to_string(self.folder.join("daemon")).unwrap().trim(),
+            version("Running against daemon:"),
+            version("Running hypervisor:")
+        )
+    }
+
+    /// Whether its libvirt is at least this one.
+    pub fn has_libvirt(&self, major: u32, minor: u32) -> bool {
+        let text = self.versions();
+        let (_, version) = text.split_once("libvirt ").unwrap();
+        let mut numbers = version.split(['.', ',']).map_while(|it| it.parse::<u32>().ok());
+        (numbers.next().unwrap(), numbers.next().unwrap()) >= (major, minor)
+    }
+
     /// virsh with a device's XML.
     pub fn virsh_device(&self, command: &str, guest: &str, xml: &str) {
         let file = self.scratch().join("device.xml");
@@ -149,11 +190,7 @@ impl Lab {
 
     /// Starts libvirtd again, once the one before has ended; one that does not end is killed.
     pub fn start_libvirtd(&self) {
-        let script =
-            "for try in $(seq 100); do pgrep -x libvirtd >/dev/null || break; sleep 0.05; done
-            pkill -KILL -x libvirtd || true
-            exec libvirtd -d -p /run/libvirt/libvirtd.pid";
-        self.inside(&["bash", "-c", script]);
+        self.lab("daemon", &[]);
     }
 
     /// The targets of a guest's cdrom and floppy drives.
@@ -199,6 +236,11 @@ impl Stats {
         )
     }
 
+    /// Every statistic and its value, in libvirt's order.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     pub fn find(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
@@ -236,6 +278,11 @@ impl Guest {
             id: lab.virsh(&["domid", uuid]).trim().to_owned(),
             drives: lab.drives(uuid),
         }
+    }
+
+    /// Whether its cdrom or floppy drive has this target.
+    pub fn is_drive(&self, target: &str) -> bool {
+        self.drives.iter().any(|drive| drive == target)
     }
 
     /// The guest's disks in libvirt's order, without cdrom and floppy drives.

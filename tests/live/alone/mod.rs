@@ -7,3 +7,4 @@ mod chaos;
 mod faults;
 mod features;
 mod fleet;
+mod isolation;
