@@ -44,7 +44,7 @@ const COMMANDS: [(&str, Told); 15] = [
     ("BLESS=1 cargo test --test system instructions", Elsewhere(BLESSES)),
     ("BLESS=1 cargo test --test offline readme", Elsewhere(BLESSES)),
     ("BLESS=1 cargo test --test live readme", Elsewhere(BLESSES)),
-    ("MESSAGES=write cargo test --test offline messages", Elsewhere(BLESSES)),
+    ("BLESS=1 cargo test --test offline findings", Elsewhere(BLESSES)),
     (
         "telegraf-virt record --anonymize host.jsonl",
         Run(|scratch, _| {
