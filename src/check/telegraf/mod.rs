@@ -34,18 +34,6 @@ const PACKAGED: &str = "/usr/share/doc/telegraf-virt/examples/telegraf.d/telegra
 const SERVICE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Telegraf's interval where nothing sets one.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Keys that our configuration has and Telegraf's has not.
-const OUR_KEYS: [&str; 8] = [
-    "uris",
-    "deadline",
-    "workers",
-    "max_stuck",
-    "device_tags",
-    "domains",
-    "metadata_tags",
-    "missing",
-];
-
 /// What Telegraf's files say of this program.
 pub(super) struct Telegraf {
     pub(super) findings: Vec<Finding>,
@@ -151,7 +139,9 @@ fn is_ours(table: &Table) -> bool {
     let is_telegrafs = ["agent", "inputs", "outputs", "global_tags", "processors", "aggregators"]
         .iter()
         .any(|key| table.contains_key(*key));
-    !is_telegrafs && OUR_KEYS.iter().any(|key| table.contains_key(*key))
+    // Telegraf itself takes [tags] for its global ones.
+    let mut ours = config::top_names().filter(|name| *name != "tags");
+    !is_telegrafs && ours.any(|name| table.contains_key(name))
 }
 
 fn misplaced(file: &Path) -> Finding {
