@@ -13,19 +13,12 @@ use telegraf_virt::check::{CATALOGUE, Kind};
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/offline/findings.txt");
 
 /// Those that no test makes happen, and why.
-const NOT_MADE: [(&str, &str); 12] = [
-    ("slow", "a libvirt that takes seconds and answers all the same"),
-    ("not-authenticated", "a libvirtd with passwords"),
-    ("unknown-user", "a user whom systemd makes up"),
-    ("gone-down", "a libvirtd that ends between two questions of a check"),
-    ("partly-unread", "a call that fails for one guest"),
-    ("collection-says", "a guest whose XML cannot be read"),
-    ("collection-says", "as before, of more guests than are shown"),
+const NOT_MADE: [(&str, &str); 5] = [
     ("quiet", "a guest that starts for as long as a check lasts"),
     ("balloon-late", "a guest whose driver ends after its first report"),
     ("hostdev-nic", "a NIC that is passed through"),
     ("deadline-reached", "chaos has collections that last until their deadline"),
-    ("user-unknown", "a setpriv that is missing or hangs"),
+    ("user-unknown", "a process that hangs or dies"),
 ];
 
 fn all() -> impl Iterator<Item = (&'static str, &'static Kind)> {
