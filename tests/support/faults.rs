@@ -201,7 +201,7 @@ impl<'a> Fault<'a> {
     /// A guest whose memory is no zeros: 1 MiB of it is sent in a second.
     fn mover(&self, lab: &Lab) -> String {
         let memory = self.lab.scratch().join("memory");
-        let size = (self.hold.as_secs() + 20).min(120) << 20;
+        let size = (self.hold.as_secs() + 20).min(140) << 20;
         let mut noise = Vec::new();
         let mut random = fs::File::open("/dev/urandom").unwrap().take(size);
         random.read_to_end(&mut noise).unwrap();
