@@ -1,7 +1,7 @@
 //! What the trial collection says of the guests: which were read, which hang, and what each does not
 //! offer, with the one thing that turns it on. Guests with the same finding stand in one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use super::finding::{Finding, counted};
 use super::memballoon::{self, Memballoon};
 use super::trial::CollectedHost;
 use super::{hypervisor, shell};
-use crate::collect::{Collected, Reading};
+use crate::collect::{Cause, Collected, HeldGuest, Reading};
 use crate::config::{Feature, Settings};
 use crate::deadline::{Deadline, Ending};
 use crate::host::REPLAY;
@@ -30,7 +30,7 @@ pub(super) fn findings(host: &CollectedHost, settings: &Settings, ending: &Endin
     };
     let mut findings = vec![read(host, collected)];
     findings.extend(filtered(host, settings));
-    findings.extend(hung(host, collected));
+    findings.extend(held(host, collected));
     let whole: Vec<&Reading> = collected
         .readings
         .iter()
@@ -95,24 +95,67 @@ fn filtered(host: &CollectedHost, settings: &Settings) -> Option<Finding> {
     Some(kinds::all_filtered(inactive).of_guests(names))
 }
 
-/// Guests that do not answer: their names, and how to look at the first.
-fn hung(host: &CollectedHost, collected: &Collected) -> Option<Finding> {
-    let mut names: BTreeSet<String> =
-        collected.readings.iter().filter(|reading| !is_read(reading)).map(name).collect();
-    if collected.unread > 0 {
-        let read: BTreeSet<Uuid> =
-            collected.readings.iter().map(|reading| reading.sample.uuid).collect();
-        let unread = host.taken.iter().filter(|(uuid, _)| !read.contains(*uuid));
-        names.extend(unread.map(|(_, name)| name.clone()));
+/// Guests whose answer is not complete, by what holds them; and the list, where it does not come.
+fn held(host: &CollectedHost, collected: &Collected) -> Vec<Finding> {
+    let uri = shell(&host.uri);
+    let is_held_only = collected.readings.iter().filter(|reading| !is_read(reading)).count()
+        + collected.locked.len()
+        <= collected.held.len();
+    let is_alone = is_held_only && collected.late.is_empty() && !collected.list_is_late;
+    let others = if is_alone { "; other guests are not affected" } else { "" };
+    let mut findings = Vec::new();
+    for cause in Cause::ALL {
+        let guests: Vec<&HeldGuest> =
+            collected.held.iter().filter(|guest| guest.cause == cause).collect();
+        let Some(first) = guests.first() else { continue };
+        let names = guests.iter().map(|guest| guest.name.to_string()).collect();
+        let (count, several) = (counted(guests.len(), "guest"), guests.len() > 1);
+        let (does, is) = if several { ("do", "are") } else { ("does", "is") };
+        let finding = match cause {
+            Cause::SilentQemu => {
+                kinds::hung(count, does, &uri, first.uuid, others, disks(collected, first))
+            }
+            Cause::Locked => kinds::locked(count, is, others),
+            Cause::Job => kinds::busy_job(count, is, others),
+            Cause::DeviceChange => kinds::busy_change(count, is, others),
+            Cause::OtherCalls => kinds::busy_calls(count, is, others),
+            Cause::SlowHelper => kinds::slow_helper(count, if several { "have" } else { "has" }),
+        };
+        findings.push(finding.of_guests(names));
     }
-    let first = names.first()?;
-    let process = shell(&format!("guest={first},"));
-    let guests = match names.len() {
-        1 => "1 guest does".to_owned(),
-        count => format!("{count} guests do"),
-    };
-    let finding = kinds::hung(guests, shell(&host.uri), shell(first), process);
-    Some(finding.of_guests(names.iter().cloned().collect()))
+    if collected.list_is_late {
+        let locked = collected.held.iter().any(|guest| guest.cause == Cause::Locked);
+        let holder = if locked {
+            "the guests above that it has locked hold the list"
+        } else {
+            "most likely a guest that is being started or stopped holds the list"
+        };
+        findings.push(kinds::list_held(holder));
+    }
+    let not_asked = collected
+        .readings
+        .iter()
+        .filter(|reading| reading.sample.completeness == Completeness::NotAsked);
+    let not_asked: Vec<String> = not_asked.map(name).collect();
+    if !not_asked.is_empty() {
+        let count = counted(not_asked.len(), "guest");
+        findings.push(kinds::not_asked(count, collected.stuck_calls).of_guests(not_asked));
+    }
+    if !collected.late.is_empty() {
+        let names: Vec<String> = collected.late.iter().map(|(_, name)| name.to_string()).collect();
+        findings.push(kinds::late(counted(names.len(), "guest")).of_guests(names));
+    }
+    findings
+}
+
+/// The paths of a guest's disks, as far as its device list is known: asking libvirt for them may hang.
+fn disks(collected: &Collected, guest: &HeldGuest) -> String {
+    let reading = collected.readings.iter().find(|reading| reading.sample.uuid == guest.uuid);
+    let inventory = reading.and_then(|reading| reading.inventory.as_deref());
+    let disks = inventory.map_or(&[][..], |inventory| &inventory.disks);
+    let paths: Vec<String> =
+        disks.iter().filter_map(|disk| disk.path.as_deref()).map(shell).collect();
+    if paths.is_empty() { String::new() } else { format!("; its disks are {}", paths.join(", ")) }
 }
 
 /// What could not be read of guests that answer; those with the same trouble in one.
@@ -133,9 +176,16 @@ fn failures(host: &CollectedHost, readings: &[&Reading]) -> Vec<Finding> {
 
 /// What the collection would say on standard error, and nothing above has said.
 fn others(host: &CollectedHost) -> Vec<Finding> {
+    let is_of_cause = |message: &str| {
+        let texts = Cause::ALL.iter().flat_map(|cause| [cause.text(false), cause.text(true)]);
+        texts.into_iter().any(|text| message.ends_with(text))
+    };
     let is_told = |message: &&String| {
-        message.starts_with("guest \"")
-            && (message.contains("does not answer") || !message.contains("it cannot be read: "))
+        let is_of_guest =
+            message.starts_with("guest \"") && !message.contains("it cannot be read: ");
+        let is_of_host =
+            [" does not list its guests: ", " within the deadline of ", " are stuck: "];
+        is_of_guest || is_of_cause(message) || is_of_host.iter().any(|it| message.contains(it))
     };
     let untold: Vec<&String> = host.messages.iter().filter(|it| !is_told(it)).collect();
     let more = untold.len().saturating_sub(MESSAGES_MAX);
