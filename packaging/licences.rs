@@ -287,12 +287,12 @@ pub fn copyright(inside: &[Crate]) -> Result<String, Box<dyn Error>> {
         };
         let _ =
             write!(text, "\nFiles: crates/{}-{}/*\nCopyright: {holders}\n", of.name, of.version);
-        let _ = write!(text, "License: {}\n", names.join(" and ").replace(' ', "-"));
+        let _ = writeln!(text, "License: {}", names.join(" and ").replace(' ', "-"));
         for licence in &chosen {
             text.push_str(&indented(&licence_text(of, licence, inside)?));
         }
         let source = of.repository.as_deref().unwrap_or("https://crates.io");
-        let _ = write!(text, "Comment: the crate offers {}; its source: {source}\n", of.expression);
+        let _ = writeln!(text, "Comment: the crate offers {}; its source: {source}", of.expression);
     }
     Ok(text)
 }

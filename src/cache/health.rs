@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(files.load_health(boot, NOW_NS + KEPT_NS + 1), (Vec::new(), None));
         // One that is well again takes the place of what was known of it.
         let well = SavedHealth { uuid: Uuid::from_u128(1), at: NOW_NS + 2, ..Default::default() };
-        files.save_health(&[well.clone()], boot, NOW_NS + 2).unwrap();
+        files.save_health(std::slice::from_ref(&well), boot, NOW_NS + 2).unwrap();
         let (mut now, _) = files.load_health(boot, NOW_NS + 3);
         now.sort_by_key(|guest| guest.uuid);
         assert_eq!(now, [both[0].clone(), well]);

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
 
+use super::catalogue::cache as kinds;
 use super::finding::{Finding, counted};
 use super::{Subject, shell, user, user_name};
 use crate::cache::{
@@ -19,19 +20,16 @@ use crate::cache::{
 use crate::host::REPLAY;
 use crate::sample;
 
-/// What a run without a cache lacks.
-const LOST: &str = "vm_features of every once; and each start reads every guest's XML anew";
 /// Less room than this is none: a file of 500 guests has some 500 KiB, and is written beside the old.
 const ROOM_MIN: u64 = 1 << 20;
 
 pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     let settings = &subject.settings;
     if !settings.cache.enabled {
-        let text = "there is none, as --no-cache says: once prints no vm_features";
-        return vec![Finding::good("off", text)];
+        return vec![kinds::off()];
     }
     if settings.uris.iter().all(|uri| uri.starts_with(REPLAY)) {
-        return vec![Finding::good("off", "it is not used, since of a recording nothing is kept")];
+        return vec![kinds::off_for_recordings()];
     }
     let surroundings = Surroundings::of_process();
     let place = match Place::of(settings.cache.dir.as_deref(), &surroundings) {
@@ -55,8 +53,7 @@ fn folder(place: &Place, subject: &Subject, surroundings: &Surroundings) -> Find
         |seen| format!(", of {} with mode {:04o}", user_name(seen.uid()), seen.mode() & 0o7777),
     );
     let chosen = Chosen::by(path, subject, surroundings);
-    let text = format!("the folder is {shown}, {}{mode}", chosen.reason());
-    Finding::good("folder", text)
+    kinds::folder(&shown, chosen.reason(), mode)
         .about(shown)
         .fact("owner", user())
         .fact("chosen_by", chosen.name().to_owned())
@@ -126,11 +123,10 @@ impl Chosen {
 
 fn no_place(none: &NoPlace, is_named: bool) -> Finding {
     let tried: Vec<String> = none.tried.iter().map(ToString::to_string).collect();
-    let finding = |text: String| Finding::lost("no-folder", text).losing(LOST);
     if let ([error], true) = (none.tried.as_slice(), is_named) {
         let path = error.path.display().to_string();
         let (how, command) = remedy(error);
-        return finding(error.to_string()).about(path).mend(how).run(command);
+        return kinds::no_folder(error, how, command).about(path);
     }
     let text = match tried.as_slice() {
         [] => {
@@ -138,8 +134,7 @@ fn no_place(none: &NoPlace, is_named: bool) -> Finding {
         }
         tried => format!("no folder can be used: {}", tried.join("; ")),
     };
-    let command = format!("sudo install -d -m 700 -o {} /var/cache/telegraf-virt", shell(&user()));
-    finding(text).mend("make a folder for this user, where it is looked for first").run(command)
+    kinds::no_folder_anywhere(text, shell(&user()))
 }
 
 /// What mends the folder, and the command for it.
@@ -188,15 +183,7 @@ fn room(path: &Path) -> Option<Finding> {
         return None;
     }
     let shown = path.display().to_string();
-    Some(
-        Finding::lost("no-room", format!("the file system of {shown} has {left} bytes left"))
-            .about(&shown)
-            .losing(LOST)
-            .mend(
-                "make room there, or name another folder with --cache-dir, or with dir in [cache]",
-            )
-            .run(format!("df -h {}", shell(&shown))),
-    )
+    Some(kinds::no_room(&shown, left, shell(&shown)).about(shown))
 }
 
 /// What is kept of a hypervisor, and what of it cannot be used.
@@ -218,20 +205,14 @@ fn files(place: &Place, uri: &str) -> Vec<Finding> {
     };
     let (devices_age, samples_age) = (age(&files.devices_path()), age(&files.samples_path()));
     let Some(newest) = devices_age.into_iter().chain(samples_age).min() else {
-        let text = format!("nothing is kept of {uri} yet: the first collection has no vm_features");
-        return vec![Finding::good("empty", text).about(uri)];
+        return vec![kinds::empty(uri).about(uri)];
     };
     let fact = |finding: Finding, name, age: Option<u64>| match age {
         Some(age) => finding.fact(name, age),
         None => finding,
     };
-    let text = format!(
-        "of {uri} it keeps the devices of {} and the last sample of {}, written {} ago",
-        counted(devices.len(), "guest"),
-        counted(samples.len(), "guest"),
-        shown_age(newest)
-    );
-    let finding = Finding::good("entries", text)
+    let [of_devices, of_samples] = [devices.len(), samples.len()].map(|it| counted(it, "guest"));
+    let finding = kinds::entries(uri, of_devices, of_samples, shown_age(newest))
         .about(uri)
         .fact("device_lists", devices.len())
         .fact("samples", samples.len());
@@ -249,22 +230,13 @@ fn shown_age(seconds: u64) -> String {
 }
 
 fn trouble(trouble: &Trouble, uri: &str) -> Finding {
-    let text = trouble.to_string();
     match trouble {
         Trouble::File(error) => {
             let path = error.path.display().to_string();
-            Finding::lost("file-unusable", text)
-                .about(&path)
-                .losing(format!("what the cache should keep of {uri} from one run to the next"))
-                .mend("take it away; the next collection writes a new one")
-                .run(format!("rm {}", shell(&path)))
+            kinds::file_unusable(trouble, uri, shell(&path)).about(path)
         }
         Trouble::Corrupt { path, .. } | Trouble::OtherVersion { path, .. } => {
-            let path = path.display().to_string();
-            Finding::advice("file-replaced", text)
-                .about(&path)
-                .losing("vm_features of the next once; after that all is well")
-                .mend("nothing is to be done: the next collection writes it anew")
+            kinds::file_replaced(trouble).about(path.display().to_string())
         }
     }
 }

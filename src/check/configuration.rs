@@ -5,6 +5,7 @@ use std::env;
 use std::path::Path;
 
 use super::Subject;
+use super::catalogue::configuration as kinds;
 use super::finding::{Finding, counted};
 use crate::config::{DEFAULT_URI, FILE_VARIABLE, SYSTEM_FILE, URI_VARIABLE};
 
@@ -12,22 +13,17 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     let mut findings = vec![file(subject)];
     if subject.settings.uris.len() > 1 {
         let count = counted(subject.settings.uris.len(), "hypervisor");
-        findings.push(Finding::good("hypervisors", format!("{count}, {}", namer(subject))));
+        findings.push(kinds::hypervisors(count, namer(subject)));
     } else {
         let uri = subject.settings.uris.first().map_or(DEFAULT_URI, String::as_str);
-        let text = format!("the hypervisor is {uri}, {}", namer(subject));
-        findings.push(Finding::good("hypervisors", text));
+        findings.push(kinds::hypervisor(uri, namer(subject)));
     }
     findings
 }
 
 fn file(subject: &Subject) -> Finding {
     let Some(path) = &subject.file else {
-        let text = format!(
-            "no configuration file: there is no {SYSTEM_FILE}, and neither --config nor \
-             ${FILE_VARIABLE} names another one; every setting has its default"
-        );
-        return Finding::good("no-file", text);
+        return kinds::no_file(SYSTEM_FILE, FILE_VARIABLE);
     };
     let namer = if subject.cli.config.is_some() {
         "as --config says".to_owned()
@@ -42,8 +38,7 @@ fn file(subject: &Subject) -> Finding {
     } else {
         String::new()
     };
-    let text = format!("settings are from {}, {namer}{instead}", path.display());
-    Finding::good("file", text).about(path.display().to_string())
+    kinds::file(path.display(), namer, instead).about(path.display().to_string())
 }
 
 /// Who names the hypervisors.

@@ -130,46 +130,18 @@ pub struct Section {
 }
 
 impl Finding {
-    fn new(verdict: Verdict, id: &'static str, text: impl Into<String>) -> Self {
+    pub(super) fn new(verdict: Verdict, id: &'static str, text: String) -> Self {
         Self {
             id,
             verdict,
             about: None,
-            text: text.into(),
+            text,
             lost: None,
             mend: None,
             commands: Vec::new(),
             guests: Vec::new(),
             facts: BTreeMap::new(),
         }
-    }
-
-    pub(super) fn good(id: &'static str, text: impl Into<String>) -> Self {
-        Self::new(Verdict::Good, id, text)
-    }
-
-    pub(super) fn advice(id: &'static str, text: impl Into<String>) -> Self {
-        Self::new(Verdict::Advice, id, text)
-    }
-
-    pub(super) fn lost(id: &'static str, text: impl Into<String>) -> Self {
-        Self::new(Verdict::Lost, id, text)
-    }
-
-    /// Says what is lost by it.
-    pub(super) fn losing(self, what: impl Into<String>) -> Self {
-        Self { lost: Some(what.into()), ..self }
-    }
-
-    /// Says what mends it.
-    pub(super) fn mend(self, how: impl Into<String>) -> Self {
-        Self { mend: Some(how.into()), ..self }
-    }
-
-    /// Adds a command that mends it, or a line to write.
-    pub(super) fn run(mut self, command: impl Into<String>) -> Self {
-        self.commands.push(command.into());
-        self
     }
 
     pub(super) fn about(self, what: impl Into<String>) -> Self {

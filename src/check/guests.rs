@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
+use super::catalogue::guests as kinds;
 use super::finding::{Finding, counted};
 use super::memballoon::{self, Memballoon};
 use super::trial::CollectedHost;
@@ -22,13 +23,10 @@ const RUNNING: i64 = 1;
 const LATE_PERIODS: u64 = 5;
 /// Messages of the collection that nothing else here tells of.
 const MESSAGES_MAX: usize = 10;
-/// A period that costs nothing and suits Telegraf's usual interval.
-const PERIOD: &str = "<memballoon model='virtio'><stats period='10'/></memballoon>";
-
 pub(super) fn findings(host: &CollectedHost, settings: &Settings, ending: &Ending) -> Vec<Finding> {
     let collected = match &host.collected {
         Ok(collected) => collected,
-        Err(error) => return vec![gone_down(host, error)],
+        Err(error) => return vec![kinds::gone_down(error).about(&host.uri)],
     };
     let mut findings = vec![read(host, collected)];
     findings.extend(filtered(host, settings));
@@ -46,15 +44,6 @@ pub(super) fn findings(host: &CollectedHost, settings: &Settings, ending: &Endin
     findings.extend(nics(&whole));
     findings.extend(steal(&whole, settings));
     findings.into_iter().map(|finding| finding.about(&host.uri)).collect()
-}
-
-fn gone_down(host: &CollectedHost, error: &str) -> Finding {
-    let text = format!("it answered a moment ago, and then its guests could not be read: {error}");
-    Finding::lost("gone-down", text)
-        .about(&host.uri)
-        .losing("every guest of this hypervisor, for as long as that lasts")
-        .mend("run this again; if it comes again, see libvirt's log")
-        .run("journalctl -u libvirtd -u virtqemud -n 50")
 }
 
 fn name(reading: &Reading) -> String {
@@ -76,17 +65,10 @@ fn read(host: &CollectedHost, collected: &Collected) -> Finding {
             .fact("filtered", host.filtered.len())
             .fact("inactive", host.inactive)
     };
-    let text = format!("{whole} of {guests} guests read{inactive}");
     if guests > 0 || !host.filtered.is_empty() {
-        return fill(Finding::good("read", text));
+        return fill(kinds::read(whole, guests, inactive));
     }
-    fill(Finding::advice("no-guest", format!("no guest runs{inactive}")))
-        .losing("nothing, but a collection prints no line")
-        .mend(
-            "start one; or name the hypervisor where yours run with --uri or `uris`: those that \
-             virt-manager or GNOME Boxes start for one user are at qemu:///session of that user",
-        )
-        .run(format!("virsh -r -c {} list --all", shell(&host.uri)))
+    fill(kinds::no_guest(inactive, shell(&host.uri)))
 }
 
 /// Whether all that it offers was read; one that says little by itself is told of elsewhere.
@@ -107,21 +89,10 @@ fn filtered(host: &CollectedHost, settings: &Settings) -> Option<Finding> {
     }
     let count = counted(names.len(), "guest");
     if !host.taken.is_empty() {
-        let text = format!("{count} left out, as [domains] of the configuration says");
-        return Some(Finding::good("filtered", text).of_guests(names));
+        return Some(kinds::filtered(count).of_guests(names));
     }
     let inactive = if settings.domains.inactive { "" } else { " that run" };
-    Some(
-        Finding::advice(
-            "all-filtered",
-            format!("[domains] of the configuration leaves out all guests{inactive}"),
-        )
-        .of_guests(names)
-        .losing("every guest: no line is printed")
-        .mend(
-            "see the lists of names, UUIDs, states and metadata in [domains]; empty ones take all",
-        ),
-    )
+    Some(kinds::all_filtered(inactive).of_guests(names))
 }
 
 /// Guests that do not answer: their names, and how to look at the first.
@@ -134,30 +105,14 @@ fn hung(host: &CollectedHost, collected: &Collected) -> Option<Finding> {
         let unread = host.taken.iter().filter(|(uuid, _)| !read.contains(*uuid));
         names.extend(unread.map(|(_, name)| name.clone()));
     }
-    let first = shell(names.first()?);
-    let uri = shell(&host.uri);
-    let text = match names.len() {
-        1 => "1 guest does not answer".to_owned(),
-        count => format!("{count} guests do not answer"),
+    let first = names.first()?;
+    let process = shell(&format!("guest={first},"));
+    let guests = match names.len() {
+        1 => "1 guest does".to_owned(),
+        count => format!("{count} guests do"),
     };
-    Some(
-        Finding::lost("hung", text)
-            .of_guests(names.iter().cloned().collect())
-            .losing(
-                "disk counters, memory figures and whatever else only QEMU can tell, for as long as that \
-                 lasts; other guests lose nothing",
-            )
-            .mend(
-                "see for how long, and why: most often the storage below the disks hangs (state D in \
-                 ps), or the QEMU process is stopped (state T)",
-            )
-            .run(format!("virsh -r -c {uri} domcontrol {first}"))
-            .run(format!("virsh -r -c {uri} domblklist {first}"))
-            .run(format!(
-                "ps -o pid,stat,wchan:24 -p \"$(pgrep -of {})\"",
-                shell(&format!("guest={},", names.first().map_or("", String::as_str)))
-            )),
-    )
+    let finding = kinds::hung(guests, shell(&host.uri), shell(first), process);
+    Some(finding.of_guests(names.iter().cloned().collect()))
 }
 
 /// What could not be read of guests that answer; those with the same trouble in one.
@@ -169,14 +124,9 @@ fn failures(host: &CollectedHost, readings: &[&Reading]) -> Vec<Finding> {
         }
     }
     let finding = |(failure, guests): (&str, Vec<String>)| {
-        let command = guests
-            .first()
-            .map(|guest| format!("virsh -r -c {} domstats {}", shell(&host.uri), shell(guest)));
-        Finding::lost("partly-unread", format!("{failure}, of {}", counted(guests.len(), "guest")))
-            .of_guests(guests)
-            .losing("these figures, which are 0 instead, or left out with missing = \"omit\"")
-            .mend("see what libvirt itself has of it, and what its log says")
-            .run(command.unwrap_or_default())
+        let count = counted(guests.len(), "guest");
+        let first = guests.first().map(|guest| shell(guest)).unwrap_or_default();
+        kinds::partly_unread(failure, count, shell(&host.uri), first).of_guests(guests)
     };
     groups.into_iter().map(finding).collect()
 }
@@ -189,20 +139,11 @@ fn others(host: &CollectedHost) -> Vec<Finding> {
     };
     let untold: Vec<&String> = host.messages.iter().filter(|it| !is_told(it)).collect();
     let more = untold.len().saturating_sub(MESSAGES_MAX);
-    let finding = |message: &&String| {
-        Finding::lost("collection-says", (*message).clone())
-            .losing("what the collection says here")
-            .mend("see whether virsh can read that guest, and what libvirt's log says")
-            .run(format!("virsh -r -c {} domstats", shell(&host.uri)))
-    };
+    let uri = shell(&host.uri);
+    let finding = |message: &&String| kinds::collection_says(message, &uri);
     let mut findings: Vec<Finding> = untold.iter().take(MESSAGES_MAX).map(finding).collect();
     if more > 0 {
-        findings.push(
-            Finding::lost("collection-says", format!("{more} more messages of that kind"))
-                .losing("what they say")
-                .mend("see all of them")
-                .run("telegraf-virt once >/dev/null"),
-        );
+        findings.push(kinds::collection_says_more(more));
     }
     findings
 }
@@ -210,16 +151,7 @@ fn others(host: &CollectedHost) -> Vec<Finding> {
 /// Guests that start, end, or are on their way from or to another host.
 fn quiet(collected: &Collected) -> Option<Finding> {
     let guests: Vec<String> = collected.readings.iter().filter(is_starting).map(name).collect();
-    if guests.is_empty() {
-        return None;
-    }
-    let text = "these say no more than libvirt knows by itself: they start, end or migrate";
-    Some(
-        Finding::advice("quiet", text)
-            .of_guests(guests)
-            .losing("nothing, if that is so: the rest comes when they have started")
-            .mend("run this again in a minute"),
-    )
+    (!guests.is_empty()).then(|| kinds::quiet().of_guests(guests))
 }
 
 /// Guests whose own memory figures libvirt does not have.
@@ -263,74 +195,29 @@ fn balloons(host: &CollectedHost, readings: &[&Reading], deadline: &Deadline) ->
             _ => {}
         }
     }
-    let figures = "memavailable, memusable, memdisk_cache, memswap_in, memswap_out and the faults of \
-                   vm_totals, which are 0 instead";
+    let number = |guests: &[String]| counted(guests.len(), "guest");
+    let verb = |guests: &[String], one: &'static str, more: &'static str| {
+        if guests.len() == 1 { one } else { more }
+    };
+    let has = |guests: &[String]| format!("{} {}", number(guests), verb(guests, "has", "have"));
     let mut findings = Vec::new();
     if !without_period.is_empty() {
-        let count = counted(without_period.len(), "guest");
-        let whose = if without_period.len() == 1 { "its" } else { "their" };
-        findings.push(
-            Finding::advice(
-                "no-balloon-period",
-                format!("libvirt never asks {count} for {whose} own memory figures"),
-            )
-            .losing(figures)
-            .mend(
-                "set a period with the first line, which works at once and needs no guest agent; the \
-                 second is what stands in the guest's XML then. Where libvirt says that a guest is \
-                 transient, leave out --config",
-            )
-            .run(period_command(&host.uri, &without_period))
-            .run(PERIOD)
-            .of_guests(without_period),
-        );
+        let whose = verb(&without_period, "its", "their");
+        let command = period_command(&host.uri, &without_period);
+        let finding = kinds::no_balloon_period(number(&without_period), whose, command);
+        findings.push(finding.of_guests(without_period));
     }
-    if !absent.is_empty() {
-        let count = counted(absent.len(), "guest");
-        let verb = if absent.len() == 1 { "has" } else { "have" };
-        findings.push(
-            Finding::advice("no-balloon", format!("{count} {verb} no balloon device"))
-                .losing(figures)
-                .mend(
-                    "write the second line into the <devices> of the guest's XML, and shut it down and \
-                     start it; no guest agent is needed",
-                )
-                .run(format!(
-                    "sudo virsh -c {} edit {}",
-                    shell(&host.uri.replace("-sock-ro", "-sock")),
-                    absent.first().map(|guest| shell(guest)).unwrap_or_default()
-                ))
-                .run(PERIOD)
-                .of_guests(absent),
-        );
+    if let Some(first) = absent.first() {
+        // The read-only socket, where it is named, is not the one that changes guests.
+        let uri = shell(&host.uri.replace("-sock-ro", "-sock"));
+        findings.push(kinds::no_balloon(has(&absent), uri, shell(first)).of_guests(absent));
     }
     if !silent.is_empty() {
-        let count = counted(silent.len(), "guest");
-        let verb = if silent.len() == 1 { "has" } else { "have" };
-        findings.push(
-            Finding::advice(
-                "balloon-silent",
-                format!("{count} {verb} never reported memory figures, though asked for them"),
-            )
-            .of_guests(silent)
-            .losing(figures)
-            .mend(
-                "if they have not just started, load the balloon's driver in them; Windows has it in \
-                 virtio-win, with its service BalloonService",
-            )
-            .run("modprobe virtio_balloon"),
-        );
+        findings.push(kinds::balloon_silent(has(&silent)).of_guests(silent));
     }
     if !late.is_empty() {
-        let count = counted(late.len(), "guest");
-        let verb = if late.len() == 1 { "reports" } else { "report" };
-        findings.push(
-            Finding::advice("balloon-late", format!("{count} no longer {verb} memory figures"))
-                .of_guests(late)
-                .losing("fresh memory figures: what is printed is as old as their last report")
-                .mend("see whether the guest is well, and load the balloon's driver in it again")
-                .run("modprobe -r virtio_balloon && modprobe virtio_balloon"),
-        );
+        let report = verb(&late, "reports", "report");
+        findings.push(kinds::balloon_late(number(&late), report).of_guests(late));
     }
     findings
 }
@@ -363,37 +250,10 @@ fn nics(readings: &[&Reading]) -> Vec<Finding> {
         };
         readings.iter().filter(has).map(|reading| name(reading)).collect()
     };
-    let mut findings = Vec::new();
-    let user = of_kind("user");
-    if !user.is_empty() {
-        findings.push(
-            Finding::advice("user-nic", "NICs of user-mode networking have no counters")
-                .of_guests(user)
-                .losing(
-                    "vm_devices lines of these NICs, and their part of net_* in vm_totals: QEMU moves \
-                     their packets by itself, where libvirt cannot count",
-                )
-                .mend(
-                    "where the counters are wanted, connect the NIC to a network or a bridge of the \
-                     host, in the guest's XML",
-                )
-                .run("<interface type='network'><source network='default'/></interface>"),
-        );
-    }
-    let passed = of_kind("hostdev");
-    if !passed.is_empty() {
-        findings.push(
-            Finding::advice("hostdev-nic", "NICs that are passed through have no counters")
-                .of_guests(passed)
-                .losing(
-                    "vm_devices lines of these NICs, and their part of net_* in vm_totals: the host \
-                     does not see their packets",
-                )
-                .mend("count inside the guest, with a Telegraf there and its inputs.net")
-                .run("[[inputs.net]]"),
-        );
-    }
-    findings
+    let of_user = kinds::user_nic().of_guests(of_kind("user"));
+    let of_passed_through = kinds::hostdev_nic().of_guests(of_kind("hostdev"));
+    let findings = [of_user, of_passed_through].into_iter();
+    findings.filter(|finding| !finding.guests.is_empty()).collect()
 }
 
 /// The time that vCPUs waited for a host CPU, where rates are made of it.
@@ -406,16 +266,7 @@ fn steal(readings: &[&Reading], settings: &Settings) -> Option<Finding> {
             && reading.sample.vcpus.iter().all(|vcpu| vcpu.delay_ns.is_none())
     };
     let guests: Vec<String> = readings.iter().filter(lacks).map(|reading| name(reading)).collect();
-    if guests.is_empty() {
-        return None;
-    }
-    Some(
-        Finding::advice("no-steal", "libvirt does not tell how long vCPUs wait for a host CPU")
-            .of_guests(guests)
-            .losing("steal_percent of vm_features")
-            .mend("it needs QEMU, and libvirt 7.2 or later; virsh shows whether it is there")
-            .run("virsh domstats --vcpu | grep delay"),
-    )
+    (!guests.is_empty()).then(|| kinds::no_steal().of_guests(guests))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::catalogue::hypervisor as kinds;
 use super::finding::Finding;
 use super::socket::{self, Socket};
 use super::{shell, user};
@@ -198,8 +199,8 @@ impl Host {
     pub(super) fn findings(&self) -> Vec<Finding> {
         match &self.answer {
             Ok(answer) => self.up(answer),
-            Err(Silence::Refused(error)) => vec![self.refused(error)],
-            Err(Silence::Late(deadline)) => vec![self.late(*deadline)],
+            Err(Silence::Refused(error)) => vec![self.refused(error).about(&self.uri)],
+            Err(Silence::Late(deadline)) => vec![self.late(*deadline).about(&self.uri)],
             Err(Silence::Ended) => Vec::new(),
         }
     }
@@ -244,20 +245,13 @@ impl Host {
             }
         };
         let mut findings = vec![if answer.took < SLOW {
-            fill(Finding::good("answers", text))
+            fill(kinds::answers(text))
         } else {
-            fill(Finding::advice("slow", text))
-                .losing(
-                    "time: each collection waits so long before it can read a guest, and of the \
-                     deadline little may be left",
-                )
-                .mend("see what keeps libvirt busy, most often other programs that poll it")
-                .run(format!("virt-admin -c {} client-list {}", self.admin(), self.daemon()))
+            fill(kinds::slow(text, self.admin(), self.daemon()))
         }];
         if let Some(Socket { path, rights: Some(rights), .. }) = &self.socket {
-            let text = format!("its socket is {} ({rights})", path.display());
             findings.push(
-                Finding::good("socket", text)
+                kinds::socket(path.display(), rights)
                     .about(&self.uri)
                     .fact("socket", path.display().to_string())
                     .fact("rights", rights.clone()),
@@ -283,105 +277,56 @@ impl Host {
         format!("{}:///system", self.daemon())
     }
 
-    fn lost(&self, id: &'static str, text: String) -> Finding {
-        Finding::lost(id, text).about(&self.uri).losing("every guest of this hypervisor")
-    }
-
+    /// Why it is not read, from libvirt's words.
     fn refused(&self, error: &str) -> Finding {
         let has = |part: &str| error.contains(part);
-        let said = |what: &str| format!("{what}; libvirt says: {error}");
         if let Some(path) = self.uri.strip_prefix(host::REPLAY) {
-            return self
-                .lost("no-recording", format!("the recording cannot be read: {error}"))
-                .mend("name a file that is one, with its whole path")
-                .run(format!("ls -l {}", shell(path)));
+            return kinds::no_recording(error, shell(path));
         }
         let daemon = self.daemon();
-        let start = format!("sudo systemctl start {daemon}.socket {daemon}-ro.socket");
-        if let Some(socket) = self.socket.as_ref().filter(|socket| {
+        let socket = self.socket.as_ref();
+        if let Some(socket) = socket.filter(|socket| {
             socket.rights.is_some() && !socket.is_socket && has("Failed to connect socket")
         }) {
             let path = socket.path.display();
-            return self
-                .lost("no-socket", said(&format!("{path} is there, and is no socket")))
-                .mend("take it away, and let libvirt make its socket")
-                .run(format!("sudo rm {}", shell(&path.to_string())))
-                .run(start);
+            return kinds::no_socket(&path, error, shell(&path.to_string()), daemon);
         }
         if has("no connection driver available") || has("unable to parse URI") || self.is_unknown()
         {
-            return self.bad_uri(&said("libvirt has no driver of that name, or knows no such URI"));
+            return kinds::bad_uri(error, shell(&self.meant()));
         }
         if NOT_THERE.iter().any(|part| has(part)) && has("socket") {
-            let what = match &self.socket {
+            let what = match socket {
                 Some(Socket { path, rights: Some(_), .. }) => {
                     format!("nobody listens at {}", path.display())
                 }
                 Some(socket) => format!("there is no socket {}", socket.path.display()),
                 None => "there is no socket".to_owned(),
             };
-            return self
-                .lost("not-running", said(&what))
-                .mend("start libvirt, or name another hypervisor with --uri or `uris`")
-                .run(start);
+            return kinds::not_running(what, error, daemon);
         }
         if has("Permission denied") && has("socket") {
-            let what = match &self.socket {
+            let socket = match socket {
                 Some(Socket { path, rights: Some(rights), .. }) => {
-                    format!("{} may not use {} ({rights})", user(), path.display())
+                    format!("{} ({rights})", path.display())
                 }
-                _ => format!("{} may not use its socket", user()),
+                _ => "its socket".to_owned(),
             };
-            let configuration = format!("/etc/libvirt/{daemon}.conf");
-            return self
-                .lost("no-right-to-socket", said(&what))
-                .mend(format!(
-                    "open the read-only socket to every user, as it is by default: in \
-                     {configuration} write the line below and restart {daemon}; where systemd makes \
-                     the socket, SocketMode= of {daemon}-ro.socket counts instead"
-                ))
-                .run("unix_sock_ro_perms = \"0777\"")
-                .run(format!("sudo systemctl restart {daemon}"));
+            return kinds::no_right_to_socket(user(), socket, error, daemon);
         }
         if has("authentication") || has("access denied") {
-            return self
-                .lost("not-authenticated", said(&format!("{} is not let in", user())))
-                .mend(format!(
-                    "let every user read without a password, as it is by default: in \
-                     /etc/libvirt/{daemon}.conf write the line below and restart {daemon}"
-                ))
-                .run("auth_unix_ro = \"none\"")
-                .run(format!("sudo systemctl restart {daemon}"));
+            return kinds::not_authenticated(user(), error, daemon);
         }
         if has("Failed to find user record") || has("Failed to find group record") {
-            return self
-                .lost("unknown-user", said("libvirt cannot find this user's name or group"))
-                .mend(
-                    "install libnss-systemd where systemd makes the user up (DynamicUser=), or run \
-                     this as a user of /etc/passwd",
-                )
-                .run("sudo apt install libnss-systemd");
+            return kinds::unknown_user(error);
         }
         if has("Cannot find 'ssh' in path") {
-            return self
-                .lost("no-ssh", said("libvirt finds no ssh to start"))
-                .mend("install it")
-                .run("sudo apt install openssh-client");
+            return kinds::no_ssh(error);
         }
-        // The logs of this host would say nothing of another one.
-        if self.socket.is_none() {
-            return self
-                .lost("refuses", format!("it cannot be read: {error}"))
-                .mend(
-                    "see whether virsh is answered, as the user who runs this program; then look at \
-                     that host, and at the key and the names in the URI",
-                )
-                .run(format!("virsh -r -c {} list", shell(&self.uri)));
+        match socket {
+            Some(_) => kinds::refuses(error, shell(&self.uri), daemon),
+            None => kinds::refuses_elsewhere(error, shell(&self.uri)),
         }
-        self.lost("refuses", format!("it cannot be read: {error}"))
-            .mend("see whether virsh is answered, and what libvirt's log says")
-            .run(format!("virsh -r -c {} list", shell(&self.uri)))
-            .run(format!("journalctl -u {daemon} -n 50"))
     }
 
     /// The driver that the URI names; `None` for an alias of libvirt's configuration.
@@ -396,39 +341,23 @@ impl Host {
         self.driver().is_some_and(|driver| !DRIVERS.contains(&driver))
     }
 
-    fn bad_uri(&self, text: &str) -> Finding {
+    /// The URI that was meant, where it is one that libvirt does not know.
+    fn meant(&self) -> String {
         let nearest = self.driver().and_then(|driver| names::nearest(driver, DRIVERS));
-        let meant = match nearest {
+        match nearest {
             Some(driver) if self.is_unknown() => {
                 self.uri.replacen(self.driver().unwrap_or_default(), driver, 1)
             }
             _ => config::DEFAULT_URI.to_owned(),
-        };
-        self.lost("bad-uri", text.to_owned())
-            .mend(
-                "write qemu:///system for this machine's QEMU guests; test:///default has a guest that is \
-                 made up, to try this program out",
-            )
-            .run(format!("telegraf-virt check --uri {}", shell(&meant)))
+        }
     }
 
     fn late(&self, deadline: Duration) -> Finding {
         let deadline = duration::shown(deadline);
-        let daemon = self.daemon();
-        if self.socket.is_none() {
-            return self
-                .lost("no-answer", format!("it does not answer within {deadline}"))
-                .mend("see whether the way to it is open, and whether virsh is answered")
-                .run(format!("virsh -r -c {} list", shell(&self.uri)));
+        match self.socket {
+            Some(_) => kinds::no_answer(deadline, self.admin(), self.daemon()),
+            None => kinds::no_answer_elsewhere(deadline, shell(&self.uri)),
         }
-        let text = format!("it can be connected to, but does not answer within {deadline}");
-        self.lost("no-answer", text)
-            .mend(
-                "libvirt itself hangs, or all its workers wait for hung guests: see what they do, and \
-                 restart it, which leaves the guests running",
-            )
-            .run(format!("virt-admin -c {} srv-threadpool-info {daemon}", self.admin()))
-            .run(format!("sudo systemctl restart {daemon}"))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::catalogue::limits as kinds;
 use super::finding::{Finding, counted};
 use super::hypervisor::Host;
 use super::{as_user, user};
@@ -42,8 +43,7 @@ pub(super) fn findings(hosts: &[Host], settings: &Settings) -> Vec<Finding> {
             // Where there is none, the defaults count, and they suffice.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
-                let text = format!("{} cannot be read, which is no harm: {error}", file.display());
-                findings.push(Finding::good("not-looked-at", text));
+                findings.push(kinds::not_looked_at(file.display(), error));
             }
         }
     }
@@ -70,84 +70,32 @@ fn of_libvirt(file: &Path, text: &str, settings: &Settings) -> Vec<Finding> {
     let daemon = daemon.unwrap_or_default();
     let shown = file.display().to_string();
     let calls = settings.max_stuck + settings.workers;
+    let limit = |key: &str, usual: usize| number(text, key).unwrap_or(usual);
     let mut findings = Vec::new();
-    let advice = |id, text: String| Finding::advice(id, text).about(&shown);
-    let restart = format!("sudo systemctl restart {daemon}");
-
-    let workers = number(text, "max_workers").unwrap_or(MAX_WORKERS);
+    let workers = limit("max_workers", MAX_WORKERS);
     if workers < calls + FOR_OTHERS {
-        findings.push(
-            advice(
-                "few-workers",
-                format!(
-                    "{shown} has max_workers = {workers}, while this program may have {calls} calls in \
-                     it when guests hang: max_stuck + workers of its settings"
-                ),
-            )
-            .losing("answers to everyone, virsh too, while that many guests hang")
-            .mend(format!(
-                "write the line below there and restart {daemon}, or a smaller max_stuck in our \
-                 configuration"
-            ))
-            .run(format!("max_workers = {}", MAX_WORKERS.max(calls + FOR_OTHERS)))
-            .run(restart.clone()),
-        );
+        let enough = MAX_WORKERS.max(calls + FOR_OTHERS);
+        findings.push(kinds::few_workers(&shown, workers, calls, enough, &daemon));
     }
-    let clients = number(text, "max_clients").unwrap_or(MAX_CLIENTS);
+    let clients = limit("max_clients", MAX_CLIENTS);
     if clients < calls + FOR_OTHERS {
-        findings.push(
-            advice(
-                "few-clients",
-                format!(
-                    "{shown} has max_clients = {clients}, while this program may have {calls} \
-                     connections when guests hang"
-                ),
-            )
-            .losing("connections, and with them guests, while others hang")
-            .mend(format!("write the line below there and restart {daemon}"))
-            .run(format!("max_clients = {MAX_CLIENTS}"))
-            .run(restart.clone()),
-        );
+        findings.push(kinds::few_clients(&shown, clients, calls, MAX_CLIENTS, &daemon));
     }
-    let anonymous = number(text, "max_anonymous_clients").unwrap_or(MAX_ANONYMOUS_CLIENTS);
+    let anonymous = limit("max_anonymous_clients", MAX_ANONYMOUS_CLIENTS);
     if anonymous > 0 && anonymous < settings.workers + FOR_OTHERS {
-        findings.push(
-            advice(
-                "few-anonymous-clients",
-                format!(
-                    "{shown} has max_anonymous_clients = {anonymous}, while this program opens {} at \
-                     the same time",
-                    counted(settings.workers, "connection")
-                ),
-            )
-            .losing("time at each start: connections wait for each other")
-            .mend(format!("write the line below there and restart {daemon}"))
-            .run(format!("max_anonymous_clients = {MAX_ANONYMOUS_CLIENTS}"))
-            .run(restart.clone()),
-        );
+        let (connections, enough) =
+            (counted(settings.workers, "connection"), MAX_ANONYMOUS_CLIENTS);
+        let finding = kinds::few_anonymous_clients(&shown, anonymous, connections, enough, &daemon);
+        findings.push(finding);
     }
     if value(text, "access_drivers").is_some_and(|drivers| drivers.contains("polkit")) {
-        findings.push(
-            advice(
-                "access-drivers",
-                format!("{shown} has access_drivers: polkit decides which guests each user sees"),
-            )
-            .losing("the guests that it hides from this user, without a word")
-            .mend(
-                "see whether all guests are there, and let polkit show them to this user: allow \
-                   org.libvirt.api.domain.getattr and .read",
-            )
-            .run(as_user(&user(), "virsh -r list --all")),
-        );
+        let command = as_user(&user(), "virsh -r list --all");
+        findings.push(kinds::access_drivers(&shown, command));
     }
     if findings.is_empty() {
-        let text = format!(
-            "libvirt has {workers} workers, of which this program holds {calls} at most, when guests \
-             hang; its other limits suffice"
-        );
-        findings.push(Finding::good("libvirt", text).about(shown).fact("max_workers", workers));
+        findings.push(kinds::libvirt(workers, calls).fact("max_workers", workers));
     }
-    findings
+    findings.into_iter().map(|finding| finding.about(&shown)).collect()
 }
 
 fn of_process(settings: &Settings, hosts: usize) -> Vec<Finding> {
@@ -160,45 +108,26 @@ fn of_process(settings: &Settings, hosts: usize) -> Vec<Finding> {
     if let Some(limit) = processes.filter(|_| !nix::unistd::geteuid().is_root()) {
         let used = tasks_of(nix::unistd::geteuid().as_raw());
         if limit < used + needed {
+            let enough = (used + needed).next_power_of_two();
             findings.push(
-                Finding::advice(
-                    "few-processes",
-                    format!(
-                        "{} may have {limit} processes and threads and has {used}, while this program \
-                         may need {needed} when guests hang",
-                        user()
-                    ),
-                )
-                .losing("guests while others hang: no thread can be started to read them")
-                .mend("raise the limit: LimitNPROC= of Telegraf's unit, or ulimit of the shell")
-                .run(format!("ulimit -u {}", (used + needed).next_power_of_two()))
-                .fact("limit", limit)
-                .fact("used", used)
-                .fact("needed", needed),
+                kinds::few_processes(user(), limit, used, needed, enough)
+                    .fact("limit", limit)
+                    .fact("used", used)
+                    .fact("needed", needed),
             );
         }
     }
     let needed_files = connections * FILES_EACH + OWN_FILES;
     if let Some(limit) = files.filter(|limit| *limit < needed_files) {
+        let enough = needed_files.next_power_of_two();
         findings.push(
-            Finding::advice(
-                "few-files",
-                format!(
-                    "{} may have {limit} files open, while this program may need {needed_files} when \
-                     guests hang",
-                    user()
-                ),
-            )
-            .losing("guests while others hang: no connection can be opened to read them")
-            .mend("raise the limit: LimitNOFILE= of Telegraf's unit, or ulimit of the shell")
-            .run(format!("ulimit -n {}", needed_files.next_power_of_two()))
-            .fact("limit", limit)
-            .fact("needed", needed_files),
+            kinds::few_files(user(), limit, needed_files, enough)
+                .fact("limit", limit)
+                .fact("needed", needed_files),
         );
     }
     if findings.is_empty() {
-        let text = format!("the kernel lets this user start the {needed} threads that it may need");
-        findings.push(Finding::good("kernel", text).fact("threads", needed));
+        findings.push(kinds::kernel(needed).fact("threads", needed));
     }
     findings
 }

@@ -16,12 +16,14 @@
 //!   user         the same check as Telegraf's user
 //!   handover     how the second process becomes that user
 //!   losses       what root makes of its report
+//! catalogue      every finding that there is, with its words
 //! finding        what was found, in an area
 //! report         as a person reads it
 //! json           as a machine does
 //! ```
 
 mod cache;
+mod catalogue;
 mod configuration;
 mod finding;
 mod guests;
@@ -43,6 +45,7 @@ use std::time::Duration;
 
 use nix::unistd::{User, geteuid};
 
+pub use catalogue::{CATALOGUE, Kind};
 pub use finding::{Area, Fact, Finding, Section, Verdict};
 pub use telegraf::FILE_VARIABLE as TELEGRAF_FILE_VARIABLE;
 pub use telegraf::handover::{Refused, take_over};

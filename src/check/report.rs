@@ -204,12 +204,15 @@ mod tests {
     use super::*;
 
     fn sections() -> Vec<Section> {
-        let lost = Finding::lost("a", "2 guests do not answer")
-            .of_guests(vec!["one\x1b[2J".to_owned(), "two".to_owned()])
-            .losing("what only they can tell")
-            .mend("look at them")
-            .run("virsh list");
-        let findings = vec![Finding::good("b", "all is well ".repeat(10)), lost];
+        let lost = Finding {
+            lost: Some("what only they can tell".to_owned()),
+            mend: Some("look at them".to_owned()),
+            commands: vec!["virsh list".to_owned()],
+            ..Finding::new(Verdict::Lost, "a", "2 guests do not answer".to_owned())
+        };
+        let lost = lost.of_guests(vec!["one\x1b[2J".to_owned(), "two".to_owned()]);
+        let good = Finding::new(Verdict::Good, "b", "all is well ".repeat(10));
+        let findings = vec![good, lost];
         vec![Section { area: Area::Guests, about: Some("x:///".to_owned()), findings }]
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::catalogue::collection as kinds;
 use super::finding::{Finding, counted};
 use super::hypervisor::Host;
 use super::telegraf::Telegraf;
@@ -134,46 +135,22 @@ impl Trial {
             }
         };
         // Where a guest hangs, that is said of the guest.
-        let mut findings = vec![if took < time_to_collect(deadline) {
-            facts(Finding::good("in-time", text))
+        let mut findings = vec![facts(if took < time_to_collect(deadline) {
+            kinds::in_time(text)
         } else {
-            facts(Finding::advice("deadline-reached", text))
-                .losing("what had not arrived by then: the guests above that do not answer")
-                .mend(
-                    "look after these guests, or give a collection more time in the configuration",
-                )
-                .run(format!("deadline = \"{}\"", duration::shown(deadline * 2)))
-        }];
+            kinds::deadline_reached(text, duration::shown(deadline * 2))
+        })];
         if let Some(interval) = interval {
             if took > interval {
-                let text = format!(
-                    "a collection takes longer than Telegraf's interval of {}",
-                    duration::shown(interval)
-                );
-                findings.push(
-                    Finding::advice("longer-than-interval", text)
-                        .losing("points: triggers that come while a collection runs become one")
-                        .mend("in the [[inputs.execd]] of Telegraf write a longer interval")
-                        .run("interval = \"30s\""),
-                );
+                findings.push(kinds::longer_than_interval(duration::shown(interval)));
             } else if deadline >= interval {
                 let shorter = interval.mul_f32(0.8).max(Duration::from_millis(100));
                 let shorter = Duration::from_millis(
                     u64::try_from(shorter.as_millis()).unwrap_or(u64::MAX) / 100 * 100,
                 );
-                let text = format!(
-                    "the deadline of {} is not below Telegraf's interval of {}",
-                    duration::shown(deadline),
-                    duration::shown(interval)
-                );
-                findings.push(
-                    Finding::advice("deadline-above-interval", text)
-                        .losing(
-                            "points while a guest hangs: a collection may then last up to the deadline",
-                        )
-                        .mend("shorten the deadline in the configuration")
-                        .run(format!("deadline = \"{}\"", duration::shown(shorter))),
-                );
+                let [deadline, interval, shorter] =
+                    [deadline, interval, shorter].map(duration::shown);
+                findings.push(kinds::deadline_above_interval(deadline, interval, shorter));
             }
         }
         findings

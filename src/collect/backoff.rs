@@ -19,6 +19,8 @@ pub(super) struct Backoff {
     pub(super) calls: u32,
     /// Which guests ran when it was asked last.
     running: u64,
+    /// Whether a call of this process waits for it. Then the gate knows when it comes back.
+    is_ours: bool,
 }
 
 impl Backoff {
@@ -28,8 +30,11 @@ impl Backoff {
             Some(backoff) => {
                 (backoff.asked, backoff.running) = (now, running);
                 backoff.calls = backoff.calls.saturating_add(1);
+                backoff.is_ours = true;
             }
-            None => *slot = Some(Self { since: now, asked: now, calls: 1, running }),
+            None => {
+                *slot = Some(Self { since: now, asked: now, calls: 1, running, is_ours: true });
+            }
         }
     }
 
@@ -39,6 +44,11 @@ impl Backoff {
         let doubled = FIRST.saturating_mul(1 << self.calls.saturating_sub(1).min(10));
         let pause = if has_budget { doubled.min(LONGEST) } else { LONGEST };
         running != self.running || now.saturating_duration_since(self.asked) >= pause
+    }
+
+    /// Whether only an earlier run's calls wait for it, so that nothing says when they come back.
+    pub(super) fn is_of_earlier_run(&self) -> bool {
+        !self.is_ours
     }
 
     pub(super) fn saved(&self, now: Instant, now_ns: u64) -> SavedBackoff {
@@ -56,7 +66,8 @@ impl Backoff {
             now.checked_sub(age).unwrap_or(now)
         };
         let (since, asked) = (moment(saved.since_ns), moment(saved.asked_ns));
-        Self { since, asked, calls: saved.calls, running: saved.running }
+        let (calls, running) = (saved.calls, saved.running);
+        Self { since, asked, calls, running, is_ours: false }
     }
 }
 

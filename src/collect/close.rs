@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::assemble::{self, Parts};
 use super::collection::Collection;
+use super::gate::Hold;
 use super::guest_state::{End, GuestState, Stage};
 use super::health::{Cause, HeldGuest, Noted};
 use super::request::Reading;
@@ -102,10 +103,11 @@ impl Collection<'_, '_> {
         };
         failures.append(&mut guest.failures);
         sample.completeness = completeness;
+        let is_left_behind = guest.left_behind && self.core.gate.hold(&uuid) == Hold::Object;
         let noted = Noted {
             completeness,
             id: sample.id,
-            left_behind: guest.left_behind.then_some((now, running)),
+            left_behind: is_left_behind.then_some((now, running)),
         };
         if is_settled {
             self.core.health.note(uuid, &name, noted, self.core.collection);

@@ -82,7 +82,8 @@ impl Coordinator {
     /// A call has come back: the guests that held it can be asked again.
     pub(super) fn close(&mut self, id: CallId) -> Option<OpenCall> {
         let call = self.gate.close(id)?;
-        for uuid in call.guests.iter().filter(|_| call.is_late) {
+        let is_any_locked = self.health.is_any_locked();
+        for uuid in call.guests.iter().filter(|_| is_any_locked) {
             if self.gate.hold(uuid) < Hold::Object {
                 self.health.is_released(uuid);
             }

@@ -34,8 +34,10 @@ pub(super) struct OpenCall {
     /// How many of them it has answered for: those come first.
     pub(super) answered: usize,
     pub(super) progress: Progress,
-    /// Whether it takes longer than a healthy one: others do its work, and its answer is still taken.
-    pub(super) is_late: bool,
+    /// An earlier collection did not wait for it, and nobody does now.
+    is_abandoned: bool,
+    /// Since when it is at the step that takes longer than a healthy one; it may have gone on since.
+    late_since: Option<Instant>,
 }
 
 /// What a late call says of one of its guests.
@@ -54,9 +56,19 @@ pub(super) enum Hold {
 }
 
 impl OpenCall {
+    /// Whether the step that it is at takes longer than a healthy one.
+    fn is_late(&self) -> bool {
+        self.late_since.is_some_and(|since| since == self.progress.mark().since)
+    }
+
+    /// Whether others do its work. Its answer is still taken.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_abandoned || self.is_late()
+    }
+
     /// What this call says of the guest at a place of it, as far as it has come.
     fn hold(&self, place: usize) -> Hold {
-        if !self.is_late || place < self.answered {
+        if !self.is_late() || place < self.answered {
             return Hold::None;
         }
         let Mark { step, guest, .. } = self.progress.mark();
@@ -95,17 +107,16 @@ impl Gate {
     ) -> (CallId, Progress) {
         let (id, progress) = (CallId(self.next), Progress::new(now));
         self.next += 1;
-        let (progress_of_call, answered, is_late) = (progress.clone(), 0, false);
-        let call = OpenCall {
+        self.open.push(OpenCall {
             id,
             kind,
             collection,
             guests,
-            answered,
-            progress: progress_of_call,
-            is_late,
-        };
-        self.open.push(call);
+            answered: 0,
+            progress: progress.clone(),
+            is_abandoned: false,
+            late_since: None,
+        });
         (id, progress)
     }
 
@@ -125,21 +136,22 @@ impl Gate {
 
     /// Whether a call is open and late.
     pub(super) fn is_late(&self, id: CallId) -> bool {
-        self.open.iter().any(|call| call.id == id && call.is_late)
+        self.open.iter().any(|call| call.id == id && call.is_stuck())
     }
 
     /// Whether a call of this kind is at work, and not late with it.
     pub(super) fn is_at_work(&self, kind: CallKind) -> bool {
-        self.open.iter().any(|call| call.kind == kind && !call.is_late)
+        self.open.iter().any(|call| call.kind == kind && !call.is_stuck())
     }
 
     /// The calls that have become late by now.
     pub(super) fn grow_late(&mut self, now: Instant, longest: Duration) -> Vec<CallId> {
         let mut late = Vec::new();
-        for call in self.open.iter_mut().filter(|call| !call.is_late) {
+        for call in &mut self.open {
             let mark = call.progress.mark();
-            if now.saturating_duration_since(mark.since) >= mark.step.patience(longest) {
-                call.is_late = true;
+            let is_new = call.late_since != Some(mark.since);
+            if is_new && now.saturating_duration_since(mark.since) >= mark.step.patience(longest) {
+                call.late_since = Some(mark.since);
                 late.push(call.id);
             }
         }
@@ -148,7 +160,7 @@ impl Gate {
 
     /// When the next call becomes late, if none comes back before.
     pub(super) fn next_late(&self, now: Instant, longest: Duration) -> Option<Duration> {
-        let waiting = self.open.iter().filter(|call| !call.is_late);
+        let waiting = self.open.iter().filter(|call| !call.is_stuck());
         let left = waiting.map(|call| {
             let mark = call.progress.mark();
             (mark.since + mark.step.patience(longest)).saturating_duration_since(now)
@@ -159,28 +171,28 @@ impl Gate {
     /// Takes every call of an earlier collection for late: nobody waits for it now.
     pub(super) fn give_up_earlier(&mut self, collection: u64) {
         for call in self.open.iter_mut().filter(|call| call.collection < collection) {
-            call.is_late = true;
+            call.is_abandoned = true;
         }
     }
 
     /// Calls that are at work, and not late with it.
     pub(super) fn busy(&self) -> usize {
-        self.open.iter().filter(|call| !call.is_late).count()
+        self.open.iter().filter(|call| !call.is_stuck()).count()
     }
 
     /// Calls that are late: guests hold them.
     pub(super) fn stuck(&self) -> usize {
-        self.open.iter().filter(|call| call.is_late).count()
+        self.open.iter().filter(|call| call.is_stuck()).count()
     }
 
     /// Those of them that this collection has made.
     pub(super) fn stuck_of(&self, collection: u64) -> usize {
-        self.open.iter().filter(|call| call.is_late && call.collection == collection).count()
+        self.open.iter().filter(|call| call.is_stuck() && call.collection == collection).count()
     }
 
     /// Whether a bulk call of ours is late that names this guest.
     pub(super) fn has_bulk_out(&self, uuid: &Uuid) -> bool {
-        let mut late = self.open.iter().filter(|call| call.is_late);
+        let mut late = self.open.iter().filter(|call| call.is_late());
         late.any(|call| call.progress.mark().step == Step::Bulk && call.guests.contains(uuid))
     }
 
@@ -193,7 +205,7 @@ impl Gate {
 
     /// Whether a call waits for a connection in vain: another one would wait beside it.
     pub(super) fn waits_to_connect(&self) -> bool {
-        self.open.iter().any(|call| call.is_late && call.progress.mark().step == Step::Connect)
+        self.open.iter().any(|call| call.is_stuck() && call.progress.mark().step == Step::Connect)
     }
 
     /// What the calls that are out say of a guest.
@@ -211,7 +223,7 @@ impl Gate {
 
     /// Whether a call for this guest is at work, and not late with it.
     pub(super) fn is_being_asked(&self, uuid: &Uuid) -> bool {
-        let open = self.open.iter().filter(|call| !call.is_late);
+        let open = self.open.iter().filter(|call| !call.is_stuck());
         open.into_iter().any(|call| call.guests.iter().skip(call.answered).any(|it| it == uuid))
     }
 

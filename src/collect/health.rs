@@ -293,15 +293,18 @@ impl Health {
     /// Whether a guest whose object was locked may be asked again: its time has come, or guests have
     /// started or stopped since, which is what such a lock mostly is about.
     pub(super) fn may_ask(&self, uuid: &Uuid, now: Instant, running: u64) -> bool {
-        let Some(locked) = self.of(uuid).and_then(|health| health.locked.as_ref()) else {
-            return true;
-        };
-        locked.is_over(now, running, self.has_budget())
+        let locked = self.of(uuid).and_then(|health| health.locked.as_ref());
+        let of_earlier_run = locked.filter(|locked| locked.is_of_earlier_run());
+        of_earlier_run.is_none_or(|locked| locked.is_over(now, running, self.has_budget()))
     }
 
-    /// Whether the list may be asked for. A guest that is locked holds it, too: that one is asked first.
-    pub(super) fn may_list(&self, now: Instant, running: u64) -> bool {
-        let Some(list) = &self.list else { return true };
+    /// Whether the list may be asked for, where a call for it may be out of which nobody says when it comes
+    /// back. A guest that is locked holds it, too: that one is asked first.
+    pub(super) fn may_list(&self, is_out: bool, now: Instant, running: u64) -> bool {
+        let Some(list) = self.list.as_ref().filter(|list| is_out || list.is_of_earlier_run())
+        else {
+            return true;
+        };
         list.is_over(now, running, !self.is_any_locked() && self.has_budget())
     }
 

@@ -25,9 +25,9 @@ pub struct Selection {
 
 /// What to include, and what to exclude; both empty for all.
 #[derive(Clone, Debug, PartialEq)]
-struct Lists<T> {
-    include: Vec<T>,
-    exclude: Vec<T>,
+pub(super) struct Lists<T> {
+    pub(super) include: Vec<T>,
+    pub(super) exclude: Vec<T>,
 }
 
 impl<T> Default for Lists<T> {
@@ -50,19 +50,19 @@ impl<T> Lists<T> {
 /// Which guests are read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DomainFilter {
-    names: Lists<Pattern>,
-    uuids: Lists<Pattern>,
-    states: Lists<State>,
-    metadata: Lists<(Path, Pattern)>,
+    pub(super) names: Lists<Pattern>,
+    pub(super) uuids: Lists<Pattern>,
+    pub(super) states: Lists<State>,
+    pub(super) metadata: Lists<(Path, Pattern)>,
     /// Whether guests that do not run are told of, too.
     pub inactive: bool,
 }
 
 /// A guest's state as it is printed; `None` for a number that no libvirt of today has.
-type State = Option<i64>;
+pub(super) type State = Option<i64>;
 
 /// The states by the words that vm_metrics has for them.
-const STATES: [(&str, State); 9] = [
+pub(super) const STATES: [(&str, State); 9] = [
     ("no state", Some(0)),
     ("running", Some(1)),
     ("blocked", Some(2)),
@@ -122,42 +122,25 @@ impl DomainFilter {
         let states = &self.states.include;
         !self.inactive && !states.is_empty() && states.iter().all(|state| *state == SHUTOFF)
     }
-
-    /// Takes one entry of `[domains]`; whether there is such a key.
-    pub(super) fn set(&mut self, entry: &Entry) -> Result<bool, Complaint> {
-        match entry.key {
-            "include" => self.names.include = patterns(entry)?,
-            "exclude" => self.names.exclude = patterns(entry)?,
-            "include_uuids" => self.uuids.include = uuids(entry)?,
-            "exclude_uuids" => self.uuids.exclude = uuids(entry)?,
-            "include_states" => self.states.include = entry.all_of(&STATES)?,
-            "exclude_states" => self.states.exclude = entry.all_of(&STATES)?,
-            "include_metadata" => self.metadata.include = of_metadata(entry)?,
-            "exclude_metadata" => self.metadata.exclude = of_metadata(entry)?,
-            "inactive" => self.inactive = entry.boolean()?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
 }
 
 /// Which of a guest's devices are read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeviceFilter {
-    nics: Lists<DevicePattern>,
-    disks: Lists<DevicePattern>,
+    pub(super) nics: Lists<DevicePattern>,
+    pub(super) disks: Lists<DevicePattern>,
 }
 
 /// What is said of a device, and how it must be said.
 #[derive(Clone, Debug, PartialEq)]
-struct DevicePattern {
+pub(super) struct DevicePattern {
     part: Part,
     pattern: Pattern,
 }
 
 /// What a device is told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     /// Its name, as the tag `device` has it.
     Device,
     /// `<interface type>`; of disks disk or lun.
@@ -171,7 +154,7 @@ enum Part {
     Network,
 }
 
-const NIC_PARTS: [(&str, Part); 6] = [
+pub(super) const NIC_PARTS: [(&str, Part); 6] = [
     ("device", Part::Device),
     ("type", Part::Type),
     ("mac", Part::Mac),
@@ -179,7 +162,7 @@ const NIC_PARTS: [(&str, Part); 6] = [
     ("alias", Part::Alias),
     ("network", Part::Network),
 ];
-const DISK_PARTS: [(&str, Part); 7] = [
+pub(super) const DISK_PARTS: [(&str, Part); 7] = [
     ("device", Part::Device),
     ("type", Part::Type),
     ("bus", Part::Bus),
@@ -232,21 +215,10 @@ impl DeviceFilter {
             value.is_some_and(|value| pattern.matches(value))
         })
     }
-
-    /// Takes one entry of `[devices]`; whether there is such a key.
-    pub(super) fn set(&mut self, entry: &Entry) -> Result<bool, Complaint> {
-        match entry.key {
-            "include_nics" => self.nics.include = of_devices(entry, &NIC_PARTS)?,
-            "exclude_nics" => self.nics.exclude = of_devices(entry, &NIC_PARTS)?,
-            "include_disks" => self.disks.include = of_devices(entry, &DISK_PARTS)?,
-            "exclude_disks" => self.disks.exclude = of_devices(entry, &DISK_PARTS)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
 }
 
-fn patterns(entry: &Entry) -> Result<Vec<Pattern>, Complaint> {
+/// A list of patterns.
+pub(super) fn patterns(entry: &Entry) -> Result<Vec<Pattern>, Complaint> {
     let pattern = |item: Item| Pattern::parse(item.text).map_err(wrong_pattern(entry, &item));
     entry.items()?.into_iter().map(pattern).collect()
 }
@@ -256,7 +228,7 @@ fn wrong_pattern(entry: &Entry, item: &Item) -> impl Fn(String) -> Complaint {
 }
 
 /// Whole UUIDs, in any of their notations, or patterns over the usual one.
-fn uuids(entry: &Entry) -> Result<Vec<Pattern>, Complaint> {
+pub(super) fn uuids(entry: &Entry) -> Result<Vec<Pattern>, Complaint> {
     let pattern = |item: Item| {
         if let Ok(uuid) = Uuid::try_parse(item.text) {
             return Pattern::parse(&uuid.as_hyphenated().to_string())
@@ -274,7 +246,7 @@ fn uuids(entry: &Entry) -> Result<Vec<Pattern>, Complaint> {
 }
 
 /// `PATH=PATTERN`.
-fn of_metadata(entry: &Entry) -> Result<Vec<(Path, Pattern)>, Complaint> {
+pub(super) fn of_metadata(entry: &Entry) -> Result<Vec<(Path, Pattern)>, Complaint> {
     let both = |item: Item| {
         let Some((path, pattern)) = item.text.split_once('=') else {
             let why = "but each entry must be PATH=PATTERN, such as \"//nova:flavor/@name=m1.*\"";
@@ -289,7 +261,10 @@ fn of_metadata(entry: &Entry) -> Result<Vec<(Path, Pattern)>, Complaint> {
 }
 
 /// `PATTERN` over the device's name, or `PART=PATTERN`.
-fn of_devices(entry: &Entry, parts: &[(&str, Part)]) -> Result<Vec<DevicePattern>, Complaint> {
+pub(super) fn of_devices(
+    entry: &Entry,
+    parts: &[(&str, Part)],
+) -> Result<Vec<DevicePattern>, Complaint> {
     let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphabetic());
     let device = |item: Item| {
         let (part, pattern) = match item.text.split_once('=') {

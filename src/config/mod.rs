@@ -1,11 +1,10 @@
 //! The configuration: what a user may set, with its defaults and bounds, checked before any work.
 //!
-//! Here stands what each setting means; `file` finds the text, `reader` knows how TOML says it,
-//! `duration`, `extra`, `pattern` and `names` are what settings are made of, `filter` and `tags` are
+//! Here stands what each setting means, and in `setting` how each is read; `file` finds the text, `reader`
+//! knows how TOML says it, `duration`, `extra`, `pattern` and `names` are what settings are made of, `filter` and `tags` are
 //! tables of their own. Strings become enums, times and patterns once, here. Nothing here reads
 //! libvirt, the cache or the command line.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -22,12 +21,14 @@ pub mod glob;
 pub mod names;
 pub mod pattern;
 mod reader;
+mod setting;
 mod tags;
 
 pub use filter::{DeviceFilter, DomainFilter, Selection};
+pub use setting::{SETTINGS, Setting, top_names};
 
 use crate::devices::metadata::{PATHS_MAX, Path as MetadataPath};
-use extra::{Extra, Extras};
+use extra::Extras;
 use names::quoted;
 use reader::{Complaint, Entry};
 
@@ -49,43 +50,6 @@ pub const DEADLINE: RangeInclusive<Duration> =
 /// How often execd may collect on its own.
 pub const INTERVAL: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
-const WORKERS: RangeInclusive<usize> = 1..=64;
-const MAX_STUCK: RangeInclusive<usize> = 1..=64;
-const CACHE_TTL: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
-
-const TABLES: [&str; 5] = ["cache", "domains", "devices", "tags", "metadata_tags"];
-/// Every key and table. Those in `tags` and `metadata_tags` are the user's own.
-const KEYS: [&str; 28] = [
-    "uris",
-    "deadline",
-    "workers",
-    "max_stuck",
-    "missing",
-    "extra",
-    "features",
-    "device_tags",
-    "cache",
-    "cache.dir",
-    "cache.ttl",
-    "domains",
-    "domains.include",
-    "domains.exclude",
-    "domains.include_uuids",
-    "domains.exclude_uuids",
-    "domains.include_states",
-    "domains.exclude_states",
-    "domains.include_metadata",
-    "domains.exclude_metadata",
-    "domains.inactive",
-    "devices",
-    "devices.include_nics",
-    "devices.exclude_nics",
-    "devices.include_disks",
-    "devices.exclude_disks",
-    "tags",
-    "metadata_tags",
-];
-
 /// All that a user may set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -289,34 +253,18 @@ impl Settings {
 
     /// Takes one entry of the file.
     fn set(&mut self, entry: &Entry) -> Result<(), Complaint> {
-        match (entry.table, entry.key) {
-            ("", "uris") => self.uris = uris(entry)?,
-            ("", "deadline") => self.deadline = entry.time(DEADLINE)?,
-            ("", "workers") => self.workers = entry.whole(WORKERS)?,
-            ("", "max_stuck") => self.max_stuck = entry.whole(MAX_STUCK)?,
-            ("", "missing") => {
-                self.missing = entry.one_of(&[("zero", Missing::Zero), ("omit", Missing::Omit)])?;
-            }
-            ("", "extra") => {
-                let known = Extra::ALL.map(|extra| (extra.name(), extra));
-                self.extra = entry.all_of(&known)?.into_iter().collect();
-            }
-            ("", "features") => self.features = entry.all_of(&Feature::KNOWN)?,
-            ("", "device_tags") => {
-                let known = DeviceTag::ALL.map(|tag| (tag.name(), tag));
-                self.device_tags = entry.all_of(&known)?;
-            }
-            ("cache", "dir") => self.cache.dir = entry.folder()?,
-            ("cache", "ttl") => self.cache.ttl = entry.time(CACHE_TTL)?,
-            ("domains", _) if self.domains.set(entry)? => self.check_paths(entry)?,
-            ("devices", _) if self.devices.set(entry)? => {}
-            ("tags", _) => self.tags.push(tags::fixed(entry)?),
-            ("metadata_tags", _) => {
+        match setting::of(entry) {
+            Some(setting) => (setting.read)(self, entry)?,
+            None if entry.table == "tags" => self.tags.push(tags::fixed(entry)?),
+            None if entry.table == "metadata_tags" => {
                 self.metadata_tags.push(tags::of_metadata(entry)?);
-                self.check_paths(entry)?;
             }
-            ("", key) if TABLES.contains(&key) => return Err(entry.no_table()),
-            _ => return Err(unknown(entry)),
+            None => return Err(setting::unknown(entry)),
+        }
+        if self.paths().len() > PATHS_MAX {
+            return Err(entry.refused(format_args!(
+                "is more than can be looked for in the metadata, which is {PATHS_MAX} paths in all"
+            )));
         }
         Ok(())
     }
@@ -337,15 +285,6 @@ impl Settings {
         }
         paths
     }
-
-    fn check_paths(&self, entry: &Entry) -> Result<(), Complaint> {
-        if self.paths().len() <= PATHS_MAX {
-            return Ok(());
-        }
-        Err(entry.refused(format_args!(
-            "is more than can be looked for in the metadata, which is {PATHS_MAX} paths in all"
-        )))
-    }
 }
 
 /// Reads a configuration; `file` is its name for messages.
@@ -356,7 +295,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
     let read = || {
         let document = DeTable::parse(text).map_err(|error| reader::not_toml(text, &error))?;
         let mut settings = Settings::default();
-        let entries = reader::entries(text, document.get_ref(), &TABLES);
+        let entries = reader::entries(text, document.get_ref(), &setting::TABLES);
         for entry in &entries {
             settings.set(entry)?;
         }
@@ -392,53 +331,6 @@ pub fn check_uri(uri: &str) -> Result<(), String> {
         return Err(format!("must be a libvirt URI without spaces, such as {DEFAULT_URI}"));
     }
     Ok(())
-}
-
-fn uris(entry: &Entry) -> Result<Vec<String>, Complaint> {
-    let mut uris = Vec::new();
-    let mut seen = HashSet::new();
-    for item in entry.items()? {
-        check_uri(item.text)
-            .map_err(|why| entry.item_refused(&item, format_args!("but each entry {why}")))?;
-        if !seen.insert(item.text) {
-            return Err(entry.item_refused(&item, "which stands there already: leave one out"));
-        }
-        uris.push(item.text.to_owned());
-    }
-    Ok(uris)
-}
-
-/// A setting that stands below a table whose keys are the user's own was meant for the top, when
-/// its value would be right there.
-fn misplaced(entry: &Entry) -> Option<Complaint> {
-    let key = entry.key;
-    let fits = KEYS.contains(&key) && Settings::default().set(&entry.at_the_top()).is_ok();
-    fits.then(|| {
-        entry.refused(format_args!("stands in a table: move {key} above the first [table] line"))
-    })
-}
-
-fn unknown(entry: &Entry) -> Complaint {
-    let split = |path: &'static str| path.split_once('.').unwrap_or(("", path));
-    let keys = || KEYS.into_iter().map(split);
-    let beside = || keys().filter(|(table, _)| *table == entry.table).map(|(_, key)| key);
-    let meant = keys()
-        .find(|(_, key)| *key == entry.key)
-        // With the tables, for `cache_dir` too.
-        .or_else(|| names::nearest(entry.key, KEYS).map(split))
-        .or_else(|| names::nearest(entry.key, beside()).map(|key| (entry.table, key)))
-        .or_else(|| {
-            let near = names::nearest(entry.key, keys().map(|(_, key)| key))?;
-            keys().find(|(_, key)| *key == near)
-        });
-    entry.unknown(match meant {
-        Some((table, key)) if table == entry.table => format!("did you mean {key}?"),
-        Some(("", key)) => {
-            format!("did you mean {key}? It stands above the first [table] line")
-        }
-        Some((table, key)) => format!("did you mean {key} below [{table}]?"),
-        None => format!("known here are {}", beside().collect::<Vec<_>>().join(", ")),
-    })
 }
 
 #[cfg(test)]

@@ -258,8 +258,8 @@ fn found(text: &str, value: &Spanned<DeValue>) -> String {
     }
 }
 
-/// A complaint about what is no TOML: the usual slips in words of our own, since the parser speaks
-/// of its grammar; else what the parser says, beside the line that it says it of.
+/// A complaint about what is no TOML: what the parser says, beside the line that it says it of, and what was
+/// most likely meant. That is read from the text alone, since the parser's words are not ours to rely on.
 pub(super) fn not_toml(text: &str, error: &toml::de::Error) -> Complaint {
     let span = error.span().unwrap_or_default();
     // What is missing at the end of the file is missing in its last line that says something.
@@ -267,31 +267,13 @@ pub(super) fn not_toml(text: &str, error: &toml::de::Error) -> Complaint {
     let before = text.get(..at).unwrap_or_default();
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = names::plain(text[start..].lines().next().unwrap_or_default().trim());
-    let found = text.get(span).unwrap_or_default();
-    let message = match error.message() {
-        message if message.starts_with("duplicate key") => {
-            format!("{} stands there already: keep one", names::plain(found))
-        }
-        message
-            if message.starts_with("key with no value") || message.ends_with("expected key") =>
-        {
-            format!("this is no setting, write KEY = VALUE or [TABLE]: {line}")
-        }
-        message if message.starts_with("string values must be quoted") => {
-            let bare: String = found.chars().filter(|c| !QUOTES.contains(c)).collect();
-            if bare.is_empty() {
-                format!("a value is missing after the =: {line}")
-            } else {
-                format!("a string stands in straight quotes: write \"{}\"", names::plain(&bare))
-            }
-        }
-        message if message.starts_with("invalid boolean") => {
-            format!("{} is no value: write true or false, in small letters", names::plain(found))
-        }
-        message => {
-            let reason = message.trim_end_matches(", expected nothing");
-            format!("not valid TOML ({reason}): {line}")
-        }
+    let bare = text.get(span).unwrap_or_default().replace(QUOTES, "");
+    let is_value = before[start..].contains('=') && bare.contains(char::is_alphabetic);
+    let hint = match bare.to_lowercase() {
+        _ if !is_value => String::new(),
+        word if word == "true" || word == "false" => format!("; write {word}"),
+        _ => format!("; did you mean \"{}\", with these quotes?", names::plain(&bare)),
     };
-    Complaint { at, message }
+    let reason = error.message().trim_end_matches(", expected nothing");
+    Complaint { at, message: format!("not valid TOML ({reason}): {line}{hint}") }
 }

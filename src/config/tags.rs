@@ -1,7 +1,8 @@
 //! The user's own tags: fixed ones, and those that a guest's metadata has the value of.
 
+use super::names;
 use super::reader::{Complaint, Entry};
-use super::{misplaced, names};
+use super::setting::misplaced;
 use crate::devices::metadata::Path;
 
 /// A fixed tag of `[tags]`.

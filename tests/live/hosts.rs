@@ -234,6 +234,7 @@ fn a_host_that_goes_down_and_comes_back_is_told_of_once_each_time_and_the_others
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn a_host_that_is_slow_to_connect_to_has_all_its_guests_at_once_and_none_is_said_to_hang() {
     let Some(hosts) = Hosts::require("hosts, slow") else { return };
     hosts.there.fleet(7, 1, 2);
@@ -260,6 +261,7 @@ fn a_host_that_is_slow_to_connect_to_has_all_its_guests_at_once_and_none_is_said
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn no_ssh_outlives_the_program_whichever_way_it_ends() {
     let Some(hosts) = Hosts::require("hosts, ssh") else { return };
     hosts.there.fleet(6, 1, 1);
@@ -289,6 +291,7 @@ fn no_ssh_outlives_the_program_whichever_way_it_ends() {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn an_ssh_that_asks_for_a_password_costs_no_more_than_the_deadline_and_with_no_tty_nothing() {
     let Some(remote) = Remote::require("hosts, password") else { return };
     let script = PathBuf::from("/usr/bin/script");
@@ -347,6 +350,7 @@ fn block(language: &str, beginning: &str) -> String {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn ssh_gives_up_a_network_that_swallows_packets_by_the_readmes_settings() {
     let Some(hosts) = Hosts::require("hosts, ssh's settings") else { return };
     hosts.there.fleet(2, 1, 1);

@@ -9,6 +9,7 @@ mod cache;
 mod check;
 mod containers;
 mod equal;
+mod escalation;
 mod extra;
 mod filters;
 mod hosts;

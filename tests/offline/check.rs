@@ -131,6 +131,8 @@ fn json_has_the_keys_that_the_readme_tells() {
     let facts = &told.one("answers")["facts"];
     assert_eq!((&facts["driver"], &facts["running"]), (&"TEST".into(), &1.into()));
     assert_eq!(told.one("in-time")["facts"]["deadline_ms"], 4000);
+    assert_eq!(told.words("no-telegraf")[0], "no configuration of Telegraf's is at /dev/null");
+    assert!(told.words("kernel")[0].starts_with("the kernel lets this user start the "));
 }
 
 #[test]
@@ -261,7 +263,7 @@ fn a_recording_is_looked_at_like_a_host() {
 }
 
 #[test]
-fn a_host_without_guests_and_a_filter_that_takes_none_are_told() {
+fn a_host_without_guests_a_filter_that_takes_none_and_vcpus_that_never_wait_are_told() {
     let scratch = TempDir::new().unwrap();
     let node = scratch.path().join("node.xml");
     fs::write(&node, "<node><cpu><mhz>1</mhz></cpu></node>").unwrap();
@@ -280,6 +282,13 @@ fn a_host_without_guests_and_a_filter_that_takes_none_are_told() {
     assert_eq!(none.troubles(), ["advice guests/all-filtered"]);
     assert_eq!(none.guests("all-filtered"), ["test"]);
     assert_eq!(none.words("all-filtered")[1], "every guest: no line is printed");
+
+    // The test driver's vCPUs never wait.
+    fs::write(&file, "features = ['cpu']\n").unwrap();
+    let mut command = check(scratch.path(), &["--no-cache", TEST[0], TEST[1], "--config"]);
+    let no_steal = told(command.arg(&file), 0);
+    assert_eq!(no_steal.troubles(), ["advice guests/no-steal"]);
+    assert_eq!(no_steal.guests("no-steal"), ["test"]);
 }
 
 #[test]
@@ -505,6 +514,8 @@ fn how_telegraf_starts_the_program_is_looked_at() {
     let quick = with("signal =", "interval = \"2s\"\n  signal =");
     assert_eq!(quick.troubles(), ["advice collection/deadline-above-interval"]);
     assert_eq!(quick.commands("deadline-above-interval"), ["deadline = \"1600ms\""]);
+    let too_quick = with("signal =", "interval = \"1us\"\n  signal =");
+    assert_eq!(too_quick.troubles(), ["advice collection/longer-than-interval"]);
 
     let gone = look(&scratch.path().join("absent.conf"));
     assert_eq!(gone.troubles(), ["advice telegraf/not-looked-at"]);

@@ -111,6 +111,7 @@ fn fired(server: &VictoriaMetrics) -> BTreeMap<(String, String), BTreeSet<i64>> 
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn vmalert_fires_each_rule_once_for_what_ails_and_for_nothing_else() {
     let test = "alerts, vmalert";
     let Some(server) = require_program(test, "VICTORIA_METRICS", "victoria-metrics") else {
@@ -174,6 +175,7 @@ fn vmalert_fires_each_rule_once_for_what_ails_and_for_nothing_else() {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn the_commands_of_the_page_work() {
     let Some(vmalert) = require_program("alerts, page", "VMALERT", "vmalert") else { return };
     let [start, sed] = blocks("sh")[..] else { panic!("not two commands") };
@@ -230,6 +232,7 @@ fn over_limit(influxdb: &Influxdb, database: &str, rule: &Json) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn the_rules_for_grafana_are_over_their_limits_for_what_ails_and_for_nothing_else() {
     let test = "alerts, InfluxQL";
     let Some(influxd) = require_program(test, "INFLUXD", "influxd") else { return };

@@ -208,6 +208,7 @@ fn assert_shows<D: Asked>(database: &D, expected: &Expected) {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn every_query_of_both_dashboards_returns_data_of_real_guests() {
     let test = "dashboards";
     let Some(program) = require_program(test, "TELEGRAF", "telegraf") else { return };

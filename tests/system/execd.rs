@@ -282,21 +282,25 @@ fn with_stdin_every_trigger_is_a_collection_over_a_kill_a_reload_and_the_end() {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn with_sighup_every_trigger_is_a_collection_over_a_kill_a_reload_and_the_end() {
     lives_a_whole_life("SIGHUP");
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn with_sigusr1_every_trigger_is_a_collection_over_a_kill_a_reload_and_the_end() {
     lives_a_whole_life("SIGUSR1");
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn with_sigusr2_every_trigger_is_a_collection_over_a_kill_a_reload_and_the_end() {
     lives_a_whole_life("SIGUSR2");
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn without_a_signal_every_interval_is_a_collection_over_a_kill_a_reload_and_the_end() {
     lives_a_whole_life("none");
 }

@@ -82,6 +82,7 @@ fn end(child: Child, words: &str) {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn crons_line_of_the_readme_appends_whole_collections_each_minute() {
     let test = "file, cron";
     let Some(cron) = require_program(test, "CRON", "cron") else { return };

@@ -262,6 +262,7 @@ fn given(variable: &str) -> Option<PathBuf> {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn every_name_of_another_tool_has_its_row_and_ours_follows_from_it() {
     let (Some(telegraf_program), Some(collectd_folder), Some(exporter_program)) =
         (given("TELEGRAF"), given("COLLECTD"), given("EXPORTER"))

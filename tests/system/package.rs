@@ -94,6 +94,7 @@ fn installed_files(debian: &Debian) -> BTreeSet<String> {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn the_package_runs_where_no_telegraf_user_is_and_leaves_nothing_behind() {
     let Some(debian) = debian("package, no telegraf user") else { return };
     let before = debian.contents();
@@ -148,6 +149,7 @@ fn the_package_runs_where_no_telegraf_user_is_and_leaves_nothing_behind() {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn the_man_page_and_the_completions_work_in_the_programs_that_read_them() {
     let Some(debian) = debian("package, man page and completions") else { return };
     debian.shell(INSTALL);
@@ -206,6 +208,7 @@ fn the_man_page_and_the_completions_work_in_the_programs_that_read_them() {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn a_changed_configuration_stays_until_purge_and_all_that_runs_left_goes_with_it() {
     let Some(debian) = debian("package, with a telegraf user") else { return };
     debian.shell(MAKE_USER);
@@ -288,6 +291,7 @@ fn a_changed_configuration_stays_until_purge_and_all_that_runs_left_goes_with_it
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn telegraf_may_be_installed_after_the_package() {
     let Some(debian) = debian("package, Telegraf later") else { return };
     debian.shell(INSTALL);
@@ -314,6 +318,7 @@ fn telegraf_may_be_installed_after_the_package() {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn lintian_finds_nothing_to_mend_in_the_package() {
     let test = "package, lintian";
     let Some(lintian) = require_program(test, "LINTIAN", "lintian") else { return };

@@ -82,6 +82,7 @@ impl Reader {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn telegrafs_tail_gets_each_line_once_through_a_restart_and_a_rotation() {
     let test = "tail, inputs.tail";
     let Some(telegraf) = require_program(test, "TELEGRAF", "telegraf") else { return };
@@ -125,6 +126,7 @@ fn telegrafs_tail_gets_each_line_once_through_a_restart_and_a_rotation() {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn telegrafs_inputs_file_reads_the_whole_file_again_at_each_interval() {
     let test = "tail, inputs.file";
     let Some(telegraf) = require_program(test, "TELEGRAF", "telegraf") else { return };

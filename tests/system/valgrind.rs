@@ -22,6 +22,7 @@ fn under_valgrind(test: &str, uri: &str) -> Option<Finished> {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn the_calls_for_one_guest_run_clean_under_valgrind() {
     let Some(finished) = under_valgrind("valgrind, test driver", "test:///default") else {
         return;
@@ -31,6 +32,7 @@ fn the_calls_for_one_guest_run_clean_under_valgrind() {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn the_bulk_call_runs_clean_under_valgrind() {
     let Some(lab) = Lab::require("valgrind, QEMU") else { return };
     lab.fleet(6, 2, 3);

@@ -145,6 +145,7 @@ fn assert_stored(influxdb: &Influxdb, sent: &[Line]) -> usize {
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn every_value_comes_back_from_victoriametrics_and_influxdb_1_after_influx_write_and_curl() {
     let test = "write, pipes";
     let Some(influx) = require_program(test, "INFLUX", "influx") else { return };
@@ -195,6 +196,7 @@ fn every_value_comes_back_from_victoriametrics_and_influxdb_1_after_influx_write
 }
 
 #[test]
+#[ignore = "slow: tests/run --all"]
 fn every_value_comes_back_from_victoriametrics_after_telegraf_and_the_readmes_queries_find_them() {
     let test = "write, Telegraf";
     let Some(program) = require_program(test, "TELEGRAF", "telegraf") else { return };

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::check::cache::Chosen;
+use crate::check::catalogue::telegraf_user as kinds;
 use crate::check::finding::{Area, Finding, counted};
 use crate::check::{as_user, shell, socket};
 use crate::config::Settings;
@@ -75,8 +76,7 @@ pub(super) fn findings(
         let cache = report.findings.iter().find_map(|it| it.cache(user));
         let cache =
             cache.map_or_else(String::new, |folder| format!("; its cache is {}", folder.display()));
-        let text = format!("the user {} can read all that root can{cache}", user.name);
-        found.push(Finding::good("user", text));
+        found.push(kinds::user(&user.name, cache));
     }
     Ok(found)
 }
@@ -84,126 +84,83 @@ pub(super) fn findings(
 impl Reported {
     /// What is lost, in root's words; `None` for what this program never reports.
     fn loss(&self, user: &User, settings: &Settings) -> Option<Finding> {
-        let finding = match self.area.as_str() {
+        match self.area.as_str() {
             "hypervisor" => {
                 // Only one that root asks for, too.
                 let uri = settings.uris.iter().find(|uri| self.about.as_ref() == Some(*uri))?;
-                self.of_hypervisor(uri, user)?
+                Some(self.of_hypervisor(uri, &user.name)?.about(uri))
             }
-            "guests" => self.of_guests(user)?,
-            "cache" => self.of_cache(user, settings)?,
-            "limits" => self.of_limits()?,
-            _ => return None,
-        };
-        let text = format!("of the user {}: {}", user.name, finding.text);
-        Some(Finding { id: "user-loses", text, ..finding })
+            "guests" => self.of_guests(&user.name),
+            "cache" => self.of_cache(&user.name, settings),
+            "limits" => self.of_limits(&user.name),
+            _ => None,
+        }
     }
 
-    fn of_hypervisor(&self, uri: &str, user: &User) -> Option<Finding> {
-        let name = &user.name;
-        let path = socket::of(uri).map(|socket| {
-            let rights = socket.rights.map_or_else(String::new, |rights| format!(" ({rights})"));
-            format!("{}{rights}", socket.path.display())
-        });
-        let of_socket = path.unwrap_or_else(|| format!("the socket of {uri}"));
-        let lets_in = "let every user read, as it is by default: the read-only socket open to all \
-                       (unix_sock_ro_perms), without a password (auth_unix_ro)";
-        let (text, mend) = match self.id.as_str() {
-            "no-right-to-socket" => (format!("{name} may not use {of_socket}"), lets_in),
-            "not-authenticated" => (format!("{name} is not let in by {uri}"), lets_in),
-            "not-running" | "no-socket" => {
-                (format!("there is nothing that {name} can connect to for {uri}"), lets_in)
+    fn of_hypervisor(&self, uri: &str, name: &str) -> Option<Finding> {
+        let command = as_user(name, &format!("virsh -r -c {} list", shell(uri)));
+        Some(match self.id.as_str() {
+            "no-right-to-socket" => {
+                let path = socket::of(uri).map(|socket| {
+                    let rights = socket.rights.map(|rights| format!(" ({rights})"));
+                    format!("{}{}", socket.path.display(), rights.unwrap_or_default())
+                });
+                let socket = path.unwrap_or_else(|| format!("the socket of {uri}"));
+                kinds::no_right_to_socket(name, socket, command)
             }
-            "unknown-user" => (
-                format!("libvirt cannot find {name}'s name or group"),
-                "make that user known to this machine, in /etc/passwd and /etc/group",
-            ),
-            "no-ssh" => (format!("{name} finds no ssh to start for {uri}"), "install it"),
-            "no-recording" => {
-                (format!("{name} cannot read the recording of {uri}"), "let that user read it")
-            }
-            "bad-uri" => (
-                format!("libvirt knows no such URI as {uri}"),
-                "look at that user's own configuration of libvirt",
-            ),
-            "refuses" | "no-answer" => (
-                format!("{uri} gives {name} no answer"),
-                "see whether that user has the key and the names that the URI needs",
-            ),
+            "not-authenticated" => kinds::not_authenticated(name, uri, command),
+            "not-running" | "no-socket" => kinds::not_running(name, uri, command),
+            "unknown-user" => kinds::unknown_user(name, command),
+            "no-ssh" => kinds::no_ssh(name, uri, command),
+            "no-recording" => kinds::no_recording(name, uri, command),
+            "bad-uri" => kinds::bad_uri(name, uri, command),
+            "refuses" | "no-answer" => kinds::no_answer(name, uri, command),
             _ => return None,
-        };
-        let finding = Finding::advice("user-loses", text)
-            .about(uri)
-            .losing("every guest of this hypervisor")
-            .mend(mend);
-        Some(finding.run(as_user(name, &format!("virsh -r -c {} list", shell(uri)))))
+        })
     }
 
-    fn of_guests(&self, user: &User) -> Option<Finding> {
+    fn of_guests(&self, name: &str) -> Option<Finding> {
         let guests = counted(self.guests.len().max(1), "guest");
-        let text = match self.id.as_str() {
-            "gone-down" => "a hypervisor went down while it was read".to_owned(),
-            "hung" => format!("{guests} did not answer"),
-            "partly-unread" => format!("{guests} could be read only in part"),
-            "collection-says" => "the trial collection complains".to_owned(),
+        let command = as_user(name, "telegraf-virt check");
+        Some(match self.id.as_str() {
+            "gone-down" => kinds::gone_down(name, command),
+            "hung" => kinds::hung(name, guests, command),
+            "partly-unread" => kinds::partly_unread(name, guests, command),
+            "collection-says" => kinds::collection_says(name, command),
             _ => return None,
-        };
-        let finding = Finding::advice("user-loses", text)
-            .losing("what only those guests can tell")
-            .mend("see what it says there");
-        Some(finding.run(as_user(&user.name, "telegraf-virt check")))
+        })
     }
 
-    fn of_cache(&self, user: &User, settings: &Settings) -> Option<Finding> {
-        let name = shell(&user.name);
+    fn of_cache(&self, name: &str, settings: &Settings) -> Option<Finding> {
         let named = settings.cache.dir.as_ref().map(|folder| folder.display().to_string());
-        let folder = named.as_deref().unwrap_or("/var/cache/telegraf-virt");
-        let make = format!("sudo install -d -m 700 -o {name} {}", shell(folder));
-        let (text, mend, command) = match self.id.as_str() {
-            "no-folder" => {
-                let text = match &named {
-                    Some(folder) => format!("it cannot use {folder} for its cache"),
-                    None => "no folder can be used for its cache".to_owned(),
-                };
-                (text, "make a folder for this user, where it is looked for first", make)
+        let make =
+            |folder: &str| format!("sudo install -d -m 700 -o {} {}", shell(name), shell(folder));
+        Some(match (self.id.as_str(), named) {
+            ("no-folder", Some(folder)) => kinds::no_folder(name, &folder, make(&folder)),
+            ("no-folder", None) => {
+                kinds::no_folder_anywhere(name, make("/var/cache/telegraf-virt"))
             }
-            "no-room" => (
-                "the file system of its cache is full".to_owned(),
-                "make room there, or name another folder with dir in [cache]",
-                "df -h".to_owned(),
-            ),
-            "file-unusable" => (
-                "a file of its cache cannot be used".to_owned(),
-                "see which one it is, and take it away; the next collection writes a new one",
-                as_user(&user.name, "telegraf-virt check"),
-            ),
+            ("no-room", _) => kinds::no_room(name),
+            ("file-unusable", _) => {
+                kinds::file_unusable(name, as_user(name, "telegraf-virt check"))
+            }
             _ => return None,
-        };
-        let lost = "vm_features of every once; and each start reads every guest's XML again";
-        Some(Finding::advice("user-loses", text).losing(lost).mend(mend).run(command))
+        })
     }
 
-    fn of_limits(&self) -> Option<Finding> {
+    fn of_limits(&self, name: &str) -> Option<Finding> {
         let number = |name| self.facts.get(name).and_then(Value::as_u64);
-        let (limit, needed) = (number("limit"), number("needed"));
-        let (what, unit, least) = match (self.id.as_str(), limit, needed) {
-            ("few-processes", Some(limit), Some(needed)) => (
-                format!("it may have {limit} processes and threads, and may need {needed} more"),
-                "LimitNPROC=",
-                number("used")?.checked_add(needed)?,
-            ),
-            ("few-files", Some(limit), Some(needed)) => (
-                format!("it may have {limit} files open, and may need {needed}"),
-                "LimitNOFILE=",
-                needed,
-            ),
+        let (limit, needed) = (number("limit")?, number("needed")?);
+        let enough = |least: u64| least.checked_next_power_of_two();
+        Some(match self.id.as_str() {
+            "few-processes" => {
+                let least = number("used")?.checked_add(needed)?;
+                kinds::few_processes(name, limit, needed, enough(least)?)
+            }
+            "few-files" => kinds::few_files(name, limit, needed, enough(needed)?),
             // libvirt's own limits are the same for all, so that root has told of them.
             _ => return None,
-        };
-        let finding = Finding::advice("user-loses", what)
-            .losing("guests while others hang: they cannot be read beside them")
-            .mend("raise the limit in Telegraf's unit, and restart Telegraf");
-        Some(finding.run(format!("{unit}{}", least.checked_next_power_of_two()?)))
+        })
     }
 
     /// The folder of its cache, where it says by which rule it was chosen: the path is root's own word.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+use super::catalogue::telegraf as kinds;
 use super::finding::Finding;
 use super::{Subject, as_user, shell};
 use crate::config::{self, duration};
@@ -33,18 +34,6 @@ const PACKAGED: &str = "/usr/share/doc/telegraf-virt/examples/telegraf.d/telegra
 const SERVICE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Telegraf's interval where nothing sets one.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Keys that our configuration has and Telegraf's has not.
-const OUR_KEYS: [&str; 8] = [
-    "uris",
-    "deadline",
-    "workers",
-    "max_stuck",
-    "device_tags",
-    "domains",
-    "metadata_tags",
-    "missing",
-];
-
 /// What Telegraf's files say of this program.
 pub(super) struct Telegraf {
     pub(super) findings: Vec<Finding>,
@@ -150,43 +139,26 @@ fn is_ours(table: &Table) -> bool {
     let is_telegrafs = ["agent", "inputs", "outputs", "global_tags", "processors", "aggregators"]
         .iter()
         .any(|key| table.contains_key(*key));
-    !is_telegrafs && OUR_KEYS.iter().any(|key| table.contains_key(*key))
+    // Telegraf itself takes [tags] for its global ones.
+    let mut ours = config::top_names().filter(|name| *name != "tags");
+    !is_telegrafs && ours.any(|name| table.contains_key(name))
 }
 
 fn misplaced(file: &Path) -> Finding {
     let shown = file.display().to_string();
-    let text = format!("{shown} is this program's own configuration, among Telegraf's files");
-    Finding::advice("own-file-misplaced", text)
-        .about(&shown)
-        .losing("all that Telegraf collects: it reads the file as its own, and does not start")
-        .mend("put it where this program looks for it")
-        .run("sudo mkdir -p /etc/telegraf-virt")
-        .run(format!("sudo mv {} {}", shell(&shown), config::SYSTEM_FILE))
+    kinds::own_file_misplaced(&shown, shell(&shown), config::SYSTEM_FILE).about(shown)
 }
 
 /// What is wrong with several plugins that each are right.
-fn together(plugins: &[(Kind, Vec<String>, Option<Duration>)]) -> Vec<Finding> {
+fn together(plugins: &[(Kind, Vec<String>, Option<Duration>)]) -> Option<Finding> {
     let is_of = |kind| plugins.iter().any(|(of, ..)| *of == kind);
     let is_twice = plugins.iter().enumerate().any(|(place, (kind, command, _))| {
         plugins.iter().take(place).any(|(other, words, _)| other == kind && words == command)
     });
     if is_of(Kind::Execd) && is_of(Kind::Exec) {
-        let text = "Telegraf starts telegraf-virt by inputs.execd and by inputs.exec";
-        return vec![
-            Finding::advice("both-ways", text)
-                .losing("nothing, but every point may come twice")
-                .mend("leave one of the two out, best inputs.exec"),
-        ];
+        return Some(kinds::both_ways());
     }
-    if is_twice {
-        let text = "Telegraf starts telegraf-virt twice by the same command";
-        return vec![
-            Finding::advice("twice", text)
-                .losing("nothing, but every point comes twice")
-                .mend("leave one of the two out"),
-        ];
-    }
-    Vec::new()
+    is_twice.then(kinds::twice)
 }
 
 /// That nothing of Telegraf's starts this program, and why that may be.
@@ -198,27 +170,14 @@ fn unused(places: &[PathBuf], loaded: &[PathBuf]) -> Finding {
     });
     if let Some(path) = mention {
         let path = path.display().to_string();
-        let text = format!("{path} would start telegraf-virt, but its name does not end in .conf");
         let renamed =
             format!("{}.conf", path.trim_end_matches(".example").trim_end_matches(".conf"));
-        return Finding::advice("not-loaded", text)
-            .about(&path)
-            .losing("all of it, as far as Telegraf is to collect it: it does not load this file")
-            .mend("give it such a name, and restart Telegraf")
-            .run(format!("sudo mv {} {}", shell(&path), shell(&renamed)))
-            .run("sudo systemctl restart telegraf");
+        return kinds::not_loaded(&path, shell(&path), shell(&renamed)).about(path);
     }
     if loaded.is_empty() {
-        let text = format!("no configuration of Telegraf's is at {}", shown.join(" or "));
-        return Finding::good("no-telegraf", text);
+        return kinds::no_telegraf(shown.join(" or "));
     }
-    let text =
-        format!("no file of Telegraf's starts telegraf-virt: looked at {}", shown.join(", "));
-    Finding::advice("unused", text)
-        .losing("nothing, unless Telegraf is to collect")
-        .mend("put the file that comes with this program among Telegraf's, and restart Telegraf")
-        .run(format!("sudo cp {} /etc/telegraf/telegraf.d/", ours()))
-        .run("sudo systemctl restart telegraf")
+    kinds::unused(shown.join(", "), ours())
 }
 
 /// The file to copy: the package's, where that is installed, else the clone's.
@@ -228,11 +187,8 @@ fn ours() -> &'static str {
 
 fn not_looked_at(file: &Path, reason: &str) -> Finding {
     let shown = file.display().to_string();
-    Finding::advice("not-looked-at", format!("{shown}: cannot be looked at: {reason}"))
-        .about(&shown)
-        .losing("nothing by itself, but what is wrong in there is not told here")
-        .mend("run this as a user who may read it; what Telegraf makes of the file, it says itself")
-        .run(as_user("telegraf", &format!("telegraf --test --config {}", shell(&shown))))
+    let command = format!("telegraf --test --config {}", shell(&shown));
+    kinds::not_looked_at(&shown, reason, as_user("telegraf", &command)).about(shown)
 }
 
 #[cfg(test)]

@@ -11,15 +11,12 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::{Surroundings, time};
+use crate::check::catalogue::telegraf as kinds;
 use crate::check::finding::Finding;
 use crate::check::{as_user, shell};
-use crate::cli::{self, Cli, Command, Exit};
+use crate::cli::{self, Cli, Exit};
 use crate::config::{Settings, duration};
 
-const STDIN: &str = "signal = \"STDIN\"";
-const EXECD: &str = "command = [\"telegraf-virt\", \"execd\"]";
-const ONCE: &str = "commands = [[\"telegraf-virt\", \"once\"]]";
-const INFLUX: &str = "data_format = \"influx\"";
 /// A killed program is missed for so long at most, or it is told.
 const RESTART_MAX: Duration = Duration::from_secs(60);
 /// Telegraf's default timeout of inputs.exec.
@@ -79,13 +76,13 @@ impl Plugin<'_> {
         format!("{}: inputs.{}", self.file.display(), self.kind.name())
     }
 
-    fn advice(&self, id: &'static str, what: &str) -> Finding {
-        Finding::advice(id, format!("{} {what}", self.name()))
-            .about(self.file.display().to_string())
-    }
-
     /// What is to be said of it; of what loses everything, the first alone.
     pub(super) fn findings(&self, command: &[String], around: &Surroundings<'_>) -> Vec<Finding> {
+        let file = self.file.display().to_string();
+        self.found(command, around).into_iter().map(|finding| finding.about(&file)).collect()
+    }
+
+    fn found(&self, command: &[String], around: &Surroundings<'_>) -> Vec<Finding> {
         if let Some(finding) = self.program(command, &around.path).or_else(|| self.word(command)) {
             return vec![finding];
         }
@@ -145,12 +142,7 @@ impl Plugin<'_> {
             }
             "which is in no folder of PATH"
         };
-        Some(
-            self.advice("no-program", &format!("starts {program}, {why}"))
-                .losing("all that Telegraf collects: it does not start")
-                .mend("install the program, or write there the path that this prints")
-                .run("command -v telegraf-virt"),
-        )
+        Some(kinds::no_program(self.name(), program, why))
     }
 
     /// A command without the word that it needs.
@@ -161,112 +153,54 @@ impl Plugin<'_> {
             Kind::Execd
                 if !self.table.get("command").is_some_and(Value::is_array) || !has("execd") =>
             {
-                Some(
-                    self.advice("no-execd", "does not start `telegraf-virt execd`")
-                        .losing(
-                            "every point: a program that does not stay is started again and again",
-                        )
-                        .mend("write there")
-                        .run(EXECD),
-                )
+                Some(kinds::no_execd(self.name()))
             }
-            Kind::Exec if has("execd") => Some(
-                self.advice(
-                    "execd-in-exec",
-                    "starts `telegraf-virt execd`, which waits for triggers",
-                )
-                .losing("every point: inputs.exec sends none")
-                .mend("write there")
-                .run(ONCE),
-            ),
+            Kind::Exec if has("execd") => Some(kinds::execd_in_exec(self.name())),
             _ => None,
         }
     }
 
     fn refused(&self, command: &[String], why: &str) -> Finding {
         let words: Vec<String> = command.iter().map(|word| shell(word)).collect();
-        self.advice("command-refused", &format!("starts `{}`, which fails: {why}", words.join(" ")))
-            .losing("every point")
-            .mend("set that right, there or in the file that it names; then try it by hand")
-            .run(as_user("telegraf", &words.join(" ")))
+        let command = words.join(" ");
+        kinds::command_refused(self.name(), &command, why, as_user("telegraf", &command))
     }
 
     fn format(&self) -> Option<Finding> {
-        let format = self.table.get("data_format");
-        let what = match (self.kind, format) {
-            (_, Some(format)) if format.as_str() == Some("influx") => return None,
+        match (self.kind, self.table.get("data_format")) {
+            (_, Some(format)) if format.as_str() == Some("influx") => None,
             // The default of inputs.execd.
-            (Kind::Execd, None) => return None,
-            (Kind::Exec, None) => "has no data_format, and Telegraf takes json for it".to_owned(),
-            (_, Some(format)) => format!("has data_format = {format}"),
-        };
-        Some(
-            self.advice("data-format", &what)
-                .losing("every point: Telegraf does not understand what the program prints")
-                .mend("write there")
-                .run(INFLUX),
-        )
+            (Kind::Execd, None) => None,
+            (Kind::Exec, None) => Some(kinds::no_data_format(self.name())),
+            (_, Some(format)) => Some(kinds::data_format(self.name(), format)),
+        }
     }
 
     fn execd(&self, cli: &Cli) -> Vec<Finding> {
         let mut findings = vec![self.signal(cli)];
         let restart = self.table.get("restart_delay").and_then(time);
         if let Some(delay) = restart.filter(|delay| *delay > RESTART_MAX) {
-            let what = format!("has restart_delay = \"{}\"", duration::shown(delay));
-            findings.push(
-                self.advice("restart-delay", &what)
-                    .losing("points for so long, should the program be killed")
-                    .mend("write there")
-                    .run("restart_delay = \"10s\""),
-            );
+            findings.push(kinds::restart_delay(self.name(), duration::shown(delay)));
         }
         if self.table.get("stop_on_error").and_then(Value::as_bool) == Some(true) {
-            findings.push(
-                self.advice("stop-on-error", "has stop_on_error = true")
-                    .losing("every point from then on, should the program be killed once")
-                    .mend("take that line out, so that Telegraf starts the program again"),
-            );
+            findings.push(kinds::stop_on_error(self.name()));
         }
         findings
     }
 
     fn signal(&self, cli: &Cli) -> Finding {
         let signal = self.table.get("signal").map(|signal| signal.as_str().unwrap_or_default());
-        let about = self.file.display().to_string();
         match signal {
-            Some("STDIN") => {
-                let text = format!("{} asks by signal = \"STDIN\"", self.name());
-                Finding::good("execd", text).about(about)
-            }
-            Some(signal @ ("SIGHUP" | "SIGUSR1" | "SIGUSR2")) => self
-                .advice("signal", &format!("has signal = \"{signal}\""))
-                .losing(
-                    "points at some starts: Telegraf may send the first signal before the program can \
-                     catch it, which kills it; with --test and --once all of them",
-                )
-                .mend("write there")
-                .run(STDIN),
-            None | Some("none") if cli.interval.is_some() => {
-                let text = format!("{} leaves the interval to the program", self.name());
-                Finding::good("execd", text).about(about)
-            }
-            None | Some("none") => self
-                .advice("no-signal", "has no signal, so Telegraf never asks for a collection")
-                .losing("every point")
-                .mend("write there")
-                .run(STDIN),
-            Some(other) => self
-                .advice("unknown-signal", &format!("has signal = \"{other}\", which Telegraf refuses"))
-                .losing("every point")
-                .mend("write there")
-                .run(STDIN),
+            Some("STDIN") => kinds::execd(self.name()),
+            Some(signal @ ("SIGHUP" | "SIGUSR1" | "SIGUSR2")) => kinds::signal(self.name(), signal),
+            None | Some("none") if cli.interval.is_some() => kinds::execd_by_itself(self.name()),
+            None | Some("none") => kinds::no_signal(self.name()),
+            Some(other) => kinds::unknown_signal(self.name(), other),
         }
     }
 
     fn exec(&self, settings: &Settings) -> Vec<Finding> {
-        let about = self.file.display().to_string();
-        let mut findings =
-            vec![Finding::good("exec", format!("{} starts the program", self.name())).about(about)];
+        let mut findings = vec![kinds::exec(self.name())];
         let timeout = self.table.get("timeout");
         let shown =
             timeout.map_or_else(|| TIMEOUT.to_owned(), |it| it.to_string().replace('"', ""));
@@ -274,25 +208,10 @@ impl Plugin<'_> {
         if timeout.is_some_and(|timeout| timeout <= settings.deadline) {
             let deadline = duration::shown(settings.deadline);
             let longer = duration::shown(settings.deadline + Duration::from_secs(1));
-            let what = format!(
-                "ends the program after timeout = \"{shown}\", while its deadline is {deadline}"
-            );
-            findings.push(
-                self.advice("timeout", &what)
-                    .losing(
-                        "what has not arrived by then, in each collection with a guest that hangs",
-                    )
-                    .mend(format!("write there the line below, or a deadline below {shown} here"))
-                    .run(format!("timeout = \"{longer}\"")),
-            );
+            findings.push(kinds::timeout(self.name(), shown, deadline, longer));
         }
         if self.table.get("log_stderr").and_then(Value::as_bool) != Some(true) {
-            findings.push(
-                self.advice("no-log-stderr", "has no log_stderr = true")
-                    .losing("what the program says of guests that hang, in Telegraf's log")
-                    .mend("from Telegraf 1.38.1 on, write there")
-                    .run("log_stderr = true"),
-            );
+            findings.push(kinds::no_log_stderr(self.name()));
         }
         findings
     }
@@ -321,19 +240,7 @@ impl Plugin<'_> {
         if options.is_empty() || *settings == around.subject.settings {
             return None;
         }
-        Some(
-            self.advice(
-                "other-settings",
-                "starts the program with options that this check has not",
-            )
-            .losing("nothing, but what stands here is not true of what Telegraf starts")
-            .mend("look at that too")
-            .run(format!(
-                "telegraf-virt {} {}",
-                Command::Check.name(),
-                options.join(" ")
-            )),
-        )
+        Some(kinds::other_settings(self.name(), options.join(" ")))
     }
 }
 

@@ -90,6 +90,12 @@ fn a_timeout_within_the_deadline_is_advised_against() {
 }
 
 #[test]
+fn messages_that_telegraf_would_not_log_are_told() {
+    let start = "[[inputs.exec]]\ncommands = [[\"telegraf-virt\", \"once\"]]";
+    assert_eq!(ids(&format!("{start}\ndata_format = \"influx\"")), ["exec", "no-log-stderr"]);
+}
+
+#[test]
 fn what_leaves_a_killed_program_dead_is_advised_against() {
     let ids = |lines: &str| -> Vec<&str> {
         execd(&format!("signal = \"STDIN\"\n{lines}")).iter().map(|(_, id, _)| *id).collect()

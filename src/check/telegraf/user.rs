@@ -18,6 +18,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, User, geteuid};
 
 use super::{FILE_VARIABLE, handover, losses};
+use crate::check::catalogue::telegraf_user as kinds;
 use crate::check::finding::{Area, Finding};
 use crate::check::{Subject, as_user, shell};
 use crate::config;
@@ -59,7 +60,7 @@ pub(in crate::check) fn findings(
                     .unwrap_or_else(|reason| vec![unknown(&program, reason)])
             }
             Some(Ok(handover::CANNOT_RUN)) => vec![cannot_run(&program)],
-            Some(Ok(2)) => vec![refused()],
+            Some(Ok(2)) => vec![kinds::user_refused(USER, config::SYSTEM_FILE)],
             _ => vec![unknown(&program, "it ended as it never should")],
         },
         Err(_) if ending.since().is_some() => Vec::new(),
@@ -156,26 +157,11 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
 
 /// That user cannot even start it.
 fn cannot_run(program: &Path) -> Finding {
-    let shown = program.display();
-    Finding::advice("user-cannot-run", format!("the user {USER} cannot start {shown}"))
-        .losing("every point, as far as Telegraf is to start this very file")
-        .mend("install the program where every user may start it")
-        .run(format!("sudo install -m 755 {} /usr/local/bin/", shell(&shown.to_string())))
-}
-
-/// It is started, and refuses its configuration.
-fn refused() -> Finding {
-    let text = format!("started by the user {USER} the program refuses its configuration");
-    Finding::advice("user-refused", text)
-        .losing("every point, as far as Telegraf is to collect")
-        .mend("let that user read the configuration")
-        .run(format!("sudo chmod o+r {}", config::SYSTEM_FILE))
+    let shown = program.display().to_string();
+    kinds::user_cannot_run(USER, &shown, shell(&shown))
 }
 
 fn unknown(program: &Path, reason: &str) -> Finding {
-    let text = format!("what the user {USER} may read could not be tried: {reason}");
-    Finding::advice("user-unknown", text)
-        .losing("nothing by itself, but what that user may not read is not told here")
-        .mend("try it by hand")
-        .run(as_user(USER, &format!("{} check", shell(&program.display().to_string()))))
+    let command = format!("{} check", shell(&program.display().to_string()));
+    kinds::user_unknown(USER, reason, as_user(USER, &command))
 }

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::tests::plan;
 use super::*;
-use crate::libvirt::{Control, Error, Kind, Offer};
+use crate::collect::call::{Answer, Ask, Asked, DetailRequest, Detailed, Done, Sampled};
+use crate::collect::request::{GuestRequest, always};
+use crate::collect::tests::plan;
+use crate::libvirt::{Control, Error, Group, Kind, Offer};
 use crate::log::{Level, Log};
-use crate::sample::{Disk, Nic};
+use crate::sample::{Completeness, Disk, Nic};
 
 /// libvirtd's own limit.
 const LIBVIRTD_WORKERS: usize = 20;
@@ -362,7 +364,7 @@ impl Simulation {
         let inventory =
             crate::devices::Inventory { id: sample.id, nics, disks, ..Default::default() };
         let (inventory, failures) = (Some(inventory), Vec::new());
-        Detailed::Filled(Box::new(super::super::call::Filled { sample, inventory, failures }))
+        Detailed::Filled(Box::new(crate::collect::call::Filled { sample, inventory, failures }))
     }
 
     fn asked(&self, guest: &GuestRequest, ask: &Ask, running: &Running) -> Asked {
@@ -572,7 +574,7 @@ fn a_guest_that_libvirt_has_locked_holds_the_list_and_nothing_else() {
 
 /// How many schedules are tried: PROPTEST_CASES of them, where that is set.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|it| it.parse().ok()).unwrap_or(2000)
+    std::env::var("PROPTEST_CASES").ok().and_then(|it| it.parse().ok()).unwrap_or(500)
 }
 
 proptest! {

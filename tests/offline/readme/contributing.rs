@@ -16,7 +16,7 @@ const CARGO: &str = "it builds and tests; tests/run does that, and this is one o
 const BLESSES: &str = "it would write into this clone what the test that it names compares";
 
 /// Every command of CONTRIBUTING.md, in its order.
-const COMMANDS: [(&str, Told); 15] = [
+const COMMANDS: [(&str, Told); 16] = [
     ("tests/quickstart", Elsewhere("commands.rs runs it")),
     (
         "sed -i 's/\"paused\"/\"resting\"/' src/sample/words.rs",
@@ -40,11 +40,12 @@ const COMMANDS: [(&str, Told); 15] = [
     ),
     ("tests/run", Elsewhere(CARGO)),
     ("tests/run readme", Elsewhere(CARGO)),
+    ("tests/run --all", Elsewhere(CARGO)),
     ("BLESS=1 cargo test --test offline golden", Elsewhere(BLESSES)),
     ("BLESS=1 cargo test --test system instructions", Elsewhere(BLESSES)),
     ("BLESS=1 cargo test --test offline readme", Elsewhere(BLESSES)),
     ("BLESS=1 cargo test --test live readme", Elsewhere(BLESSES)),
-    ("MESSAGES=write cargo test --test offline messages", Elsewhere(BLESSES)),
+    ("BLESS=1 cargo test --test offline findings", Elsewhere(BLESSES)),
     (
         "telegraf-virt record --anonymize host.jsonl",
         Run(|scratch, _| {

@@ -1,13 +1,14 @@
 //! The README's configurations and options, against the sample and the program.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use telegraf_virt::config::{DEFAULT_URI, Settings, parse};
+use telegraf_virt::config::{DEFAULT_URI, SETTINGS, Setting, Settings, parse};
 
-use super::{Scratch, assert_ten_guests, block_with, quoted, read, rows};
+use super::{Scratch, assert_ten_guests, block_with, quoted, read, repository, rows};
 use crate::support::process::run;
 use crate::support::program::PROGRAM;
 
@@ -29,7 +30,7 @@ fn the_configuration_shown_is_valid_and_does_something() {
 }
 
 #[test]
-fn the_table_of_settings_has_every_setting_that_works_with_its_default() {
+fn the_sample_has_every_setting_with_its_default() {
     let mut defaults: BTreeMap<String, String> = BTreeMap::new();
     let mut table = String::new();
     for line in read("src/config/sample.toml").lines() {
@@ -46,24 +47,46 @@ fn the_table_of_settings_has_every_setting_that_works_with_its_default() {
     for key in ["tags.dc"].into_iter().chain(nova) {
         assert!(defaults.remove(key).is_some(), "{key}");
     }
-    let told: BTreeMap<String, String> = rows("## Configuration")
-        .into_iter()
-        .flat_map(|row| {
-            let default = quoted(&row["default"])[0].clone();
-            quoted(&row["setting"]).into_iter().map(move |setting| (setting, default.clone()))
-        })
+    let ours: BTreeMap<String, String> = SETTINGS
+        .iter()
+        .map(|setting| (setting.path.to_owned(), setting.default.to_owned()))
         .collect();
-    assert_eq!(told, defaults);
+    assert_eq!(defaults, ours, "the sample's");
     // The defaults are those of the code, too.
-    for (setting, value) in &told {
-        let text = format!("{setting} = {value}");
+    for Setting { path, default, .. } in SETTINGS {
+        let text = format!("{path} = {default}");
         let settings = parse(&text, Path::new("README.md")).unwrap();
         let mut expected = Settings::default();
-        if setting == "uris" {
+        if *path == "uris" {
             expected.uris = vec![DEFAULT_URI.to_owned()];
         }
         assert_eq!(settings, expected, "{text}");
     }
+}
+
+#[test]
+fn the_readmes_table_of_settings_is_the_programs() {
+    const HEAD: &str = "| setting | default | what |\n|---|---|---|\n";
+    let mut rows: Vec<(String, &Setting)> = Vec::new();
+    for setting in SETTINGS {
+        let name = format!("`{}`", setting.path);
+        match rows.last_mut() {
+            Some((names, _)) if setting.what.is_empty() => *names += &format!(", {name}"),
+            _ => rows.push((name, setting)),
+        }
+    }
+    let row = |(names, setting): &(String, &Setting)| {
+        format!("| {names} | `{}` | {} |\n", setting.default, setting.what)
+    };
+    let table: String = rows.iter().map(row).collect();
+    let readme = read("README.md");
+    let (before, rest) = readme.split_once(HEAD).unwrap();
+    let (told, after) = rest.split_once("\n\n").unwrap();
+    if env::var_os("BLESS").is_some() {
+        let text = format!("{before}{HEAD}{table}\n{after}");
+        return fs::write(repository().join("README.md"), text).unwrap();
+    }
+    assert_eq!(format!("{told}\n"), table, "BLESS=1 cargo test --test offline readme writes it");
 }
 
 /// The fixture's host, two of whose guests were made by OpenStack Nova.

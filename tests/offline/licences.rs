@@ -1,12 +1,11 @@
 //! Which licences the crates in the program have, what the package says of them, and its bill of materials.
-#![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "../packaging/licences.rs"]
-mod licences;
+#[path = "../../packaging/licences.rs"]
+mod made;
 
 use std::collections::BTreeSet;
 
-use licences::{ALLOWED, Crate, EXCEPTIONS, bill, copyright, crates};
+use made::{ALLOWED, Crate, EXCEPTIONS, bill, copyright, crates};
 
 /// What crates may have that only build or test the program, and are no part of it.
 const BESIDE: [&str; 2] = ["BSD-2-Clause", "ISC"];

@@ -1,19 +1,16 @@
 //! `check` as root looks at what Telegraf's user can read, by a process of that user's: so whoever is that user
 //! must not get root's rights by it. What was possible is tried again here: keystrokes pushed into root's
 //! terminal, and a look into the process, from a program that libvirt starts for that user.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use support::lab::Lab;
-use support::process::run;
-use support::program::PROGRAM;
-use support::skip;
+use crate::support::lab::Lab;
+use crate::support::process::run;
+use crate::support::program::PROGRAM;
+use crate::support::skip;
 
 /// What the attacker runs: it writes down what it could do. `$>` is the user's number.
 const ATTACK: &str = r#"#!/usr/bin/perl
@@ -118,7 +115,7 @@ fn shell(word: &str) -> String {
 
 #[test]
 fn whoever_is_telegraf_gets_no_keystroke_into_roots_terminal() {
-    let Some(stage) = Stage::require("live_escalation, terminal") else { return };
+    let Some(stage) = Stage::require("escalation, terminal") else { return };
     // What used to be: the same user, the same terminal.
     let (before, printed) = stage.attacked(
         "setpriv --reuid 64077 --regid 64077 --init-groups /var/lib/libvirt/images/attack",
@@ -157,7 +154,7 @@ fn whoever_is_telegraf_gets_no_keystroke_into_roots_terminal() {
 
 #[test]
 fn what_root_had_open_is_closed_before_the_user_gets_it() {
-    let Some(stage) = Stage::require("live_escalation, files") else { return };
+    let Some(stage) = Stage::require("escalation, files") else { return };
     let uri = "qemu+ssh://x/system?command=/var/lib/libvirt/images/open";
     let open = "#!/bin/sh\n[ \"$(id -u)\" = 64077 ] && ls -l /proc/$PPID/fd /proc/self/fd >/run/attack/log 2>&1\nexit 1\n";
     fs::write(stage.0.image("open"), open).unwrap();

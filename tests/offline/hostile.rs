@@ -1,17 +1,16 @@
 //! A hypervisor that lies, breaks its own protocol, or is broken: whatever it answers, the program ends as
 //! it says it does, and prints whole lines of the guests that it could read.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use support::libvirtd::{Body, Call, FakeGuest, Host, Libvirtd, Reply, Typed, Xdr, procedure};
-use support::lines::{self, Line};
-use support::process::{Finished, run};
-use support::program::program;
+use crate::support::libvirtd::{
+    Body, Call, FakeGuest, Host, Libvirtd, Reply, Typed, Xdr, procedure,
+};
+use crate::support::lines::{self, Line};
+use crate::support::process::{Finished, run};
+use crate::support::program::program;
 use telegraf_virt::config::extra::Extra;
 
 /// Runs one command against the fake; whatever came, it was the program that ended it, with 0 or 1.

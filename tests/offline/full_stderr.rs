@@ -1,16 +1,13 @@
 //! Messages that nobody reads: the lines come by their deadline all the same, and what was dropped is told
 //! when somebody reads again.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use support::libvirtd::{Host, Libvirtd, Reply};
-use support::program::program;
+use crate::support::libvirtd::{Host, Libvirtd, Reply};
+use crate::support::program::program;
 
 const GUESTS: u32 = 2000;
 const DEADLINE: Duration = Duration::from_secs(4);

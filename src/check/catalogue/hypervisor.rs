@@ -1,0 +1,94 @@
+//! The findings about a hypervisor and the way to it.
+
+use super::findings;
+
+findings! {
+    answers(text) = Good "answers": "{text}";
+
+    slow(text, admin, daemon) = Advice "slow": "{text}"
+        lost "time: each collection waits so long before it can read a guest, and of the deadline little may \
+              be left"
+        fix "see what keeps libvirt busy, most often other programs that poll it"
+        run "virt-admin -c {admin} client-list {daemon}";
+
+    socket(path, rights) = Good "socket": "its socket is {path} ({rights})";
+
+    no_recording(error, quoted_path) = Lost "no-recording": "the recording cannot be read: {error}"
+        lost "every guest of this hypervisor"
+        fix "name a file that is one, with its whole path"
+        run "ls -l {quoted_path}";
+
+    no_socket(path, error, quoted_path, daemon) = Lost "no-socket":
+        "{path} is there, and is no socket; libvirt says: {error}"
+        lost "every guest of this hypervisor"
+        fix "take it away, and let libvirt make its socket"
+        run "sudo rm {quoted_path}"
+        run "sudo systemctl start {daemon}.socket {daemon}-ro.socket";
+
+    bad_uri(error, meant) = Lost "bad-uri":
+        "libvirt has no driver of that name, or knows no such URI; libvirt says: {error}"
+        lost "every guest of this hypervisor"
+        fix "write qemu:///system for this machine's QEMU guests; test:///default has a guest that is made \
+             up, to try this program out"
+        run "telegraf-virt check --uri {meant}";
+
+    not_running(what, error, daemon) = Lost "not-running": "{what}; libvirt says: {error}"
+        lost "every guest of this hypervisor"
+        fix "start libvirt, or name another hypervisor with --uri or `uris`"
+        run "sudo systemctl start {daemon}.socket {daemon}-ro.socket";
+
+    no_right_to_socket(user, socket, error, daemon) = Lost "no-right-to-socket":
+        "{user} may not use {socket}; libvirt says: {error}"
+        lost "every guest of this hypervisor"
+        fix "open the read-only socket to every user, as it is by default: in /etc/libvirt/{daemon}.conf \
+             write the line below and restart {daemon}; where systemd makes the socket, SocketMode= of \
+             {daemon}-ro.socket counts instead"
+        run "unix_sock_ro_perms = \"0777\""
+        run "sudo systemctl restart {daemon}";
+
+    not_authenticated(user, error, daemon) = Lost "not-authenticated":
+        "{user} is not let in; libvirt says: {error}"
+        lost "every guest of this hypervisor"
+        fix "let every user read without a password, as it is by default: in /etc/libvirt/{daemon}.conf write \
+             the line below and restart {daemon}"
+        run "auth_unix_ro = \"none\""
+        run "sudo systemctl restart {daemon}";
+
+    unknown_user(error) = Lost "unknown-user":
+        "libvirt cannot find this user's name or group; libvirt says: {error}"
+        lost "every guest of this hypervisor"
+        fix "install libnss-systemd where systemd makes the user up (DynamicUser=), or run this as a user of \
+             /etc/passwd"
+        run "sudo apt install libnss-systemd";
+
+    no_ssh(error) = Lost "no-ssh": "libvirt finds no ssh to start; libvirt says: {error}"
+        lost "every guest of this hypervisor"
+        fix "install it"
+        run "sudo apt install openssh-client";
+
+    // The logs of this host would say nothing of another one.
+    refuses_elsewhere(error, uri) = Lost "refuses": "it cannot be read: {error}"
+        lost "every guest of this hypervisor"
+        fix "see whether virsh is answered, as the user who runs this program; then look at that host, and at \
+             the key and the names in the URI"
+        run "virsh -r -c {uri} list";
+
+    refuses(error, uri, daemon) = Lost "refuses": "it cannot be read: {error}"
+        lost "every guest of this hypervisor"
+        fix "see whether virsh is answered, and what libvirt's log says"
+        run "virsh -r -c {uri} list"
+        run "journalctl -u {daemon} -n 50";
+
+    no_answer_elsewhere(deadline, uri) = Lost "no-answer": "it does not answer within {deadline}"
+        lost "every guest of this hypervisor"
+        fix "see whether the way to it is open, and whether virsh is answered"
+        run "virsh -r -c {uri} list";
+
+    no_answer(deadline, admin, daemon) = Lost "no-answer":
+        "it can be connected to, but does not answer within {deadline}"
+        lost "every guest of this hypervisor"
+        fix "libvirt itself hangs, or all its workers wait for hung guests: see what they do, and restart it, \
+             which leaves the guests running"
+        run "virt-admin -c {admin} srv-threadpool-info {daemon}"
+        run "sudo systemctl restart {daemon}";
+}
