@@ -248,7 +248,7 @@ impl Theatre<'_> {
                     if got.get(uuid).and_then(|shape| shape.get(title)) == Some(fields) {
                         row.received += 1;
                     } else {
-                        gaps.push(format!("{}: {title}", row.collections));
+                        gaps.push((number, title.clone()));
                     }
                 }
             }
@@ -294,15 +294,23 @@ impl Theatre<'_> {
     }
 
     /// What isolation.md demands of the time in which the fault lasts.
-    fn judge(&self, case: &Case, row: &mut Row, gaps: &[String], names: &[String]) {
+    fn judge(&self, case: &Case, row: &mut Row, gaps: &[(usize, String)], names: &[String]) {
         let (expected, received) = (row.expected, row.received);
         let says = |level: &str| row.said.iter().any(|said| said.starts_with(level));
         // Who has never seen a list may be unable to name the guests, and then says so.
         let never = case.way == Way::Cold && received == 0 && says("E! ");
         let never = never && case.troubles.iter().any(|it| it.locks());
         row.must(received == expected || never, || {
-            let first = &gaps[..gaps.len().min(6)];
-            format!("{} lines of healthy guests are missing, first {first:?}", gaps.len())
+            let mut kinds: BTreeMap<(usize, &str), usize> = BTreeMap::new();
+            for (number, title) in gaps {
+                let kind = title.split(' ').next().unwrap_or_default();
+                *kinds.entry((*number, kind)).or_default() += 1;
+            }
+            let kinds: Vec<String> = kinds
+                .iter()
+                .map(|((number, kind), count)| format!("{count} {kind} in collection {number}"))
+                .collect();
+            format!("lines of healthy guests are missing: {}", kinds.join(", "))
         });
         let (free, moment, sick) = (row.free, row.free_moment, row.sick);
         row.must(free + sick + 2 >= 20, || {
