@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{ConfigError, FILE_VARIABLE};
+use crate::plain_file;
 
 /// A configuration is a page of text: what is larger is some other file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -67,9 +67,7 @@ impl fmt::Display for Unreadable {
 }
 
 fn read(path: &Path) -> Result<String, Unreadable> {
-    let file = File::open(path).map_err(Unreadable::Failed)?;
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(Unreadable::Failed)?;
+    let bytes = plain_file::read(path, FILE_BYTES_MAX).map_err(Unreadable::Failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(Unreadable::TooLarge);
     }
