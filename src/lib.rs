@@ -25,6 +25,7 @@
 //! | [`features`] | two samples to rates, pure |
 //! | [`plain_file`] | opening files that others name |
 //! | [`points`] | the one table of measurements, tags and fields |
+//! | [`printable`] | text that others wrote, made harmless for a terminal |
 //! | [`line_protocol`] | escaping and numbers, into one buffer |
 //! | [`table`] | a person's view: the figures of a collection, for a terminal |
 //! | [`sink`] | standard output: whole lines, whatever is behind it |
@@ -48,6 +49,7 @@ pub mod line_protocol;
 pub mod log;
 pub mod plain_file;
 pub mod points;
+pub mod printable;
 pub mod record;
 pub mod sample;
 pub mod sink;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ConfigError, FILE_VARIABLE};
 use crate::plain_file;
+use crate::printable::sanitize;
 
 /// A configuration is a page of text: what is larger is some other file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -85,7 +86,7 @@ pub(super) fn line_of(text: &[u8], at: usize) -> usize {
 /// A path for a message: on one line, and its end where it is long, which names the file.
 pub(super) fn shown(path: &Path) -> String {
     const MOST: usize = 160;
-    let path = path.to_string_lossy().replace(char::is_control, " ");
+    let path = sanitize(&path.to_string_lossy());
     if path.len() <= MOST {
         return path;
     }

@@ -24,14 +24,14 @@ findings! {
         lost "every guest: no line is printed"
         fix "see the lists of names, UUIDs, states and metadata in [domains]; empty ones take all";
 
-    hung(guests, uri, first, process) = Lost "hung": "{guests} not answer"
+    hung(guests, uri, first) = Lost "hung": "{guests} not answer"
         lost "disk counters, memory figures and whatever else only QEMU can tell, for as long as that lasts; \
               other guests lose nothing"
         fix "see for how long, and why: most often the storage below the disks hangs (state D in ps), or the \
              QEMU process is stopped (state T)"
         run "virsh -r -c {uri} domcontrol {first}"
         run "virsh -r -c {uri} domblklist {first}"
-        run "ps -o pid,stat,wchan:24 -p \"$(pgrep -of {process})\"";
+        run "ps -o pid,stat,wchan:24 -p \"$(pgrep -of 'uuid {first}')\"";
 
     partly_unread(failure, guests, uri, first) = Lost "partly-unread": "{failure}, of {guests}"
         lost "these figures, which are 0 instead, or left out with missing = \"omit\""
