@@ -95,6 +95,18 @@ fn filtered(host: &CollectedHost, settings: &Settings) -> Option<Finding> {
     Some(kinds::all_filtered(inactive).of_guests(names))
 }
 
+/// A guest, as it is shown and as a command names it. Its name is another's word, such as `--help`: a
+/// command has its UUID.
+type Named = (String, Uuid);
+
+fn named(reading: &Reading) -> Named {
+    (name(reading), reading.sample.uuid)
+}
+
+fn names<'a>(guests: impl IntoIterator<Item = &'a Named>) -> Vec<String> {
+    guests.into_iter().map(|(name, _)| name.clone()).collect()
+}
+
 /// Guests whose answer is not complete, by what holds them; and the list, where it does not come.
 fn held(host: &CollectedHost, collected: &Collected) -> Vec<Finding> {
     let uri = shell(&host.uri);
@@ -160,16 +172,16 @@ fn disks(collected: &Collected, guest: &HeldGuest) -> String {
 
 /// What could not be read of guests that answer; those with the same trouble in one.
 fn failures(host: &CollectedHost, readings: &[&Reading]) -> Vec<Finding> {
-    let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, Vec<Named>> = BTreeMap::new();
     for reading in readings {
         for failure in &reading.failures {
-            groups.entry(failure).or_default().push(name(reading));
+            groups.entry(failure).or_default().push(named(reading));
         }
     }
-    let finding = |(failure, guests): (&str, Vec<String>)| {
+    let finding = |(failure, guests): (&str, Vec<Named>)| {
         let count = counted(guests.len(), "guest");
-        let first = guests.first().map(|guest| shell(guest)).unwrap_or_default();
-        kinds::partly_unread(failure, count, shell(&host.uri), first).of_guests(guests)
+        let first = guests.first().map(|(_, uuid)| *uuid).unwrap_or_default();
+        kinds::partly_unread(failure, count, shell(&host.uri), first).of_guests(names(&guests))
     };
     groups.into_iter().map(finding).collect()
 }
@@ -234,58 +246,58 @@ fn balloons(host: &CollectedHost, readings: &[&Reading], deadline: &Deadline) ->
         let runs = reading.sample.state == Some(RUNNING);
         let balloon = xml.get(&reading.sample.uuid).and_then(|xml| memballoon::of(xml));
         match (balloon, age_s(reading)) {
-            (Some(Memballoon::Absent), _) => absent.push(name(reading)),
-            (Some(Memballoon::WithoutPeriod), _) => without_period.push(name(reading)),
-            (Some(Memballoon::WithPeriod(_)), None) if runs => silent.push(name(reading)),
+            (Some(Memballoon::Absent), _) => absent.push(named(reading)),
+            (Some(Memballoon::WithoutPeriod), _) => without_period.push(named(reading)),
+            (Some(Memballoon::WithPeriod(_)), None) if runs => silent.push(named(reading)),
             (Some(Memballoon::WithPeriod(period)), Some(age))
                 if runs && age > (period * LATE_PERIODS).max(60) =>
             {
-                late.push(name(reading));
+                late.push(named(reading));
             }
             _ => {}
         }
     }
-    let number = |guests: &[String]| counted(guests.len(), "guest");
-    let verb = |guests: &[String], one: &'static str, more: &'static str| {
+    let number = |guests: &[Named]| counted(guests.len(), "guest");
+    let verb = |guests: &[Named], one: &'static str, more: &'static str| {
         if guests.len() == 1 { one } else { more }
     };
-    let has = |guests: &[String]| format!("{} {}", number(guests), verb(guests, "has", "have"));
+    let has = |guests: &[Named]| format!("{} {}", number(guests), verb(guests, "has", "have"));
     let mut findings = Vec::new();
     if !without_period.is_empty() {
         let whose = verb(&without_period, "its", "their");
         let command = period_command(&host.uri, &without_period);
         let finding = kinds::no_balloon_period(number(&without_period), whose, command);
-        findings.push(finding.of_guests(without_period));
+        findings.push(finding.of_guests(names(&without_period)));
     }
-    if let Some(first) = absent.first() {
+    if let Some((_, first)) = absent.first() {
         // The read-only socket, where it is named, is not the one that changes guests.
         let uri = shell(&host.uri.replace("-sock-ro", "-sock"));
-        findings.push(kinds::no_balloon(has(&absent), uri, shell(first)).of_guests(absent));
+        findings.push(kinds::no_balloon(has(&absent), uri, *first).of_guests(names(&absent)));
     }
     if !silent.is_empty() {
-        findings.push(kinds::balloon_silent(has(&silent)).of_guests(silent));
+        findings.push(kinds::balloon_silent(has(&silent)).of_guests(names(&silent)));
     }
     if !late.is_empty() {
         let report = verb(&late, "reports", "report");
-        findings.push(kinds::balloon_late(number(&late), report).of_guests(late));
+        findings.push(kinds::balloon_late(number(&late), report).of_guests(names(&late)));
     }
     findings
 }
 
 /// The command that sets the period of these guests; where they are many, of all that run.
-fn period_command(uri: &str, guests: &[String]) -> String {
+fn period_command(uri: &str, guests: &[Named]) -> String {
     // The read-only socket, where it is named, is not the one that changes guests.
     let uri = shell(&uri.replace("-sock-ro", "-sock"));
     let set =
         |guest: &str| format!("sudo virsh -c {uri} dommemstat {guest} --period 10 --live --config");
     match guests {
-        [guest] => set(&shell(guest)),
+        [(_, uuid)] => set(&uuid.to_string()),
         guests if guests.len() <= 4 => {
-            let names: Vec<String> = guests.iter().map(|guest| shell(guest)).collect();
-            format!("for guest in {}; do {}; done", names.join(" "), set("\"$guest\""))
+            let uuids: Vec<String> = guests.iter().map(|(_, uuid)| uuid.to_string()).collect();
+            format!("for guest in {}; do {}; done", uuids.join(" "), set("\"$guest\""))
         }
         _ => format!(
-            "sudo virsh -c {uri} list --name | grep . | while read -r guest; do {} </dev/null; done",
+            "sudo virsh -c {uri} list --uuid | grep . | while read -r guest; do {} </dev/null; done",
             set("\"$guest\"")
         ),
     }
@@ -325,21 +337,24 @@ mod tests {
 
     #[test]
     fn a_few_guests_are_named_in_the_command_and_many_are_not() {
-        let guests = |count: usize| (0..count).map(|n| format!("g {n}")).collect::<Vec<_>>();
+        let guests = |count: u128| -> Vec<Named> {
+            (0..count).map(|n| ("--help".to_owned(), Uuid::from_u128(n))).collect()
+        };
         let uri = "qemu+unix:///system?socket=/run/libvirt/libvirt-sock-ro";
         assert_eq!(
             period_command("qemu:///system", &guests(1)),
-            "sudo virsh -c qemu:///system dommemstat 'g 0' --period 10 --live --config"
+            "sudo virsh -c qemu:///system dommemstat 00000000-0000-0000-0000-000000000000 --period 10 \
+             --live --config"
         );
         assert_eq!(
             period_command(uri, &guests(2)),
-            "for guest in 'g 0' 'g 1'; do sudo virsh -c \
+            "for guest in 00000000-0000-0000-0000-000000000000 00000000-0000-0000-0000-000000000001; do sudo virsh -c \
              'qemu+unix:///system?socket=/run/libvirt/libvirt-sock' dommemstat \"$guest\" --period 10 \
              --live --config; done"
         );
         assert_eq!(
             period_command("qemu:///system", &guests(500)),
-            "sudo virsh -c qemu:///system list --name | grep . | while read -r guest; do sudo virsh -c \
+            "sudo virsh -c qemu:///system list --uuid | grep . | while read -r guest; do sudo virsh -c \
              qemu:///system dommemstat \"$guest\" --period 10 --live --config </dev/null; done"
         );
     }
