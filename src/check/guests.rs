@@ -139,10 +139,12 @@ fn held(host: &CollectedHost, collected: &Collected) -> Vec<Finding> {
         let locked = collected.held.iter().any(|guest| guest.cause == Cause::Locked);
         let holder = if locked {
             "the guests above that it has locked hold the list"
-        } else {
+        } else if collected.nameless.is_empty() {
             "most likely a guest that is being started or stopped holds the list"
+        } else {
+            "it has locked these guests, which hold the list"
         };
-        findings.push(kinds::list_held(holder));
+        findings.push(kinds::list_held(holder).of_guests(collected.nameless.clone()));
     }
     let not_asked = collected
         .readings

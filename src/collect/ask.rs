@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::call::{Ask, Asked, How, Progress, Sampled, Step};
+use super::call::{Ask, Asked, How, Progress, QUICK, Sampled, Step};
 use super::request::{GuestRequest, ReadRequest, always, of_inactive, without_monitor};
 use super::session::Session;
 use super::worker::ListPermit;
@@ -44,11 +44,18 @@ pub(super) fn ask(
         asked.push(OneAsked { place, guest, handle, has_record: false, sampled });
     }
     if how != How::Together {
-        for one in &mut asked {
-            progress.set(Step::Control, Some(one.place), Instant::now());
+        asked.retain_mut(|one| {
+            let began = Instant::now();
+            progress.set(Step::Control, Some(one.place), began);
             // A driver without this call has no monitor to wait for.
             one.sampled.control = one.handle.control().ok();
-        }
+            // Others have been asked meanwhile, and this guest will be again.
+            let is_in_time = began.elapsed() < QUICK;
+            if !is_in_time {
+                answers.push((one.place, Asked::WasLocked));
+            }
+            is_in_time
+        });
     }
     let mut asker = Asker {
         session,

@@ -38,17 +38,27 @@ pub(super) enum Step {
 
 impl Step {
     /// How long a healthy libvirt takes for it, at the very most. After that others do the rest of the
-    /// call's work.
-    pub(super) fn patience(self, longest: Duration) -> Duration {
+    /// call's work; the answer is taken all the same.
+    pub(super) fn patience(self, patience: Patience) -> Duration {
         match self {
-            Self::Find | Self::Control => QUICK.min(longest),
-            Self::Connect | Self::List | Self::Bulk | Self::Detail => longest,
+            Self::Find | Self::Control => QUICK.min(patience.longest),
+            Self::Bulk => patience.bulk,
+            Self::Connect | Self::List | Self::Detail => patience.longest,
         }
     }
 }
 
+/// How long calls are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// The bulk statistics of some guests.
+    pub(super) bulk: Duration,
+    /// Anything else.
+    pub(super) longest: Duration,
+}
+
 /// libvirtd answers a look-up and the state of a monitor by itself, in 0.1 ms.
-const QUICK: Duration = Duration::from_millis(300);
+pub(super) const QUICK: Duration = Duration::from_millis(300);
 
 /// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +95,8 @@ pub(super) enum Call {
         /// Whether the host's name is wanted.
         host_name: bool,
     },
-    /// Name the guests of this machine that run, one by one, by the files in this directory.
-    ListByFiles(std::path::PathBuf),
+    /// Name the guests of this machine that run, one by one, by the files in this directory, from that one on.
+    ListByFiles(std::path::PathBuf, usize),
     /// The bulk statistics of these guests.
     Ask(Ask),
     /// The XML of these guests, and what the bulk statistics lack, guest by guest.
@@ -145,6 +155,8 @@ pub(super) enum Asked {
     Gone,
     /// libvirt could not read it, and says why.
     Failed(String),
+    /// Its object was locked for so long that nobody waited for more.
+    WasLocked,
     Sampled(Sampled),
 }
 

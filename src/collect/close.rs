@@ -163,7 +163,8 @@ impl Collection<'_, '_> {
         core.health.not_asked(not_asked, collected.stuck_calls);
         let deadline = duration::shown(core.plan.deadline);
         core.health.late(late, collected.guests, &deadline);
-        core.health.report_list(collected.list_is_late, answered.len());
+        core.health.report_list(collected.list_is_late, answered.len(), &self.nameless);
+        collected.nameless = std::mem::take(&mut self.nameless);
     }
 
     /// The hypervisor could not be read.

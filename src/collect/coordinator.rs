@@ -79,6 +79,14 @@ impl Coordinator {
         }
     }
 
+    /// How long the bulk statistics of some guests are waited for: `usual`, or more where they always take
+    /// long, and `most` at the most.
+    pub(super) fn bulk_patience(&self, usual: Duration, most: Duration) -> Duration {
+        const MOST_TOGETHER: u32 = 16;
+        let expected = self.typical.unwrap_or_default() * MOST_TOGETHER;
+        usual.max(expected * 3).min(most)
+    }
+
     /// A call has come back: the guests that held it can be asked again.
     pub(super) fn close(&mut self, id: CallId) -> Option<OpenCall> {
         let call = self.gate.close(id)?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::call::{CallId, How, Mark, Progress, Step};
+use super::call::{CallId, How, Mark, Patience, Progress, Step};
 
 /// What a call is for, as far as the gate must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +17,10 @@ pub(super) enum CallKind {
     /// Guests are looked up by the names of files.
     Files,
     Ask(How),
-    /// The same of guests that are off.
+    /// The bulk statistics of guests that are off.
     AskInactive,
+    /// The network statistics of a guest of which they are slow.
+    Interface,
     Detail,
 }
 
@@ -55,7 +57,15 @@ pub(super) enum Hold {
     Object,
 }
 
+/// A healthy guest answers a call of its own in a tenth of this.
+const SOON: Duration = Duration::from_millis(100);
+
 impl OpenCall {
+    /// How long it is at its step.
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.progress.mark().since)
+    }
+
     /// Whether the step that it is at takes longer than a healthy one.
     fn is_late(&self) -> bool {
         self.late_since.is_some_and(|since| since == self.progress.mark().since)
@@ -145,12 +155,12 @@ impl Gate {
     }
 
     /// The calls that have become late by now.
-    pub(super) fn grow_late(&mut self, now: Instant, longest: Duration) -> Vec<CallId> {
+    pub(super) fn grow_late(&mut self, now: Instant, patience: Patience) -> Vec<CallId> {
         let mut late = Vec::new();
         for call in &mut self.open {
             let mark = call.progress.mark();
             let is_new = call.late_since != Some(mark.since);
-            if is_new && now.saturating_duration_since(mark.since) >= mark.step.patience(longest) {
+            if is_new && now.saturating_duration_since(mark.since) >= mark.step.patience(patience) {
                 call.late_since = Some(mark.since);
                 late.push(call.id);
             }
@@ -159,11 +169,11 @@ impl Gate {
     }
 
     /// When the next call becomes late, if none comes back before.
-    pub(super) fn next_late(&self, now: Instant, longest: Duration) -> Option<Duration> {
+    pub(super) fn next_late(&self, now: Instant, patience: Patience) -> Option<Duration> {
         let waiting = self.open.iter().filter(|call| !call.is_stuck());
         let left = waiting.map(|call| {
             let mark = call.progress.mark();
-            (mark.since + mark.step.patience(longest)).saturating_duration_since(now)
+            (mark.since + mark.step.patience(patience)).saturating_duration_since(now)
         });
         left.min()
     }
@@ -227,9 +237,21 @@ impl Gate {
         open.into_iter().any(|call| call.guests.iter().skip(call.answered).any(|it| it == uuid))
     }
 
-    /// Whether another call can be made at all.
-    pub(super) fn has_room(&self) -> bool {
-        self.busy() < self.workers && self.stuck() <= self.max_stuck + self.workers
+    /// Whether another call can be made at all. One for a guest that may hang takes the place of such a call
+    /// that is not answered soon: each of them may take its time, and they are looked at side by side.
+    pub(super) fn has_room(&self, is_for_suspects: bool, now: Instant) -> bool {
+        let (busy, stuck) = (self.busy(), self.stuck());
+        let is_bounded = stuck <= self.max_stuck + self.workers;
+        let young =
+            self.open.iter().filter(|call| !call.is_stuck() && call.age(now) < SOON).count();
+        let room_beside = is_for_suspects && young < self.workers && busy + stuck < self.max_stuck;
+        is_bounded && (busy < self.workers || room_beside)
+    }
+
+    /// When a call is no longer answered soon.
+    pub(super) fn next_place(&self, now: Instant) -> Option<Duration> {
+        let ages = self.open.iter().filter(|call| !call.is_stuck()).map(|call| call.age(now));
+        ages.filter(|age| *age < SOON).map(|age| SOON.saturating_sub(age)).min()
     }
 
     /// Whether so many calls are stuck that guests must not add another one. There is a reserve of one call a
@@ -264,7 +286,8 @@ mod tests {
         Uuid::from_u128(number)
     }
 
-    const PATIENCE: Duration = Duration::from_secs(1);
+    const SECOND: Duration = Duration::from_secs(1);
+    const PATIENCE: Patience = Patience { bulk: SECOND, longest: SECOND };
 
     #[test]
     fn a_late_call_says_which_of_its_guests_holds_it() {
@@ -297,7 +320,7 @@ mod tests {
             let (_, progress) = gate.open(CallKind::Ask(How::Probed), 1, vec![uuid(1)], now);
             progress.set(Step::Bulk, Some(0), now);
         }
-        gate.grow_late(now + PATIENCE, PATIENCE);
+        gate.grow_late(now + SECOND, PATIENCE);
         assert_eq!(gate.hold(&uuid(1)), Hold::Object);
         assert_eq!((gate.busy(), gate.stuck()), (0, 2));
     }

@@ -18,9 +18,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// For so long a guest is asked again that somebody's call keeps busy. An ordinary call is over by then.
 const BUSY_FOR: Duration = Duration::from_secs(1);
 /// A monitor command that is out for so long while a call of ours waits as well is not answered any more.
-const SILENT_MS: u64 = 500;
+const SILENT_MS: u64 = 400;
 /// A guest whose object is locked for so long, and others have been asked meanwhile, is not waited for.
-pub(super) const LOCKED_AFTER: Duration = Duration::from_millis(800);
+pub(super) const LOCKED_AFTER: Duration = Duration::from_millis(600);
 
 /// What is asked of a guest next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -62,12 +62,11 @@ impl Cause {
             }
             (Self::SlowHelper, false) => {
                 "has slow network statistics: libvirt runs a program for them, most likely ovs-vsctl, \
-                 which takes over a second; it is read last, and its NICs are missing when that is late"
+                 which takes over half a second; its NICs are missing while that lasts"
             }
             (Self::SlowHelper, true) => {
                 "have slow network statistics: libvirt runs a program for them, most likely ovs-vsctl, \
-                 which takes over a second; they are read last, and their NICs are missing when that is \
-                 late"
+                 which takes over half a second; their NICs are missing while that lasts"
             }
             (Self::Job, false) => {
                 "is busy with a job, such as a migration, a save or a backup; what only its QEMU knows, \
@@ -121,8 +120,10 @@ struct GuestHealth {
     starting_id: Option<i32>,
     /// A bulk call with it took long: it is asked alone, to see whether it was its fault.
     is_suspect: bool,
-    /// Its network statistics take long, so that they are asked alone.
-    is_slow: bool,
+    /// How long its network statistics take, where that is long: they are asked alone then.
+    slow: Option<Duration>,
+    /// When they were asked last.
+    interface_at: Option<Instant>,
     /// What was reported of it and lasts.
     reported: Option<Cause>,
     failures: Vec<String>,
@@ -194,20 +195,21 @@ impl Health {
                 continue;
             }
             let name = name.as_str().into();
-            let health = GuestHealth { name, last: answer, is_slow, locked, ..Default::default() };
+            let slow = is_slow.then_some(NOT_WAITED_FOR);
+            let health = GuestHealth { name, last: answer, slow, locked, ..Default::default() };
             self.guests.insert(uuid, health);
         }
     }
 
     /// What the next run must know; `None` where it is what the file has: nothing.
     pub(super) fn saved(&mut self, now: Instant, now_ns: u64) -> Option<Vec<SavedHealth>> {
-        let is_of_note = |health: &GuestHealth| !health.last.is_answer() || health.is_slow;
+        let is_of_note = |health: &GuestHealth| !health.last.is_answer() || health.slow.is_some();
         let guest = |(uuid, health): (&Uuid, &GuestHealth)| SavedHealth {
             name: health.name.to_string(),
             uuid: *uuid,
             at: now_ns,
             answer: health.last,
-            is_slow: health.is_slow,
+            is_slow: health.slow.is_some(),
             locked: health.locked.as_ref().map(|locked| locked.saved(now, now_ns)),
         };
         let noted = self.guests.iter().filter(|(_, health)| is_of_note(health));
@@ -271,12 +273,31 @@ impl Health {
 
     /// Whether it must be asked alone: a call with it took long, and it may be the cause.
     pub(super) fn is_asked_alone(&self, uuid: &Uuid) -> bool {
-        self.of(uuid).is_some_and(|health| health.is_suspect || health.is_slow)
+        self.of(uuid).is_some_and(|health| health.is_suspect || health.slow.is_some())
     }
 
     /// Whether its network statistics are asked alone.
     pub(super) fn is_slow(&self, uuid: &Uuid) -> bool {
-        self.of(uuid).is_some_and(|health| health.is_slow)
+        self.of(uuid).is_some_and(|health| health.slow.is_some())
+    }
+
+    /// Whether they take so long that nothing waits for them.
+    pub(super) fn is_too_slow(&self, uuid: &Uuid) -> bool {
+        let slow = self.of(uuid).and_then(|health| health.slow);
+        slow.is_some_and(|slow| slow >= NOT_WAITED_FOR)
+    }
+
+    /// Whether it is time to see whether they are still slow.
+    pub(super) fn may_try_interface(&self, uuid: &Uuid, now: Instant) -> bool {
+        let at = self.of(uuid).and_then(|health| health.interface_at);
+        at.is_none_or(|at| now.saturating_duration_since(at) >= TRY_AGAIN)
+    }
+
+    /// They are asked for now.
+    pub(super) fn tries_interface(&mut self, uuid: Uuid, now: Instant) {
+        if let Some(health) = self.guests.get_mut(&uuid) {
+            health.interface_at = Some(now);
+        }
     }
 
     /// Whether it was starting, in this boot, when it was asked last.
@@ -289,15 +310,22 @@ impl Health {
         self.of_mut(uuid, name).is_suspect = true;
     }
 
-    /// How long the network statistics of a guest took that was asked alone.
-    pub(super) fn note_alone(&mut self, uuid: Uuid, name: &Arc<str>, is_slow: bool) {
+    /// How long the network statistics of a guest took that was asked alone; `None` where that was not long.
+    pub(super) fn note_interface(&mut self, uuid: Uuid, name: &Arc<str>, slow: Option<Duration>) {
         let health = self.of_mut(uuid, name);
-        (health.is_suspect, health.is_slow) = (false, is_slow);
+        (health.is_suspect, health.slow) = (false, slow);
     }
 
     /// Whether any guest's object is locked, as far as is known.
     pub(super) fn is_any_locked(&self) -> bool {
         self.guests.values().any(|health| health.locked.is_some())
+    }
+
+    /// The same of a guest that is known to be slow.
+    pub(super) fn note_interface_again(&mut self, uuid: Uuid, slow: Option<Duration>) {
+        if let Some(health) = self.guests.get_mut(&uuid) {
+            health.slow = slow;
+        }
     }
 
     /// Whether a guest whose object was locked may be asked again: its time has come, or guests have
@@ -454,7 +482,7 @@ impl Health {
     }
 
     /// Whether libvirt lists its guests, and which guest most likely keeps it from that.
-    pub(super) fn report_list(&mut self, is_late: bool, read: usize) {
+    pub(super) fn report_list(&mut self, is_late: bool, read: usize, nameless: &[String]) {
         let key = format!("list {}", self.uri);
         if !is_late {
             self.log.ends(&key, format_args!("{} lists its guests again", self.uri));
@@ -467,6 +495,11 @@ impl Health {
             .map(|(uuid, health)| (Arc::clone(&health.name), *uuid))
             .collect();
         let holder = match locked.as_slice() {
+            [] if !nameless.is_empty() => {
+                let names: Vec<String> =
+                    nameless.iter().map(|name| format!("\"{name}\"")).collect();
+                format!("guest {} holds it, locked inside libvirt", names.join(" and "))
+            }
             [] => "most likely a guest that is being started or stopped holds it".to_owned(),
             some => format!("{} {} it", named(some), if some.len() > 1 { "hold" } else { "holds" }),
         };
@@ -513,6 +546,11 @@ fn named(guests: &[(Arc<str>, Uuid)]) -> String {
     text.push(')');
     text
 }
+
+/// Network statistics that take so long are not waited for.
+const NOT_WAITED_FOR: Duration = Duration::from_millis(500);
+/// So seldom it is tried whether they still do: libvirt locks the guest while it asks.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long a bulk call of one guest may take before it counts as slow.
 pub(super) const SLOW: Duration = Duration::from_millis(300);

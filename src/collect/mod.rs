@@ -135,6 +135,8 @@ pub struct Collected {
     pub excluded: Vec<Excluded>,
     /// Guests whose answer is not complete, and what holds them.
     pub held: Vec<HeldGuest>,
+    /// The names of guests that libvirt has locked, and of which no more is known.
+    pub nameless: Vec<String>,
     /// Guests that libvirt could not read, and said why.
     pub failed: Vec<(Uuid, Arc<str>)>,
     /// Guests that could not be read in time, although nothing seems to hold them.

@@ -209,7 +209,7 @@ fn perform(
             }
             Ok(Answer::Listed(session.list(&common.selection.domains)?))
         }
-        Call::ListByFiles(directory) => by_files(session, &directory, progress, report),
+        Call::ListByFiles(directory, from) => by_files(session, &directory, from, progress, report),
         Call::Ask(order) => {
             let (asked, offer, took) = ask::ask(session, order, progress, &common.permit)?;
             Ok(Answer::Asked(asked, offer, took))
@@ -228,10 +228,11 @@ fn perform(
 fn by_files(
     session: &mut Session,
     directory: &Path,
+    from: usize,
     progress: &Progress,
     report: &Report<'_>,
 ) -> Result<Answer, libvirt::Error> {
-    for (place, name) in pid_files::names(directory).into_iter().enumerate() {
+    for (place, name) in pid_files::names(directory).into_iter().enumerate().skip(from) {
         progress.set(Step::Find, Some(place), Instant::now());
         if let Ok(guest) = session.look_up_name(&name) {
             report.hand_over(Answer::Listed([guest].into()));

@@ -8,7 +8,7 @@ use crate::collect::assemble;
 use crate::collect::call::{Answer, Asked, Detailed, Done, How, Purpose, Sampled};
 use crate::collect::gate::{CallKind, Hold, OpenCall};
 use crate::collect::guest_state::{Context, End, GuestState, Next, Stage};
-use crate::collect::health;
+use crate::collect::health::{self, Cause};
 use crate::collect::session::Listed;
 use crate::sample::Completeness;
 
@@ -135,6 +135,10 @@ impl Collection<'_, '_> {
         is_now: bool,
         now: Instant,
     ) {
+        if let (CallKind::Interface, Some(&uuid)) = (call.kind, call.guests.first()) {
+            let slow = (took >= health::SLOW / 3).then_some(took);
+            self.core.health.note_interface_again(uuid, slow);
+        }
         if !is_now {
             self.reopen(call);
             return;
@@ -151,6 +155,7 @@ impl Collection<'_, '_> {
             match asked {
                 Asked::Gone => self.end(index, End::Gone),
                 Asked::Failed(error) => self.end(index, End::Failed(error)),
+                Asked::WasLocked => self.ask_again(index),
                 Asked::Sampled(sampled) => self.take_sampled(index, sampled, now),
             }
         }
@@ -179,12 +184,8 @@ impl Collection<'_, '_> {
             match (is_alone, guest.stage) {
                 // What else of it may be slow is asked apart from its network statistics.
                 (true, Stage::Bulk) if self.core.health.is_slow(uuid) => {}
-                (true, Stage::Interface) => {
-                    let is_slow = took >= health::SLOW / 3;
-                    self.core.health.note_alone(*uuid, &name, is_slow);
-                }
                 (true, _) if is_slow || self.core.health.is_asked_alone(uuid) => {
-                    self.core.health.note_alone(*uuid, &name, is_slow);
+                    self.core.health.note_interface(*uuid, &name, is_slow.then_some(took));
                 }
                 (false, _) if is_slow => self.core.health.suspect(*uuid, &name),
                 _ => {}
@@ -203,11 +204,11 @@ impl Collection<'_, '_> {
         let Some(guest) = self.guests.get_mut(index) else { return };
         let uuid = guest.request.uuid;
         if guest.stage == Stage::Interface {
-            if let Some(first) = &mut guest.sampled {
+            if let Some(first) = guest.sampled.as_mut().filter(|_| !guest.is_settled) {
                 first.sample.nics = sampled.sample.nics;
                 first.unknown += sampled.unknown;
+                self.finish_bulk(index);
             }
-            self.finish_bulk(index);
             return;
         }
         guest.is_settled = false;
@@ -220,13 +221,7 @@ impl Collection<'_, '_> {
         }
         if !skips {
             if guest.request.id >= 0 && self.core.health.is_slow(&uuid) {
-                guest.stage = Stage::Interface;
-                self.queue.push_back(Batch {
-                    places: vec![index],
-                    stage: Stage::Interface,
-                    how: How::Together,
-                    not_before: None,
-                });
+                self.ask_interface(index, now);
                 return;
             }
             self.finish_bulk(index);
@@ -247,6 +242,31 @@ impl Collection<'_, '_> {
         }
     }
 
+    /// The network statistics of a guest are slow: they are asked alone, and waited for unless that takes too
+    /// long.
+    fn ask_interface(&mut self, index: usize, now: Instant) {
+        let Some(guest) = self.guests.get_mut(index) else { return };
+        let uuid = guest.request.uuid;
+        guest.stage = Stage::Interface;
+        let is_too_slow = self.core.health.is_too_slow(&uuid);
+        if is_too_slow {
+            guest.settle(Completeness::Partial, Some(Cause::SlowHelper));
+        }
+        if !is_too_slow || self.core.health.may_try_interface(&uuid, now) {
+            self.core.health.tries_interface(uuid, now);
+            let (places, stage, how) = (vec![index], Stage::Interface, How::Together);
+            self.queue.push_back(Batch { places, stage, how, not_before: None });
+        }
+    }
+
+    /// A guest whose object was locked when it was asked.
+    fn ask_again(&mut self, index: usize) {
+        let Some(guest) = self.guests.get_mut(index) else { return };
+        guest.reopen();
+        let (places, stage, how) = (vec![index], guest.stage, How::Probed);
+        self.queue.push_back(Batch { places, stage, how, not_before: None });
+    }
+
     /// The bulk statistics of a guest are complete: what do they lack?
     pub(super) fn finish_bulk(&mut self, index: usize) {
         let read = self.read_request();
@@ -261,7 +281,8 @@ impl Collection<'_, '_> {
         };
         let shown = guest.inventory.as_ref();
         let needs = assemble::needs(sample, &guest.request, shown, &read, selection);
-        match needs.filter(|_| hold < Hold::Job) {
+        // One that answers now is not what a call with several guests waits for.
+        match needs.filter(|_| matches!(hold, Hold::None | Hold::Suspect)) {
             None => guest.settle(completeness, None),
             Some(purpose) => {
                 // What was read before its statistics came is read again with the rest.

@@ -29,7 +29,8 @@ impl Collection<'_, '_> {
             let (guests, gate) = (&self.guests, &self.core.gate);
             let is_wanted = |place: &usize| {
                 let guest = guests.get(*place);
-                guest.is_some_and(|it| !it.is_settled && it.stage == batch.stage)
+                let in_background = batch.stage == Stage::Interface;
+                guest.is_some_and(|it| (!it.is_settled || in_background) && it.stage == batch.stage)
             };
             batch.places.retain(is_wanted);
             if batch.places.is_empty() {
@@ -70,7 +71,11 @@ impl Collection<'_, '_> {
                     spares: self.core.spares.split_off(spares),
                 };
                 let is_inactive = stage == Stage::BulkOfInactive;
-                let kind = if is_inactive { CallKind::AskInactive } else { CallKind::Ask(how) };
+                let kind = match stage {
+                    Stage::Interface => CallKind::Interface,
+                    _ if is_inactive => CallKind::AskInactive,
+                    _ => CallKind::Ask(how),
+                };
                 (kind, Call::Ask(ask))
             }
             Stage::Metadata | Stage::Detail(_) => {

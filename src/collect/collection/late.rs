@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::{Batch, Collection, LIST_WAIT, ListPhase};
+use super::{Batch, Collection, LIST_WAIT, ListPhase, PATIENCE};
 use crate::collect::call::{How, Mark, Step};
 use crate::collect::gate::{CallKind, Hold, OpenCall};
 use crate::collect::guest_state::{End, LOCKED_AFTER, Stage};
 use crate::collect::health::Cause;
+use crate::collect::pid_files;
 use crate::sample::Completeness;
 
 impl Collection<'_, '_> {
@@ -23,15 +24,19 @@ impl Collection<'_, '_> {
             ListPhase::Due(_) => false,
             ListPhase::Held => true,
             ListPhase::Waiting(id) => self.core.gate.mark(id).is_some_and(|mark| {
-                let wait = if self.core.roster.is_empty() { self.longest } else { LIST_WAIT };
+                let wait =
+                    if self.core.roster.is_empty() { self.patience.longest } else { LIST_WAIT };
                 let waited = now.saturating_duration_since(mark.since);
-                mark.step == Step::List && waited >= wait.min(self.longest)
+                mark.step == Step::List && waited >= wait.min(self.patience.longest)
             }),
         };
         // A hypervisor that answered nothing at all the last time is not asked guest by guest.
         let is_known_down = self.core.roster.is_empty() || self.core.collection == 1;
         if is_late && (self.core.was_up || is_known_down) {
             self.has_roster = true;
+            if self.core.roster.is_empty() && self.core.files.is_some() {
+                self.next_file = Some(0);
+            }
             let roster = Arc::clone(&self.core.roster);
             self.add(&roster);
         }
@@ -39,7 +44,7 @@ impl Collection<'_, '_> {
 
     /// Looks for calls that have become late: whoever does not hold them is asked elsewhere.
     pub(super) fn note_late_calls(&mut self, now: Instant) {
-        for id in self.core.gate.grow_late(now, self.longest) {
+        for id in self.core.gate.grow_late(now, self.patience) {
             let Some(call) = self.core.gate.find(id) else { continue };
             let (kind, mark) = (call.kind, call.progress.mark());
             let rest: Vec<(usize, Uuid)> =
@@ -52,6 +57,12 @@ impl Collection<'_, '_> {
                     let running = self.core.running();
                     self.core.health.note_list(false, now, running);
                 }
+            }
+            if let (CallKind::Files, Some(place)) = (kind, mark.guest) {
+                // The others are looked up over another connection.
+                self.next_file = Some(place + 1);
+                let names = self.core.files.as_deref().map(pid_files::names).unwrap_or_default();
+                self.nameless.extend(names.into_iter().nth(place));
             }
             for (place, uuid) in rest {
                 if let Some(&index) = self.places.get(&uuid) {
@@ -84,7 +95,7 @@ impl Collection<'_, '_> {
             if self.list == ListPhase::Here && self.core.gate.has_bulk_out(&uuid) {
                 // The list came, so that nobody had locked it: a call of ours has.
                 let name = guest.name();
-                self.core.health.note_alone(uuid, &name, true);
+                self.core.health.note_interface(uuid, &name, Some(PATIENCE));
             }
             return;
         }
@@ -110,7 +121,7 @@ impl Collection<'_, '_> {
                     return;
                 }
             },
-            (Stage::Interface, true) => {
+            (Stage::Interface, _) => {
                 guest.settle(Completeness::Partial, Some(Cause::SlowHelper));
                 return;
             }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::call::{Call, CallId, How, Progress};
+use super::call::{Call, CallId, How, Patience, Progress};
 use super::coordinator::Coordinator;
 use super::gate::CallKind;
 use super::guest_state::{GuestState, Stage};
@@ -31,6 +31,9 @@ use super::{Excluded, Known};
 
 /// A call that took this long is taken for stuck, and others do its work meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same for the bulk statistics of some guests, which a healthy host has in a tenth of it. What is late is
+/// still taken: only others are asked beside it.
+const BULK_PATIENCE: Duration = Duration::from_millis(600);
 /// So long the list is waited for before the last known one serves. A healthy libvirt takes 1 ms.
 const LIST_WAIT: Duration = Duration::from_millis(150);
 /// A hypervisor that was there a moment ago, and whose connection fails, is tried again so often.
@@ -67,11 +70,14 @@ pub(super) struct Collection<'a, 'k> {
     /// Late enough for a guest that is merely busy, and early enough to print by the deadline.
     retry_until: Instant,
     /// How long a call may take.
-    longest: Duration,
+    patience: Patience,
     list: ListPhase,
     /// Whether the newest list there is has been taken over.
     has_roster: bool,
-    has_asked_files: bool,
+    /// From which of libvirt's files on guests are looked up next, where nothing lists them.
+    next_file: Option<usize>,
+    /// Guests that are known by such a file only, and whose objects are locked.
+    pub(super) nameless: Vec<String>,
     pub(super) listed_at: Instant,
     pub(super) guests: Vec<GuestState>,
     places: HashMap<Uuid, usize>,
@@ -94,10 +100,14 @@ impl<'a, 'k> Collection<'a, 'k> {
         let mut collection = Self {
             known,
             retry_until: now + deadline.mul_f32(0.6),
-            longest: PATIENCE.min(deadline / 4),
+            patience: Patience {
+                bulk: core.bulk_patience(BULK_PATIENCE, PATIENCE).min(deadline / 4),
+                longest: PATIENCE.min(deadline / 4),
+            },
             list: ListPhase::Held,
             has_roster: false,
-            has_asked_files: false,
+            next_file: None,
+            nameless: Vec::new(),
             listed_at: now,
             guests: Vec::new(),
             places: HashMap::new(),
@@ -132,12 +142,20 @@ impl<'a, 'k> Collection<'a, 'k> {
         self.settle_locked(now);
         self.use_last_list(now);
         let mut idle = idle;
-        while self.core.gate.has_room() && (idle > 0 || !self.core.gate.waits_to_connect()) {
+        while self.core.gate.has_room(self.is_for_suspects(), now)
+            && (idle > 0 || !self.core.gate.waits_to_connect())
+        {
             let Some(call) = self.next_call(now) else { break };
             calls.push(call);
             idle = idle.saturating_sub(1);
         }
         calls
+    }
+
+    /// Whether guests are next of which each may hang.
+    fn is_for_suspects(&self) -> bool {
+        self.queue.front().is_some_and(|batch| batch.how == How::Probed && batch.places.len() == 1)
+            && self.core.gate.stuck() > 0
     }
 
     fn next_call(&mut self, now: Instant) -> Option<(CallId, Call, Progress)> {
@@ -150,26 +168,15 @@ impl<'a, 'k> Collection<'a, 'k> {
             self.list = ListPhase::Waiting(id);
             return Some((id, call, progress));
         }
-        if let Some(files) = self.files_to_ask() {
-            self.has_asked_files = true;
+        if let Some((files, from)) = self.core.files.clone().zip(self.next_file.take()) {
             let (id, progress) = self.open(CallKind::Files, Vec::new(), now);
-            return Some((id, Call::ListByFiles(files), progress));
+            return Some((id, Call::ListByFiles(files, from), progress));
         }
         self.next_batch(now)
     }
 
     fn open(&mut self, kind: CallKind, guests: Vec<Uuid>, now: Instant) -> (CallId, Progress) {
         self.core.gate.open(kind, self.core.collection, guests, now)
-    }
-
-    /// Where the guests of this machine can be looked up by name, since nothing lists them.
-    fn files_to_ask(&self) -> Option<std::path::PathBuf> {
-        let is_needed = !self.has_asked_files
-            && self.has_roster
-            && self.list != ListPhase::Here
-            && self.guests.is_empty()
-            && self.excluded.is_empty();
-        self.core.files.clone().filter(|_| is_needed)
     }
 
     /// Whether libvirt itself seems to be stuck: calls are late, and none has come back. Then no guest is
@@ -200,7 +207,7 @@ impl<'a, 'k> Collection<'a, 'k> {
         let is_looking = self.core.gate.is_at_work(CallKind::Files);
         is_listed
             && !is_looking
-            && self.files_to_ask().is_none()
+            && self.next_file.is_none()
             && self.guests.iter().all(|guest| guest.is_settled)
     }
 
@@ -211,7 +218,7 @@ impl<'a, 'k> Collection<'a, 'k> {
 
     /// When to look again, if no answer comes before.
     pub(super) fn wake_in(&self, now: Instant) -> Option<Duration> {
-        let late = self.core.gate.next_late(now, self.longest);
+        let late = self.core.gate.next_late(now, self.patience);
         let until = |moment: Instant| moment.saturating_duration_since(now);
         let waiting = self.queue.iter().filter_map(|batch| batch.not_before).map(until);
         let locked = self.guests.iter().filter(|guest| !guest.is_settled);
@@ -223,6 +230,8 @@ impl<'a, 'k> Collection<'a, 'k> {
             }
             _ => None,
         };
+        let place = self.core.gate.next_place(now).filter(|_| self.is_for_suspects());
+        let late = late.into_iter().chain(place).min();
         let all = late.into_iter().chain(waiting.filter(|it| !it.is_zero())).chain(locked);
         all.chain(list.filter(|it| !it.is_zero())).min()
     }

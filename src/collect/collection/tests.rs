@@ -168,7 +168,7 @@ impl Simulation {
         let index = |guest: &GuestRequest| usize::try_from(guest.uuid.as_u128() - 1).unwrap();
         let mut steps = match &call {
             Call::List { .. } => vec![(Step::List, None, (0..self.host.guests).collect())],
-            Call::ListByFiles(_) => Vec::new(),
+            Call::ListByFiles(..) => Vec::new(),
             Call::Ask(ask) => {
                 let guests: Vec<usize> = ask.guests.iter().map(index).collect();
                 let mut steps = Vec::new();
@@ -351,7 +351,7 @@ impl Simulation {
         {
             running.until = Some(self.now);
             running.steps.push((Step::Connect, None, Vec::new()));
-            running.call = Call::ListByFiles(std::path::PathBuf::new());
+            running.call = Call::ListByFiles(std::path::PathBuf::new(), 0);
         }
     }
 
@@ -624,7 +624,7 @@ proptest! {
         }
         prop_assert_eq!(&simulation.broken_rules, &Vec::<String>::new());
         let workers = 4;
-        let most = sick(&host) * 2 + 2 + workers;
+        let most = sick(&host) * 2 + 2 + 2 * workers;
         prop_assert!(
             simulation.fewest_free + most >= LIBVIRTD_WORKERS,
             "{} free, {} sick: {:#?}", simulation.fewest_free, sick(&host), messages
