@@ -23,7 +23,9 @@
 //! | [`devices`] | a guest's device list, from its XML |
 //! | [`cache`] | device lists and last samples on disk, from one run to the next |
 //! | [`features`] | two samples to rates, pure |
+//! | [`plain_file`] | opening files that others name |
 //! | [`points`] | the one table of measurements, tags and fields |
+//! | [`printable`] | text that others wrote, made harmless for a terminal |
 //! | [`line_protocol`] | escaping and numbers, into one buffer |
 //! | [`table`] | a person's view: the figures of a collection, for a terminal |
 //! | [`sink`] | standard output: whole lines, whatever is behind it |
@@ -45,7 +47,9 @@ pub mod host;
 pub mod libvirt;
 pub mod line_protocol;
 pub mod log;
+pub mod plain_file;
 pub mod points;
+pub mod printable;
 pub mod record;
 pub mod sample;
 pub mod sink;

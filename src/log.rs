@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::printable::printable;
+
 /// How grave a message is, in Telegraf's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -183,13 +185,12 @@ impl Log {
     }
 }
 
-/// One line of at most `most` bytes, its newline included: control characters become spaces, and
-/// what is too long ends in "…".
+/// One line of at most `most` bytes, its newline included, without what could write on a terminal; what is
+/// too long ends in "…".
 fn line(level: Level, message: &str, most: usize) -> String {
     let mut line = String::with_capacity(message.len().min(most) + 4);
     line.push_str(level.mark());
-    for character in message.chars() {
-        let character = if character.is_control() { ' ' } else { character };
+    for character in message.chars().filter_map(printable) {
         if line.len() + character.len_utf8() + "…\n".len() > most {
             line.push('…');
             break;
@@ -260,6 +261,8 @@ mod tests {
     #[test]
     fn a_message_is_one_line_whatever_it_holds() {
         assert_eq!(line(Level::Warn, "a\nE! b\r\u{85}c", LINE_MAX), "W! a E! b  c\n");
+        let name = "\u{202e}gpj.exe\u{200b}\u{1b}[2J";
+        assert_eq!(line(Level::Warn, name, LINE_MAX), "W! ?gpj.exe??[2J\n");
     }
 
     #[test]

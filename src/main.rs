@@ -2,14 +2,26 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use telegraf_virt::agent::{self, Exit};
 use telegraf_virt::check::{self, Subject};
-use telegraf_virt::cli::{self, Command};
+use telegraf_virt::cli::{self, Cli, Command};
+use telegraf_virt::config::Settings;
+use telegraf_virt::deadline::Ending;
 use telegraf_virt::log::{Level, Log};
-use telegraf_virt::trigger::{self, Signals};
+use telegraf_virt::trigger::{Signals, Triggers};
 use telegraf_virt::{config, libvirt, sink};
+
+/// The settings must be read within this time.
+const SETTINGS_MAX: Duration = Duration::from_secs(10);
+/// How often is looked whether the program was told to end.
+const GLANCE: Duration = Duration::from_millis(50);
+const UNREAD: &str = "the configuration cannot be read within 10 s: is its mount gone?";
 
 /// What stands in the way, and the exit code that it has.
 type Refusal = (String, u8);
@@ -37,26 +49,58 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
         Err(cli::Exit::Text(text)) => return print(&text, 0),
         Err(cli::Exit::Refused(message)) => return Err((message, 2)),
     };
-    let settings = cli.settings(&|name| env::var_os(name));
-    let (settings, file) = settings.map_err(|error| (error.to_string(), 2))?;
+    // Heard from here on, whatever the settings are on.
+    let triggers = Triggers::listen(signals, cli.command == Command::Execd, overdue);
+    let triggers = triggers.map_err(|message| (message, 1))?;
+    let Some((settings, file)) = settings(&cli, &triggers.ending)? else { return Ok(0) };
     let log = if cli.command == Command::Once { Log::kept } else { Log::immediate };
     let log = Arc::new(log(cli.log_level()));
     file.iter().for_each(|it| log.debug(format_args!("configuration from {}", it.display())));
-    let ending = |signals| trigger::ending(signals).map_err(|message| (message, 1));
     let exit = match cli.command {
         Command::Check => {
-            let (text, code) = check::run(Subject { cli, settings, file }, &ending(signals)?);
+            let (text, code) = check::run(Subject { cli, settings, file }, &triggers.ending);
             return print(&text, code);
         }
         Command::Record => {
-            let written = cli.recording(&settings).run(&ending(signals)?, &log);
+            let written = cli.recording(&settings).run(&triggers.ending, &log);
             return print(&written.map_err(|message| (message, 1))?, 0);
         }
-        Command::Execd => agent::execd(settings, cli.interval, signals, &log),
-        _ => agent::once(settings, cli.format, signals, &log),
+        Command::Execd => agent::execd(settings, cli.interval, &triggers, &log),
+        _ => agent::once(settings, cli.format, &triggers, &log),
     };
     log.flush();
     Ok(u8::from(exit == Exit::Failed))
+}
+
+/// Reads the settings, on a thread that can be left behind: a file on a mount that is gone does not come
+/// back. `None` where the program was told to end meanwhile.
+fn settings(cli: &Cli, ending: &Ending) -> Result<Option<(Settings, Option<PathBuf>)>, Refusal> {
+    let (sender, receiver) = mpsc::channel();
+    let reader = cli.clone();
+    let body = move || {
+        // Nobody waits any more where time is over.
+        let _ = sender.send(reader.settings(&|name| env::var_os(name)));
+    };
+    let started = thread::Builder::new().name("settings".to_owned()).spawn(body);
+    started.map_err(|error| (format!("cannot start a thread: {error}"), 1))?;
+    let until = Instant::now() + SETTINGS_MAX;
+    while ending.since().is_none() {
+        match receiver.recv_timeout(GLANCE) {
+            Ok(settings) => return settings.map(Some).map_err(|error| (error.to_string(), 2)),
+            Err(RecvTimeoutError::Timeout) if Instant::now() < until => {}
+            Err(_) => return Err((UNREAD.to_owned(), 2)),
+        }
+    }
+    Ok(None)
+}
+
+/// The end does not come: nothing more can be done about it than to go.
+fn overdue() {
+    Log::immediate(Level::Error).error(
+        "the program ends without what it still had to do: something does not answer that cannot be \
+         interrupted, such as a file on a mount that is gone",
+    );
+    libvirt::end_process(1);
 }
 
 fn print(text: &str, code: u8) -> Result<u8, Refusal> {

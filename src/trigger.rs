@@ -38,19 +38,14 @@ impl Signals {
     }
 }
 
-/// Listens to the signals for the end alone.
-///
-/// # Errors
-/// Where no thread can be started, in a message.
-pub fn ending(signals: Signals) -> Result<Ending, String> {
-    Triggers::listen(signals, false).map(|triggers| triggers.ending)
-}
-
 /// What is said where a thread cannot be started.
 fn no_thread(error: io::Error) -> String {
     format!("cannot start a thread: {error}; raise the limit on processes")
 }
 
+/// How long the end may take: the 4 s that a collection has then, and a moment to put things away.
+/// Telegraf waits 5 s before it kills.
+const END_MAX: Duration = Duration::from_millis(4900);
 /// A waiter looks around at least so often.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -80,6 +75,8 @@ pub struct Triggers {
     shared: Arc<Shared>,
     /// Begins when the program is told to end.
     pub ending: Ending,
+    /// What is done about an end that does not come.
+    overdue: fn(),
 }
 
 #[derive(Default)]
@@ -97,12 +94,13 @@ struct State {
 
 impl Triggers {
     /// Listens to the signals; triggers among them count only where `triggers` is set, and are
-    /// passed over else.
+    /// passed over else. `overdue` is called when the program still runs [`END_MAX`] after it was told to
+    /// end: something holds it that cannot be interrupted, such as a file on a mount that is gone.
     ///
     /// # Errors
     /// Where no thread can be started, in a message.
-    pub fn listen(signals: Signals, triggers: bool) -> Result<Self, String> {
-        let this = Self { shared: Arc::default(), ending: Ending::default() };
+    pub fn listen(signals: Signals, triggers: bool, overdue: fn()) -> Result<Self, String> {
+        let this = Self { shared: Arc::default(), ending: Ending::default(), overdue };
         let listener = this.clone();
         let body = move || {
             let mut caught = signals.0;
@@ -193,9 +191,23 @@ impl Triggers {
     }
 
     fn end(&self, cause: EndCause) {
-        self.lock().end.get_or_insert(cause);
+        let is_first = {
+            let mut state = self.lock();
+            let is_first = state.end.is_none();
+            state.end.get_or_insert(cause);
+            is_first
+        };
         self.ending.begin();
         self.shared.changed.notify_all();
+        if is_first {
+            let overdue = self.overdue;
+            let body = move || {
+                thread::sleep(END_MAX);
+                overdue();
+            };
+            // Without a thread the end comes as soon as it can.
+            let _ = thread::Builder::new().name("end".to_owned()).spawn(body);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -232,7 +244,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3600);
 
     fn triggers() -> Triggers {
-        Triggers { shared: Arc::default(), ending: Ending::default() }
+        Triggers { shared: Arc::default(), ending: Ending::default(), overdue: || {} }
     }
 
     #[test]

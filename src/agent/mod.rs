@@ -10,7 +10,8 @@
 mod show;
 mod source;
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -28,7 +29,7 @@ use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
 use crate::sample;
 use crate::sink::{Sink, SinkError};
 use crate::table::{Look, Row};
-use crate::trigger::{EndCause, Next, Signals, Triggers};
+use crate::trigger::{EndCause, Next, Triggers};
 use source::Source;
 
 /// How the program ends.
@@ -45,6 +46,8 @@ const GRACE_MAX: Duration = Duration::from_secs(4);
 /// Samples are written after execd's first collection, so that even a kill soon after leaves rates to
 /// its next start, and after a later one when they were last written so long ago.
 const SAMPLES_EVERY: Duration = Duration::from_secs(60);
+/// How often is looked whether the end was ordered.
+const GLANCE: Duration = Duration::from_millis(50);
 /// Without a trigger for so long execd says that it waits in vain.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -65,10 +68,10 @@ struct Agent {
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
-pub fn once(settings: Settings, format: Format, signals: Signals, log: &Arc<Log>) -> Exit {
-    match (start(settings, signals, false, log), format) {
-        (Ok((mut agent, triggers)), Format::Influx) => agent.once(&triggers),
-        (Ok((mut agent, triggers)), Format::Table) => agent.show(&triggers, &Look::of_stdout()),
+pub fn once(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+    match (start(settings, &triggers.ending, log), format) {
+        (Ok(mut agent), Format::Influx) => agent.once(triggers),
+        (Ok(mut agent), Format::Table) => agent.show(triggers, &Look::of_stdout()),
         (Err(exit), _) => exit,
     }
 }
@@ -77,41 +80,32 @@ pub fn once(settings: Settings, format: Format, signals: Signals, log: &Arc<Log>
 pub fn execd(
     settings: Settings,
     interval: Option<Duration>,
-    signals: Signals,
+    triggers: &Triggers,
     log: &Arc<Log>,
 ) -> Exit {
-    let (agent, triggers) = match start(settings, signals, true, log) {
-        Ok(started) => started,
+    let agent = match start(settings, &triggers.ending, log) {
+        Ok(agent) => agent,
         Err(exit) => return exit,
     };
     if let Err(message) = triggers.read_input() {
         log.error(message);
         return Exit::Failed;
     }
-    agent.execd(&triggers, interval)
+    agent.execd(triggers, interval)
 }
 
-/// Listens to the signals and gets ready; what stands in the way is told.
-fn start(
-    settings: Settings,
-    signals: Signals,
-    triggers: bool,
-    log: &Arc<Log>,
-) -> Result<(Agent, Triggers), Exit> {
-    let triggers = Triggers::listen(signals, triggers).map_err(|message| {
-        log.error(message);
-        Exit::Failed
-    })?;
+/// Gets ready; what is in the way is told.
+fn start(settings: Settings, ending: &Ending, log: &Arc<Log>) -> Result<Agent, Exit> {
     let sink = Sink::stdout().map_err(|error| {
         log.error(error);
         Exit::Failed
     })?;
-    Ok((Agent::new(settings, log, sink), triggers))
+    Ok(Agent::new(settings, ending, log, sink))
 }
 
 impl Agent {
     /// Gets ready; no hypervisor is asked yet. A cache that cannot be used is told, and done without.
-    fn new(settings: Settings, log: &Arc<Log>, sink: Sink) -> Self {
+    fn new(settings: Settings, ending: &Ending, log: &Arc<Log>, sink: Sink) -> Self {
         let plan = Plan {
             workers: settings.workers,
             max_stuck: settings.max_stuck,
@@ -120,7 +114,7 @@ impl Agent {
             host_name: settings.uris.len() > 1,
             extra: settings.extra,
         };
-        let place = place(&settings, log);
+        let place = place(&settings, ending, log);
         let boot = cache::boot_id();
         let sources = settings
             .uris
@@ -398,14 +392,30 @@ fn source_tag(name: Option<&str>) -> Tags {
     tags
 }
 
-/// The cache's folder, or the word that there is none.
-fn place(settings: &Settings, log: &Log) -> Option<Place> {
+/// The cache's folder, or the word that there is none. It may be on a mount that is gone, so that looking
+/// at it never ends: it is looked at on a thread that can be left behind.
+fn place(settings: &Settings, ending: &Ending, log: &Log) -> Option<Place> {
     let is_of_use = settings.uris.iter().any(|uri| !uri.starts_with(host::REPLAY));
     if !settings.cache.enabled || !is_of_use {
         return None;
     }
-    let place = Place::of(settings.cache.dir.as_deref(), &Surroundings::of_process());
-    place.map_err(|none| log.warn(none)).ok()
+    let (sender, receiver) = mpsc::channel();
+    let named = settings.cache.dir.clone();
+    let body = move || {
+        // Nobody waits any more where time is over.
+        let _ = sender.send(Place::of(named.as_deref(), &Surroundings::of_process()));
+    };
+    thread::Builder::new().name("cache".to_owned()).spawn(body).ok()?;
+    let found_by = Deadline::within(settings.deadline / 4, ending, Duration::ZERO);
+    loop {
+        match receiver.recv_timeout(found_by.left(GLANCE)) {
+            Ok(found) => return found.map_err(|none| log.warn(none)).ok(),
+            Err(mpsc::RecvTimeoutError::Timeout) if !found_by.is_over() => {}
+            Err(_) => break,
+        }
+    }
+    log.warn("the folder for the cache does not answer, so there is none; is its mount gone?");
+    None
 }
 
 fn tell_saved(log: &Log, error: Option<cache::FileError>, uri: &str, what: &str) {

@@ -1,7 +1,7 @@
 //! What the trial collection says of the guests: which were read, which hang, and what each does not
 //! offer, with the one thing that turns it on. Guests with the same finding stand in one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use super::finding::{Finding, counted};
 use super::memballoon::{self, Memballoon};
 use super::trial::CollectedHost;
 use super::{hypervisor, shell};
-use crate::collect::{Collected, Reading};
+use crate::collect::{Cause, Collected, HeldGuest, Reading};
 use crate::config::{Feature, Settings};
 use crate::deadline::{Deadline, Ending};
 use crate::host::REPLAY;
@@ -30,7 +30,7 @@ pub(super) fn findings(host: &CollectedHost, settings: &Settings, ending: &Endin
     };
     let mut findings = vec![read(host, collected)];
     findings.extend(filtered(host, settings));
-    findings.extend(hung(host, collected));
+    findings.extend(held(host, collected));
     let whole: Vec<&Reading> = collected
         .readings
         .iter()
@@ -95,47 +95,109 @@ fn filtered(host: &CollectedHost, settings: &Settings) -> Option<Finding> {
     Some(kinds::all_filtered(inactive).of_guests(names))
 }
 
-/// Guests that do not answer: their names, and how to look at the first.
-fn hung(host: &CollectedHost, collected: &Collected) -> Option<Finding> {
-    let mut names: BTreeSet<String> =
-        collected.readings.iter().filter(|reading| !is_read(reading)).map(name).collect();
-    if collected.unread > 0 {
-        let read: BTreeSet<Uuid> =
-            collected.readings.iter().map(|reading| reading.sample.uuid).collect();
-        let unread = host.taken.iter().filter(|(uuid, _)| !read.contains(*uuid));
-        names.extend(unread.map(|(_, name)| name.clone()));
+/// A guest, as it is shown and as a command names it. Its name is another's word, such as `--help`: a
+/// command has its UUID.
+type Named = (String, Uuid);
+
+fn named(reading: &Reading) -> Named {
+    (name(reading), reading.sample.uuid)
+}
+
+fn names<'a>(guests: impl IntoIterator<Item = &'a Named>) -> Vec<String> {
+    guests.into_iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// Guests whose answer is not complete, by what holds them; and the list, where it does not come.
+fn held(host: &CollectedHost, collected: &Collected) -> Vec<Finding> {
+    let uri = shell(&host.uri);
+    let is_held_only = collected.readings.iter().filter(|reading| !is_read(reading)).count()
+        + collected.locked.len()
+        <= collected.held.len();
+    let is_alone = is_held_only && collected.late.is_empty() && !collected.list_is_late;
+    let others = if is_alone { "; other guests are not affected" } else { "" };
+    let mut findings = Vec::new();
+    for cause in Cause::ALL {
+        let guests: Vec<&HeldGuest> =
+            collected.held.iter().filter(|guest| guest.cause == cause).collect();
+        let Some(first) = guests.first() else { continue };
+        let names = guests.iter().map(|guest| guest.name.to_string()).collect();
+        let (count, several) = (counted(guests.len(), "guest"), guests.len() > 1);
+        let (does, is) = if several { ("do", "are") } else { ("does", "is") };
+        let finding = match cause {
+            Cause::SilentQemu => {
+                kinds::hung(count, does, &uri, first.uuid, others, disks(collected, first))
+            }
+            Cause::Locked => kinds::locked(count, is, others),
+            Cause::Job => kinds::busy_job(count, is, others),
+            Cause::DeviceChange => kinds::busy_change(count, is, others),
+            Cause::OtherCalls => kinds::busy_calls(count, is, others),
+            Cause::SlowHelper => kinds::slow_helper(count, if several { "have" } else { "has" }),
+        };
+        findings.push(finding.of_guests(names));
     }
-    let first = names.first()?;
-    let process = shell(&format!("guest={first},"));
-    let guests = match names.len() {
-        1 => "1 guest does".to_owned(),
-        count => format!("{count} guests do"),
-    };
-    let finding = kinds::hung(guests, shell(&host.uri), shell(first), process);
-    Some(finding.of_guests(names.iter().cloned().collect()))
+    if collected.list_is_late {
+        let locked = collected.held.iter().any(|guest| guest.cause == Cause::Locked);
+        let holder = if locked {
+            "the guests above that it has locked hold the list"
+        } else {
+            "most likely a guest that is being started or stopped holds the list"
+        };
+        findings.push(kinds::list_held(holder));
+    }
+    let not_asked = collected
+        .readings
+        .iter()
+        .filter(|reading| reading.sample.completeness == Completeness::NotAsked);
+    let not_asked: Vec<String> = not_asked.map(name).collect();
+    if !not_asked.is_empty() {
+        let count = counted(not_asked.len(), "guest");
+        findings.push(kinds::not_asked(count, collected.stuck_calls).of_guests(not_asked));
+    }
+    if !collected.late.is_empty() {
+        let names: Vec<String> = collected.late.iter().map(|(_, name)| name.to_string()).collect();
+        findings.push(kinds::late(counted(names.len(), "guest")).of_guests(names));
+    }
+    findings
+}
+
+/// The paths of a guest's disks, as far as its device list is known: asking libvirt for them may hang.
+fn disks(collected: &Collected, guest: &HeldGuest) -> String {
+    let reading = collected.readings.iter().find(|reading| reading.sample.uuid == guest.uuid);
+    let inventory = reading.and_then(|reading| reading.inventory.as_deref());
+    let disks = inventory.map_or(&[][..], |inventory| &inventory.disks);
+    let paths: Vec<String> =
+        disks.iter().filter_map(|disk| disk.path.as_deref()).map(shell).collect();
+    if paths.is_empty() { String::new() } else { format!("; its disks are {}", paths.join(", ")) }
 }
 
 /// What could not be read of guests that answer; those with the same trouble in one.
 fn failures(host: &CollectedHost, readings: &[&Reading]) -> Vec<Finding> {
-    let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, Vec<Named>> = BTreeMap::new();
     for reading in readings {
         for failure in &reading.failures {
-            groups.entry(failure).or_default().push(name(reading));
+            groups.entry(failure).or_default().push(named(reading));
         }
     }
-    let finding = |(failure, guests): (&str, Vec<String>)| {
+    let finding = |(failure, guests): (&str, Vec<Named>)| {
         let count = counted(guests.len(), "guest");
-        let first = guests.first().map(|guest| shell(guest)).unwrap_or_default();
-        kinds::partly_unread(failure, count, shell(&host.uri), first).of_guests(guests)
+        let first = guests.first().map(|(_, uuid)| *uuid).unwrap_or_default();
+        kinds::partly_unread(failure, count, shell(&host.uri), first).of_guests(names(&guests))
     };
     groups.into_iter().map(finding).collect()
 }
 
 /// What the collection would say on standard error, and nothing above has said.
 fn others(host: &CollectedHost) -> Vec<Finding> {
+    let is_of_cause = |message: &str| {
+        let texts = Cause::ALL.iter().flat_map(|cause| [cause.text(false), cause.text(true)]);
+        texts.into_iter().any(|text| message.ends_with(text))
+    };
     let is_told = |message: &&String| {
-        message.starts_with("guest \"")
-            && (message.contains("does not answer") || !message.contains("it cannot be read: "))
+        let is_of_guest =
+            message.starts_with("guest \"") && !message.contains("it cannot be read: ");
+        let is_of_host =
+            [" does not list its guests: ", " within the deadline of ", " are stuck: "];
+        is_of_guest || is_of_cause(message) || is_of_host.iter().any(|it| message.contains(it))
     };
     let untold: Vec<&String> = host.messages.iter().filter(|it| !is_told(it)).collect();
     let more = untold.len().saturating_sub(MESSAGES_MAX);
@@ -184,58 +246,58 @@ fn balloons(host: &CollectedHost, readings: &[&Reading], deadline: &Deadline) ->
         let runs = reading.sample.state == Some(RUNNING);
         let balloon = xml.get(&reading.sample.uuid).and_then(|xml| memballoon::of(xml));
         match (balloon, age_s(reading)) {
-            (Some(Memballoon::Absent), _) => absent.push(name(reading)),
-            (Some(Memballoon::WithoutPeriod), _) => without_period.push(name(reading)),
-            (Some(Memballoon::WithPeriod(_)), None) if runs => silent.push(name(reading)),
+            (Some(Memballoon::Absent), _) => absent.push(named(reading)),
+            (Some(Memballoon::WithoutPeriod), _) => without_period.push(named(reading)),
+            (Some(Memballoon::WithPeriod(_)), None) if runs => silent.push(named(reading)),
             (Some(Memballoon::WithPeriod(period)), Some(age))
                 if runs && age > (period * LATE_PERIODS).max(60) =>
             {
-                late.push(name(reading));
+                late.push(named(reading));
             }
             _ => {}
         }
     }
-    let number = |guests: &[String]| counted(guests.len(), "guest");
-    let verb = |guests: &[String], one: &'static str, more: &'static str| {
+    let number = |guests: &[Named]| counted(guests.len(), "guest");
+    let verb = |guests: &[Named], one: &'static str, more: &'static str| {
         if guests.len() == 1 { one } else { more }
     };
-    let has = |guests: &[String]| format!("{} {}", number(guests), verb(guests, "has", "have"));
+    let has = |guests: &[Named]| format!("{} {}", number(guests), verb(guests, "has", "have"));
     let mut findings = Vec::new();
     if !without_period.is_empty() {
         let whose = verb(&without_period, "its", "their");
         let command = period_command(&host.uri, &without_period);
         let finding = kinds::no_balloon_period(number(&without_period), whose, command);
-        findings.push(finding.of_guests(without_period));
+        findings.push(finding.of_guests(names(&without_period)));
     }
-    if let Some(first) = absent.first() {
+    if let Some((_, first)) = absent.first() {
         // The read-only socket, where it is named, is not the one that changes guests.
         let uri = shell(&host.uri.replace("-sock-ro", "-sock"));
-        findings.push(kinds::no_balloon(has(&absent), uri, shell(first)).of_guests(absent));
+        findings.push(kinds::no_balloon(has(&absent), uri, *first).of_guests(names(&absent)));
     }
     if !silent.is_empty() {
-        findings.push(kinds::balloon_silent(has(&silent)).of_guests(silent));
+        findings.push(kinds::balloon_silent(has(&silent)).of_guests(names(&silent)));
     }
     if !late.is_empty() {
         let report = verb(&late, "reports", "report");
-        findings.push(kinds::balloon_late(number(&late), report).of_guests(late));
+        findings.push(kinds::balloon_late(number(&late), report).of_guests(names(&late)));
     }
     findings
 }
 
 /// The command that sets the period of these guests; where they are many, of all that run.
-fn period_command(uri: &str, guests: &[String]) -> String {
+fn period_command(uri: &str, guests: &[Named]) -> String {
     // The read-only socket, where it is named, is not the one that changes guests.
     let uri = shell(&uri.replace("-sock-ro", "-sock"));
     let set =
         |guest: &str| format!("sudo virsh -c {uri} dommemstat {guest} --period 10 --live --config");
     match guests {
-        [guest] => set(&shell(guest)),
+        [(_, uuid)] => set(&uuid.to_string()),
         guests if guests.len() <= 4 => {
-            let names: Vec<String> = guests.iter().map(|guest| shell(guest)).collect();
-            format!("for guest in {}; do {}; done", names.join(" "), set("\"$guest\""))
+            let uuids: Vec<String> = guests.iter().map(|(_, uuid)| uuid.to_string()).collect();
+            format!("for guest in {}; do {}; done", uuids.join(" "), set("\"$guest\""))
         }
         _ => format!(
-            "sudo virsh -c {uri} list --name | grep . | while read -r guest; do {} </dev/null; done",
+            "sudo virsh -c {uri} list --uuid | grep . | while read -r guest; do {} </dev/null; done",
             set("\"$guest\"")
         ),
     }
@@ -275,21 +337,24 @@ mod tests {
 
     #[test]
     fn a_few_guests_are_named_in_the_command_and_many_are_not() {
-        let guests = |count: usize| (0..count).map(|n| format!("g {n}")).collect::<Vec<_>>();
+        let guests = |count: u128| -> Vec<Named> {
+            (0..count).map(|n| ("--help".to_owned(), Uuid::from_u128(n))).collect()
+        };
         let uri = "qemu+unix:///system?socket=/run/libvirt/libvirt-sock-ro";
         assert_eq!(
             period_command("qemu:///system", &guests(1)),
-            "sudo virsh -c qemu:///system dommemstat 'g 0' --period 10 --live --config"
+            "sudo virsh -c qemu:///system dommemstat 00000000-0000-0000-0000-000000000000 --period 10 \
+             --live --config"
         );
         assert_eq!(
             period_command(uri, &guests(2)),
-            "for guest in 'g 0' 'g 1'; do sudo virsh -c \
+            "for guest in 00000000-0000-0000-0000-000000000000 00000000-0000-0000-0000-000000000001; do sudo virsh -c \
              'qemu+unix:///system?socket=/run/libvirt/libvirt-sock' dommemstat \"$guest\" --period 10 \
              --live --config; done"
         );
         assert_eq!(
             period_command("qemu:///system", &guests(500)),
-            "sudo virsh -c qemu:///system list --name | grep . | while read -r guest; do sudo virsh -c \
+            "sudo virsh -c qemu:///system list --uuid | grep . | while read -r guest; do sudo virsh -c \
              qemu:///system dommemstat \"$guest\" --period 10 --live --config </dev/null; done"
         );
     }

@@ -23,6 +23,8 @@ use crate::libvirt::{Error, Node};
 const GLANCE: Duration = Duration::from_millis(50);
 /// A libvirt that takes longer to connect and list than this is slow; a healthy one takes milliseconds.
 const SLOW: Duration = Duration::from_secs(1);
+/// A list of the guests that takes longer than this waits for one of them.
+const LIST_WITHIN: Duration = Duration::from_secs(1);
 /// Where the answer to an error begins: the first that fits counts.
 const NOT_THERE: [&str; 2] = ["No such file or directory", "Connection refused"];
 
@@ -57,20 +59,23 @@ pub(super) struct Host {
 
 /// What a hypervisor says of itself.
 pub(super) struct Answer {
-    /// From the start to the list of guests.
+    /// From the start until it had said who it is.
     took: Duration,
     pub(super) driver: String,
     libvirt: Option<Version>,
     version: Option<Version>,
     node: Option<Node>,
-    /// Every guest, and whether it runs.
-    pub(super) guests: Vec<(Uuid, String, bool)>,
+    /// Every guest, and whether it runs; `None` where libvirt does not list them in time.
+    pub(super) guests: Option<Vec<ListedGuest>>,
 }
+
+/// A guest as it is listed, and whether it runs.
+pub(super) type ListedGuest = (Uuid, String, bool);
 
 impl Answer {
     /// Guests that are defined and do not run.
     pub(super) fn inactive(&self) -> usize {
-        self.guests.iter().filter(|(_, _, runs)| !runs).count()
+        self.guests.iter().flatten().filter(|(_, _, runs)| !runs).count()
     }
 }
 
@@ -87,13 +92,18 @@ pub(super) enum Silence {
 /// Asks all of them at the same time.
 pub(super) fn ask_all(settings: &Settings, ending: &Ending) -> Vec<Host> {
     let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
-    let asked: Vec<(&String, Receiver<_>)> =
-        settings.uris.iter().map(|uri| (uri, put(uri, who))).collect();
-    let host = |(uri, receiver): (&String, Receiver<Result<Answer, Error>>)| Host {
+    let asked: Vec<(&String, Receiver<_>, Receiver<_>)> =
+        settings.uris.iter().map(|uri| (uri, put(uri, who), put(uri, list))).collect();
+    let host = |(uri, of_who, of_list): (&String, Receiver<Result<Answer, Error>>, _)| Host {
         uri: uri.clone(),
         socket: socket::of(uri),
-        answer: match next(&receiver, &deadline) {
-            Some(Ok(answer)) => Ok(answer),
+        answer: match next(&of_who, &deadline) {
+            Some(Ok(answer)) => {
+                // Libvirt answers, so that a list which does not come waits for a guest.
+                let soon =
+                    Deadline::within(LIST_WITHIN.min(settings.deadline), ending, Duration::ZERO);
+                Ok(Answer { guests: next(&of_list, &soon), ..answer })
+            }
             Some(Err(error)) => Err(Silence::Refused(error.to_string())),
             None if deadline.is_ending() => Err(Silence::Ended),
             None => Err(Silence::Late(settings.deadline)),
@@ -168,26 +178,28 @@ fn who(uri: &str, sender: &mpsc::Sender<Result<Answer, Error>>) {
     let ask = || {
         let started = Instant::now();
         let connection = open(uri)?;
-        let guests = connection.guests(true)?;
-        let took = started.elapsed();
         let versions = connection.versions();
         let version = |of| versions.get(of).copied().map(Version);
-        let guests = guests
-            .iter()
-            .map(|guest| (guest.uuid(), guest.name().into_owned(), guest.id() >= 0))
-            .collect();
+        let driver = connection.driver()?;
         Ok(Answer {
-            took,
-            driver: connection.driver()?,
+            took: started.elapsed(),
+            driver,
             // Not every driver has these.
             libvirt: version("daemon"),
             version: version("hypervisor"),
             node: connection.node(),
-            guests,
+            guests: None,
         })
     };
     // Nobody waits any more where time is over.
     let _ = sender.send(ask());
+}
+
+/// Every guest, those that are off too. libvirt waits for each guest's lock.
+fn list(uri: &str, sender: &mpsc::Sender<Vec<ListedGuest>>) {
+    let Ok(guests) = open(uri).and_then(|connection| connection.guests(true)) else { return };
+    let listed = |guest: &host::Guest| (guest.uuid(), guest.name().into_owned(), guest.id() >= 0);
+    let _ = sender.send(guests.iter().map(listed).collect());
 }
 
 impl Host {
@@ -237,7 +249,7 @@ impl Host {
                 .fact("driver", answer.driver.clone())
                 .fact("libvirt_version", word(answer.libvirt))
                 .fact("hypervisor_version", word(answer.version))
-                .fact("running", answer.guests.len() - answer.inactive())
+                .fact("running", answer.guests.as_ref().map_or(0, Vec::len) - answer.inactive())
                 .fact("inactive", answer.inactive());
             match answer.node {
                 Some(node) => finding.fact("cpus", node.cpus).fact("memory_kib", node.memory_kib),
@@ -382,7 +394,12 @@ mod tests {
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(findings[0].id, "answers");
         assert!(findings[0].text.contains("the hypervisor is TEST"), "{findings:?}");
-        assert!(hosts[0].answer.as_ref().is_ok_and(|answer| answer.guests.len() == 1));
+        assert!(
+            hosts[0]
+                .answer
+                .as_ref()
+                .is_ok_and(|answer| answer.guests.as_ref().is_some_and(|it| it.len() == 1))
+        );
     }
 
     #[test]

@@ -9,9 +9,12 @@ use super::finding::{Finding, counted};
 use super::hypervisor::Host;
 use super::{as_user, user};
 use crate::config::Settings;
+use crate::plain_file;
 
 /// Where libvirt's daemons have their configuration.
 const FOLDER: &str = "/etc/libvirt";
+/// What is longer is no configuration of libvirt's.
+const FILE_MAX: u64 = 1 << 20;
 /// Threads of this process beside those that call libvirt.
 const OWN_THREADS: usize = 8;
 /// Files that a connection to libvirt holds open, and those of this process beside them.
@@ -38,8 +41,11 @@ pub(super) fn findings(hosts: &[Host], settings: &Settings) -> Vec<Finding> {
         }
     }
     for file in files {
-        match fs::read_to_string(&file) {
-            Ok(text) => findings.extend(of_libvirt(&file, &text, settings)),
+        match plain_file::read(&file, FILE_MAX) {
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                findings.extend(of_libvirt(&file, &text, settings));
+            }
             // Where there is none, the defaults count, and they suffice.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {

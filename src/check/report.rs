@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 
 use super::finding::{Area, Finding, Section, Verdict, counted};
 use super::verdict;
+use crate::printable::sanitize;
 
 /// A line has at most so many columns, unless a word or a command is longer.
 const WIDTH: usize = 80;
@@ -75,7 +76,7 @@ pub(super) fn heading(user: &str, style: Style) -> String {
 pub(super) fn section(section: &Section, style: Style) -> String {
     let mut title = section.area.title().to_owned();
     if let Some(about) = &section.about {
-        let _ = write!(title, " {}", printable(about));
+        let _ = write!(title, " {}", sanitize(about));
     }
     let mut text = format!("\n{}\n", style.bold(&title));
     for finding in &section.findings {
@@ -106,7 +107,7 @@ fn write_finding(text: &mut String, finding: &Finding, style: Style) {
     }
     // As they are, however long, so that they can be copied.
     for command in &finding.commands {
-        add(&format!("  {}", style.paint("36", &printable(command))));
+        add(&format!("  {}", style.paint("36", &sanitize(command))));
     }
 }
 
@@ -181,7 +182,7 @@ fn names(guests: &[String]) -> String {
 /// The text in lines that have room behind the indent; a longer word stands alone.
 fn wrapped(text: &str, indent: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    let text = printable(text);
+    let text = sanitize(text);
     for word in text.split_whitespace() {
         match lines.last_mut() {
             Some(line) if indent + line.chars().count() + 1 + word.chars().count() <= WIDTH => {
@@ -192,11 +193,6 @@ fn wrapped(text: &str, indent: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-/// Guests are named by strangers: a name cannot write on the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 
 #[cfg(test)]
@@ -221,7 +217,7 @@ mod tests {
         let expected = "\nGuests of x:///
   ok    all is well all is well all is well all is well all is well all is well
         all is well all is well all is well all is well
-  LOST  2 guests do not answer: one [2J, two
+  LOST  2 guests do not answer: one?[2J, two
         Lost: what only they can tell.
         To mend it: look at them:
           virsh list\n";

@@ -77,19 +77,29 @@ fn collect(host: &Host, settings: &Settings, deadline: &Deadline) -> CollectedHo
         replay.skip_to_last();
         replay.advance();
     }
+    let listed = host.answer.as_ref().ok().and_then(|answer| answer.guests.as_deref());
+    if listed.is_none() {
+        hypervisor.hold_list();
+    }
     let collected = hypervisor.collect(known, deadline).map_err(|down| down.0);
+    hypervisor.close();
     let mut taken = taken.into_inner();
     for guest in collected.iter().flat_map(|collected| &collected.excluded) {
         taken.remove(&guest.uuid);
     }
-    let (driver, inactive, listed) = match &host.answer {
-        Ok(answer) => (answer.driver.clone(), answer.inactive(), answer.guests.as_slice()),
-        Err(_) => (String::new(), 0, &[][..]),
+    let (driver, inactive) = match &host.answer {
+        Ok(answer) => (answer.driver.clone(), answer.inactive()),
+        Err(_) => (String::new(), 0),
     };
     let is_left_out = |(uuid, _, runs): &&(Uuid, String, bool)| {
         (*runs || settings.domains.inactive) && !taken.contains_key(uuid)
     };
-    let filtered = listed.iter().filter(is_left_out).map(|(_, name, _)| name.clone()).collect();
+    let filtered = listed
+        .unwrap_or_default()
+        .iter()
+        .filter(is_left_out)
+        .map(|(_, name, _)| name.clone())
+        .collect();
     CollectedHost {
         uri: host.uri.clone(),
         driver,

@@ -38,6 +38,11 @@ impl Backoff {
         }
     }
 
+    /// Somebody else's call waits for it since now.
+    pub(super) fn of_others(now: Instant, running: u64) -> Self {
+        Self { since: now, asked: now, calls: 1, running, is_ours: false }
+    }
+
     /// Whether it may be asked again: guests have started or stopped since, or its time has come. Without a
     /// budget for another call that is the longest pause.
     pub(super) fn is_over(&self, now: Instant, running: u64, has_budget: bool) -> bool {

@@ -31,8 +31,18 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 6] = [
+        Self::SilentQemu,
+        Self::Locked,
+        Self::SlowHelper,
+        Self::Job,
+        Self::DeviceChange,
+        Self::OtherCalls,
+    ];
+
     /// The cause in the message about one guest, or several.
-    fn text(self, several: bool) -> &'static str {
+    pub fn text(self, several: bool) -> &'static str {
         match (self, several) {
             (Self::SilentQemu, false) => {
                 "is not responding: its storage may be hung or its QEMU stopped; what only its QEMU \
@@ -332,7 +342,12 @@ impl Health {
         }
     }
 
-    /// Since when the list does not come.
+    /// Somebody else waits for the list already.
+    pub(super) fn hold_list(&mut self, now: Instant, running: u64) {
+        self.list = Some(Backoff::of_others(now, running));
+    }
+
+    /// Whether the list does not come.
     pub(super) fn list_is_held(&self) -> bool {
         self.list.is_some()
     }

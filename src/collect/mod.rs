@@ -223,6 +223,12 @@ impl Hypervisor {
         self.core.health.saved(Instant::now(), boottime_ns())
     }
 
+    /// The list is not asked for: a call for it is out already, and does not come back.
+    pub fn hold_list(&mut self) {
+        let running = self.core.running();
+        self.core.health.hold_list(Instant::now(), running);
+    }
+
     /// Takes a sample that nobody needs any more: its memory serves in the next collection.
     pub fn recycle(&mut self, sample: Domain) {
         self.core.spares.push(sample);

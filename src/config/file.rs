@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{ConfigError, FILE_VARIABLE};
+use crate::plain_file;
+use crate::printable::sanitize;
 
 /// A configuration is a page of text: what is larger is some other file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -67,9 +68,7 @@ impl fmt::Display for Unreadable {
 }
 
 fn read(path: &Path) -> Result<String, Unreadable> {
-    let file = File::open(path).map_err(Unreadable::Failed)?;
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(Unreadable::Failed)?;
+    let bytes = plain_file::read(path, FILE_BYTES_MAX).map_err(Unreadable::Failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(Unreadable::TooLarge);
     }
@@ -87,7 +86,7 @@ pub(super) fn line_of(text: &[u8], at: usize) -> usize {
 /// A path for a message: on one line, and its end where it is long, which names the file.
 pub(super) fn shown(path: &Path) -> String {
     const MOST: usize = 160;
-    let path = path.to_string_lossy().replace(char::is_control, " ");
+    let path = sanitize(&path.to_string_lossy());
     if path.len() <= MOST {
         return path;
     }

@@ -680,8 +680,10 @@ fn a_file_that_cannot_be_read_is_told_with_the_remedy() {
     let large = "cannot read the configuration DIR/c.toml (from --config): it is larger than 1 \
                  MiB, which no configuration is";
     assert_eq!(told(Some(&path), "", &path), large);
-    let endless = told(Some(Path::new("/dev/zero")), "", &path);
-    assert_eq!(endless, large.replace("DIR/c.toml", "/dev/zero"));
+    assert_eq!(
+        told(Some(Path::new("/dev/zero")), "", &path),
+        "cannot read the configuration /dev/zero (from --config): it is not a plain file"
+    );
 }
 
 #[test]

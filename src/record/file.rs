@@ -5,9 +5,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -17,6 +15,7 @@ use uuid::Uuid;
 use super::value::Statistic;
 use super::{Answer, Moment, PlainAnswers, RecordedGuest, RecordedHost, Recording};
 use crate::libvirt::Group;
+use crate::plain_file;
 use crate::record::group_of;
 
 const VERSION: u32 = 2;
@@ -116,21 +115,12 @@ pub fn read(path: &Path) -> Result<Recording, FileError> {
         })
     };
     let no_file = |what: &str| FileError(format!("it is {what}; name a file that `record` wrote"));
-    // A fifo must not make us wait, nor a device do what devices do.
-    let stat = std::fs::metadata(path).map_err(io_error)?;
-    if stat.is_dir() {
-        return Err(no_file("a folder"));
-    }
-    if !stat.is_file() {
-        return Err(no_file("no plain file"));
-    }
-    let mut options = File::options();
-    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    let file = options.open(path).map_err(io_error)?;
+    let file = plain_file::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => no_file("a folder"),
+        io::ErrorKind::InvalidInput => no_file("no plain file"),
+        _ => io_error(error),
+    })?;
     let stat = file.metadata().map_err(io_error)?;
-    if !stat.is_file() {
-        return Err(no_file("no plain file"));
-    }
     let too_large = || FileError(format!("it is larger than {} MiB", SIZE_MAX >> 20));
     if stat.len() > SIZE_MAX {
         return Err(too_large());

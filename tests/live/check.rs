@@ -342,7 +342,9 @@ fn the_readme_shows_what_such_a_host_gives() {
     let (shown, _) = below.split_once("\n```").unwrap();
     // The same words; figures are those of another moment and machine.
     let words = |text: &str| -> Vec<String> {
-        let is_figure = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
+        let is_uuid = |word: &str| word.trim_end_matches([')', '"', '\'']).len() == 36;
+        let is_figure =
+            |word: &str| word.starts_with(|c: char| c.is_ascii_digit()) || is_uuid(word);
         let words = text.split_whitespace().map(|it| if is_figure(it) { "N" } else { it });
         words.map(str::to_owned).collect()
     };

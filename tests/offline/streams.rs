@@ -303,3 +303,22 @@ fn file_descriptors_and_memory_stay_flat_over_some_collections() {
 fn file_descriptors_and_memory_stay_flat_over_a_thousand_collections() {
     assert_files_and_memory_stay_flat(1000);
 }
+
+/// A configuration that nobody writes, and a signal before any setting is known.
+#[test]
+fn a_configuration_that_is_no_plain_file_is_refused_at_once() {
+    let scratch = tempfile::tempdir().unwrap();
+    let fifo = scratch.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for command in ["once", "execd", "check"] {
+        for path in [fifo.as_path(), std::path::Path::new("/dev/zero")] {
+            let began = std::time::Instant::now();
+            let finished = crate::support::process::run(
+                crate::support::program::program(scratch.path()).args([command, "--config"]).arg(path),
+            );
+            assert_eq!(finished.status.code(), Some(2), "{finished}");
+            assert!(finished.stderr.contains("it is not a plain file"), "{finished}");
+            assert!(began.elapsed() < std::time::Duration::from_secs(5), "{finished}");
+        }
+    }
+}

@@ -24,14 +24,65 @@ findings! {
         lost "every guest: no line is printed"
         fix "see the lists of names, UUIDs, states and metadata in [domains]; empty ones take all";
 
-    hung(guests, uri, first, process) = Lost "hung": "{guests} not answer"
-        lost "disk counters, memory figures and whatever else only QEMU can tell, for as long as that lasts; \
-              other guests lose nothing"
-        fix "see for how long, and why: most often the storage below the disks hangs (state D in ps), or the \
-             QEMU process is stopped (state T)"
-        run "virsh -r -c {uri} domcontrol {first}"
-        run "virsh -r -c {uri} domblklist {first}"
-        run "ps -o pid,stat,wchan:24 -p \"$(pgrep -of {process})\"";
+    hung(guests, does, uri, uuid, others, disks) = Lost "hung":
+        "{guests} {does} not respond: the QEMU process is silent"
+        lost "disk counters, memory figures and whatever else only QEMU knows, for as long as that \
+              lasts{others}"
+        fix "find out for how long, and why: most often the storage below the disks hangs (state D in ps), \
+             or the QEMU process is stopped (state T){disks}"
+        run "virsh -r -c {uri} domcontrol {uuid}"
+        run "ps -o pid,stat,wchan:24 -p \"$(pgrep -of -- '-uuid {uuid}')\"";
+
+    locked(guests, is, others) = Lost "locked": "{guests} {is} locked inside libvirt"
+        lost "every line of these guests, for as long as that lasts{others}"
+        fix "find out what does not finish: a start or a stop, a hook script, ovs-vsctl, or the storage that \
+             it opens; virsh hangs for these guests, too, and so does its list"
+        run "ps -e -o pid,etimes,stat,args | grep -E 'libvirt/hooks|ovs-vsctl|virsh'"
+        run "journalctl -u libvirtd -u virtqemud -n 50";
+
+    busy_job(guests, is, others) = Lost "busy":
+        "{guests} {is} busy with a job, such as a migration, a save or a backup"
+        lost "disk counters, memory figures and whatever else only QEMU knows, until it ends{others}"
+        fix "wait for it; libvirt's log says what began"
+        run "journalctl -u libvirtd -u virtqemud -n 50";
+
+    busy_change(guests, is, others) = Lost "busy":
+        "{guests} {is} busy: a change has not finished, such as a hot-unplug that the guest does not answer"
+        lost "disk counters, memory figures and whatever else only QEMU knows, until it ends{others}"
+        fix "find out which change it is: libvirt's log says what began"
+        run "journalctl -u libvirtd -u virtqemud -n 50";
+
+    busy_calls(guests, is, others) = Lost "busy":
+        "{guests} {is} busy with the calls of other programs, one after another"
+        lost "disk counters, memory figures and whatever else only QEMU knows, while that lasts{others}"
+        fix "find out which programs ask libvirt all the time"
+        run "sudo virt-admin client-list libvirtd";
+
+    slow_helper(guests, have) = Lost "slow-helper":
+        "{guests} {have} slow network statistics: libvirt runs a program for them, most likely ovs-vsctl"
+        lost "the NICs of these guests, whenever that takes longer than the deadline allows"
+        fix "find out why ovs-vsctl is slow, or give a collection more time in the configuration"
+        run "time ovs-vsctl show"
+        run "deadline = \"10s\"";
+
+    list_held(holder) = Lost "list-held": "libvirt does not list its guests: {holder}"
+        lost "guests that have started since: they are missing until the list comes; each program that asks \
+              for the list holds one of libvirtd's workers until then"
+        fix "see what holds it, and how many workers are free: freeWorkers in what the first command prints \
+             (virtqemud instead of libvirtd where that daemon runs)"
+        run "sudo virt-admin srv-threadpool-info libvirtd"
+        run "ps -e -o pid,etimes,stat,args | grep -E 'libvirt/hooks|ovs-vsctl|virsh'";
+
+    not_asked(guests, stuck) = Lost "not-asked":
+        "{guests} not asked for what only QEMU knows, since {stuck} calls are stuck in others"
+        lost "disk counters and memory figures of these guests, until fewer calls are stuck"
+        fix "free the guests that do not respond, or allow more calls to be stuck"
+        run "max_stuck = 24";
+
+    late(guests) = Lost "late": "{guests} could not be read within the deadline"
+        lost "every line of these guests"
+        fix "libvirt or this host is too slow for it: give a collection more time in the configuration"
+        run "deadline = \"10s\"";
 
     partly_unread(failure, guests, uri, first) = Lost "partly-unread": "{failure}, of {guests}"
         lost "these figures, which are 0 instead, or left out with missing = \"omit\""

@@ -1,11 +1,12 @@
 //! Which files Telegraf loads, and their text. What they say of this program is `mod.rs`' business.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
+
+use crate::plain_file;
 
 /// Longer files, more files in a folder and deeper folders are passed over.
 const FILE_MAX: u64 = 1 << 20;
@@ -23,16 +24,17 @@ pub(super) struct Loaded {
 
 /// Reads a file.
 pub(super) fn read(path: &Path) -> Loaded {
-    let mut bytes = Vec::new();
-    let opened =
-        File::open(path).and_then(|opened| opened.take(FILE_MAX + 1).read_to_end(&mut bytes));
+    let (bytes, failed) = match plain_file::read(path, FILE_MAX) {
+        Ok(bytes) => (bytes, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
     let text = String::from_utf8_lossy(&bytes);
     let names_us = text.contains(env!("CARGO_PKG_NAME"));
-    let table = match opened {
-        Err(error) => Err(error.to_string()),
-        Ok(_) if bytes.len() as u64 > FILE_MAX => Err("it is too long".to_owned()),
+    let table = match failed {
+        Some(error) => Err(error.to_string()),
+        None if bytes.len() as u64 > FILE_MAX => Err("it is too long".to_owned()),
         // Telegraf puts variables in before it reads the file; what they are is not known here.
-        Ok(_) => text.parse().map_err(|error: toml::de::Error| error.message().to_owned()),
+        None => text.parse().map_err(|error: toml::de::Error| error.message().to_owned()),
     };
     // Who may not read it cannot know what it names, and so it may be us.
     let names_us = names_us || bytes.is_empty() && table.is_err();
