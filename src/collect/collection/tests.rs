@@ -11,7 +11,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::collect::call::{Answer, Ask, Asked, DetailRequest, Detailed, Done, Sampled};
+use crate::collect::call::{Answer, Ask, Asked, DetailRequest, Detailed, Done, Sampled, Step};
 use crate::collect::request::{GuestRequest, always};
 use crate::collect::tests::plan;
 use crate::libvirt::{Control, Error, Group, Kind, Offer};
