@@ -313,11 +313,8 @@ fn a_configuration_that_is_no_plain_file_is_refused_at_once() {
     for command in ["once", "execd", "check"] {
         for path in [fifo.as_path(), std::path::Path::new("/dev/zero")] {
             let began = std::time::Instant::now();
-            let finished = crate::support::process::run(
-                crate::support::program::program(scratch.path())
-                    .args([command, "--config"])
-                    .arg(path),
-            );
+            let mut program = program(scratch.path());
+            let finished = run(program.args([command, "--config"]).arg(path));
             assert_eq!(finished.status.code(), Some(2), "{finished}");
             assert!(finished.stderr.contains("it is not a plain file"), "{finished}");
             assert!(began.elapsed() < std::time::Duration::from_secs(5), "{finished}");
