@@ -3,12 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
 
 use crate::support::lab::Lab;
 use crate::support::process::run;
 use crate::support::program::PROGRAM;
+use crate::support::repository;
 use crate::support::told::{Told, check, told};
 use crate::support::{say, skip};
 
@@ -336,8 +336,7 @@ fn the_readme_shows_what_such_a_host_gives() {
     if printed.is_empty() {
         return skip("check, README", "this machine has configurations of its own");
     }
-    let readme =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
     let (_, below) = readme.split_once("```text\ntelegraf-virt ").unwrap();
     let (shown, _) = below.split_once("\n```").unwrap();
     // The same words; figures are those of another moment and machine.

@@ -11,6 +11,7 @@ use crate::support::lab::Lab;
 use crate::support::lines::read;
 use crate::support::process::run;
 use crate::support::program::program;
+use crate::support::repository;
 use crate::support::{say, wait_until};
 
 /// Mounts control groups, which libvirtd looks for when it starts.
@@ -28,7 +29,7 @@ const GROUPS: &str = "mount -t tmpfs tmpfs /sys/fs/cgroup
 
 /// A busybox with nothing beside it, as the root of a container.
 fn root(lab: &Lab) -> String {
-    let fetch = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/fetch");
+    let fetch = repository().join("tests/lab/fetch");
     let package = run(Command::new(fetch).arg("busybox-static")).success().stdout;
     let root = lab.scratch().join("box");
     for folder in ["bin", "proc", "sys", "dev", "etc"] {

@@ -1,15 +1,11 @@
 //! The benchmarks run, and what was published of them is what the README says.
 
 use crate::support::process::run;
+use crate::support::repository;
 use crate::support::skip;
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
-
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// The names of the contenders, and the figures of each are so many numbers as there were rounds.
 fn assert_taken(taken: &Value, rounds: usize) -> Vec<String> {

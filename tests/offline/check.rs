@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::support::process::run;
 use crate::support::program::{PROGRAM, program};
+use crate::support::repository;
 use crate::support::told::{check, flat, told};
 use crate::support::{skip, wait_until};
 use nix::sys::signal::{Signal, kill};
@@ -110,8 +111,7 @@ fn a_terminal_gets_colours_and_marks_unless_no_color_is_set() {
 fn json_has_the_keys_that_the_readme_tells() {
     let scratch = TempDir::new().unwrap();
     let told = told(&mut check(scratch.path(), &["--no-cache", TEST[0], TEST[1]]), 0);
-    let readme =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
     let (_, section) = readme.split_once("\n### check as JSON\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -464,7 +464,7 @@ fn how_telegraf_starts_the_program_is_looked_at() {
         command.env("TELEGRAF_CONFIG_PATH", file).env("PATH", &path);
         told(&mut command, 0)
     };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = repository();
     let shipped = look(&root.join("telegraf.d"));
     assert_eq!(shipped.troubles(), [""; 0]);
     assert!(shipped.words("execd")[0].ends_with("inputs.execd asks by signal = \"STDIN\""));

@@ -2,27 +2,23 @@
 //! off, and a hypervisor without bulk statistics, where each device would be a call.
 
 use crate::support::calls::Calls;
+use crate::support::expect::STATES;
 use crate::support::lines::{Line, read};
 use crate::support::process::run;
 use crate::support::program::program;
+use crate::support::repository;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// virDomainState of each guest, and the word that the schema has for it.
-const STATES: [(u8, &str); 7] = [
-    (1, "running"),
-    (2, "blocked"),
-    (3, "paused"),
-    (4, "shutdown"),
-    (5, "shutoff"),
-    (6, "crashed"),
-    (7, "suspended"),
-];
+/// virDomainState of each guest, and its word: the test driver has none in "no state".
+fn all_states() -> impl Iterator<Item = (usize, &'static str)> {
+    STATES.into_iter().enumerate().skip(1)
+}
 
 /// A host with a guest in each state, each with a NIC and two disks and its state in its metadata.
 fn host(scratch: &Path) {
-    let guest = |(state, word): (u8, &str)| {
+    let guest = |(state, word): (usize, &str)| {
         format!(
             "<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'>\
              <name>{word}</name><uuid>00000000-0000-4000-8000-00000000000{state}</uuid>\
@@ -34,7 +30,7 @@ fn host(scratch: &Path) {
              <test:runstate>{state}</test:runstate></domain>"
         )
     };
-    let guests: String = STATES.into_iter().map(guest).collect();
+    let guests: String = all_states().map(guest).collect();
     fs::write(scratch.join("node.xml"), format!("<node>{guests}</node>")).unwrap();
 }
 
@@ -61,11 +57,11 @@ fn each_state_is_filtered_by_its_word() {
     let scratch = TempDir::new().unwrap();
     host(scratch.path());
     let (all, calls) = once(scratch.path(), "[domains]\ninactive = true\n");
-    let mut sorted = STATES.map(|(_, word)| word).to_vec();
+    let mut sorted: Vec<&str> = all_states().map(|(_, word)| word).collect();
     sorted.sort_unstable();
     assert_eq!(states(&all), sorted);
     assert_eq!(calls.guests("virDomainGetState"), Vec::<String>::new());
-    for (_, word) in STATES {
+    for (_, word) in all_states() {
         let filtered = |list: &str| {
             once(scratch.path(), &format!("[domains]\ninactive = true\n{list} = ['{word}']\n"))
         };
@@ -120,8 +116,7 @@ fn guests_that_are_off_have_the_tags_of_their_metadata_and_are_filtered_by_it() 
 #[test]
 fn a_recording_is_filtered_like_the_host_that_it_is_of() {
     let scratch = TempDir::new().unwrap();
-    let recording =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/hosts/debian12-qemu.jsonl");
+    let recording = repository().join("fixtures/hosts/debian12-qemu.jsonl");
     let read_with = |configuration: &str| {
         let file = scratch.path().join("filters.toml");
         fs::write(&file, configuration).unwrap();

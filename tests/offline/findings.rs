@@ -76,7 +76,7 @@ fn tests() -> String {
 }
 
 fn root(folder: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
+    crate::support::repository().join(folder)
 }
 
 #[test]

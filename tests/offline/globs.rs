@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::support::repository;
 use crate::support::say;
 use crate::support::servers::require_program;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ struct Case {
 }
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/globs.jsonl")
+    repository().join("fixtures/globs.jsonl")
 }
 
 fn read(text: &str) -> Vec<Case> {

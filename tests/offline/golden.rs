@@ -4,7 +4,7 @@
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use telegraf_virt::config::{DeviceTag, Feature, Missing};
 use telegraf_virt::devices::{Inventory, xml};
@@ -15,12 +15,13 @@ use telegraf_virt::record::Recording;
 use telegraf_virt::sample::Domain;
 use telegraf_virt::table::{self, Look, Row};
 
+use crate::support::repository;
 use crate::support::table::{Slack, Table};
 
 const NOW_UNIX_S: u64 = 1_700_000_000;
 
 fn hosts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/hosts")
+    repository().join("fixtures/hosts")
 }
 
 /// The guests of a recording, sorted by name, as a collection would have measured them.

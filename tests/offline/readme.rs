@@ -27,18 +27,15 @@ mod telegraf;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::lines::{self, Line};
 use crate::support::markdown::{self, Row, quoted};
 use crate::support::process::run;
 use crate::support::program::PROGRAM;
+use crate::support::repository;
 use tempfile::TempDir;
-
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn read(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))

@@ -11,10 +11,11 @@ use std::process::Stdio;
 use crate::support::lines;
 use crate::support::process::{Finished, run};
 use crate::support::program::program;
+use crate::support::repository;
 use telegraf_virt::record::Recording;
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/hosts/recorded.jsonl")
+    repository().join("fixtures/hosts/recorded.jsonl")
 }
 
 fn uri(file: &Path) -> String {
@@ -90,7 +91,7 @@ fn execd_walks_through_the_moments_and_then_prints_what_once_prints() {
 #[test]
 fn the_test_driver_is_recorded_call_by_call_and_replays_its_ten_guests() {
     let scratch = tempfile::tempdir().unwrap();
-    let node = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/node.xml");
+    let node = repository().join("fixtures/node.xml");
     let test = format!("test://{}", node.display());
     let file = scratch.path().join("a b.jsonl");
     let mut command = program(scratch.path());

@@ -19,6 +19,7 @@ use crate::support::tally::assert_flat;
 use crate::support::wait_until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::io::ioctl_fionread;
 use tempfile::TempDir;
 
 /// A command on a host of so many guests of the test driver.
@@ -152,12 +153,14 @@ fn a_reader_that_stalls_is_waited_for_and_gets_every_line() {
 #[test]
 fn a_reader_that_stalls_at_the_end_costs_the_deadline_and_exit_1() {
     let scratch = TempDir::new().unwrap();
-    let (_reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
     let mut command = command(scratch.path(), 400);
-    command.args(["--deadline", "1s"]);
+    command.args(["--deadline", "2s"]);
     let mut child = execd(&mut command, OwnedFd::from(writer));
     child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    thread::sleep(Duration::from_millis(500));
+    wait_until("its lines fill the pipe", Duration::from_secs(10), || {
+        (ioctl_fionread(&reader).unwrap() > 60_000).then_some(())
+    });
     let started = Instant::now();
     drop(child.stdin.take());
     assert_eq!(exit_code(&mut child, Duration::from_secs(20)), Some(1));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::support::process::{Finished, run};
 use crate::support::program::{PROGRAM, program, without_settings};
+use crate::support::repository;
 use crate::support::servers::require_program;
 use crate::support::table::Table;
 use crate::support::wait_until;
@@ -19,12 +20,8 @@ fn scratch() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn repository() -> &'static str {
-    env!("CARGO_MANIFEST_DIR")
-}
-
 fn node() -> String {
-    format!("test://{}/fixtures/node.xml", repository())
+    format!("test://{}/fixtures/node.xml", repository().display())
 }
 
 /// The program with a table of the fixture's host, told nothing of terminals and colours.
@@ -175,7 +172,7 @@ fn where_no_guest_is_it_says_so_and_all_is_well() {
 #[test]
 fn a_recording_is_shown_at_once_and_the_same_each_time() {
     let scratch = scratch();
-    let recording = format!("replay:{}/fixtures/hosts/debian12-qemu.jsonl", repository());
+    let recording = format!("replay:{}/fixtures/hosts/debian12-qemu.jsonl", repository().display());
     let show = || {
         let mut command = program(scratch.path());
         command.env_remove("COLUMNS").args(["once", "--format", "table", "--uri", &recording]);

@@ -1,11 +1,12 @@
 //! What lies in dashboards/, and what Grafana makes of the queries there.
 
+use super::repository;
 use serde_json::Value as Json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A file below dashboards/.
 pub fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards").join(name)
+    repository().join("dashboards").join(name)
 }
 
 const PAGE: &str = include_str!("../../dashboards/README.md");

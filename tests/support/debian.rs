@@ -1,6 +1,7 @@
 //! The bare Debian of tests/lab: unpacked by the test that needs it, removed with it.
 
 use super::process::{Finished, run};
+use super::repository;
 use super::skip;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -93,5 +94,5 @@ impl Drop for Debian {
 }
 
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/debian")
+    repository().join("tests/lab/debian")
 }

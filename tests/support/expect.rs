@@ -54,7 +54,8 @@ const TOTALS: Table = &[
     ("state", "state.state"),
 ];
 
-const STATES: [&str; 8] =
+/// virDomainState's words in vm_metrics, by its numbers.
+pub const STATES: [&str; 8] =
     ["no state", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "suspended"];
 
 /// Every measurement, with the names and InfluxDB types of its fields, sorted by name.

@@ -4,6 +4,7 @@
 //! in every output. It is tied to the test's process by a pipe, so that it ends even when that dies.
 
 use super::process::{Finished, run};
+use super::repository;
 use super::turn::Turn;
 use super::{lines, skip};
 use std::path::{Path, PathBuf};
@@ -216,7 +217,7 @@ impl Drop for Lab {
 }
 
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab")
+    repository().join("tests/lab/lab")
 }
 
 /// `virsh domstats --raw` of one guest.

@@ -36,7 +36,13 @@ pub mod turn;
 pub mod victoria_metrics;
 
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// The folder of the clone.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
 
 /// Writes one line to the terminal, past the test harness, which hides what a passing test prints.
 pub fn say(line: &str) {

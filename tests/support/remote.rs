@@ -3,9 +3,10 @@
 
 use super::lab::Lab;
 use super::program::PROGRAM;
+use super::repository;
 use super::servers::require_program;
 use super::{skip, wait_until};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ impl Remote {
         std::fs::set_permissions(lab.scratch(), mode).unwrap();
         // It goes with the lab.
         let folder = lab.image("remote");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/remote");
+        let script = repository().join("tests/lab/remote");
         let words = [&script, &folder, &sshd, &nc].map(|word| word.to_str().unwrap());
         lab.inside(&words);
         std::fs::write(lab.scratch().join("empty.toml"), "").unwrap();

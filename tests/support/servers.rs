@@ -2,6 +2,7 @@
 
 use super::lab::Lab;
 use super::program::{PROGRAM, without_settings};
+use super::repository;
 use super::{skip, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -135,7 +136,7 @@ pub fn telegraf(program: &Path, lab: &Lab, output: &str) -> Server {
 
 /// A file of telegraf.d.
 pub fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf.d").join(name)
+    repository().join("telegraf.d").join(name)
 }
 
 /// Gives a command that is, or starts, Telegraf what the shipped files leave open: they name the

@@ -180,7 +180,7 @@ fn the_commands_of_the_page_work() {
     let Some(vmalert) = require_program("alerts, page", "VMALERT", "vmalert") else { return };
     let [start, sed] = blocks("sh")[..] else { panic!("not two commands") };
     let shell = |command: &str| {
-        run(Command::new("sh").args(["-euc", command]).current_dir(env!("CARGO_MANIFEST_DIR")))
+        run(Command::new("sh").args(["-euc", command]).current_dir(crate::support::repository()))
             .success()
     };
     // With the files and options read and held against its rules, but nothing started.

@@ -13,6 +13,7 @@ use crate::support::lines::{Line, read};
 use crate::support::logrotate::{FILE, Logrotate, prerotate};
 use crate::support::process::run;
 use crate::support::program::{PROGRAM, program};
+use crate::support::repository;
 use crate::support::servers::{Server, require_program};
 use crate::support::{say, skip, wait_until};
 
@@ -145,7 +146,7 @@ fn crons_line_of_the_readme_appends_whole_collections_each_minute() {
 /// The units in a folder, with the program under test where the service expects the installed one.
 fn units(folder: &Path) -> PathBuf {
     for name in ["telegraf-virt.service", "telegraf-virt.timer"] {
-        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd").join(name);
+        let unit = repository().join("packaging/systemd").join(name);
         let text = fs::read_to_string(unit).unwrap();
         let text = text.replace("ExecStart=telegraf-virt ", &format!("ExecStart={PROGRAM} "));
         fs::write(folder.join(name), text).unwrap();

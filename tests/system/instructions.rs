@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::process::run;
+use crate::support::repository;
 use crate::support::say;
 use crate::support::servers::require_program;
 use serde_json::Value;
@@ -20,7 +21,7 @@ const ROOM_PERCENT: u64 = 10;
 /// The benchmark as it is measured, optimized.
 fn benchmark() -> PathBuf {
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.current_dir(crate::support::repository());
     command.args(["build", "--release", "--locked", "--bench", "replay"]);
     command.arg("--message-format=json");
     let built = run(&mut command).success();
@@ -61,7 +62,7 @@ fn a_line_of_output_takes_no_more_instructions_than_are_kept_in_the_repository()
     let taken = (many - few) / (lines - fewer_lines);
     say(&format!("a line of output takes {taken} instructions"));
 
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions");
+    let file = repository().join("benches/instructions");
     if env::var_os("BLESS").is_some() {
         fs::write(&file, format!("{taken}\n")).unwrap();
     }

@@ -12,14 +12,14 @@ use std::sync::OnceLock;
 use crate::support::debian::Debian;
 use crate::support::lines;
 use crate::support::process::run;
+use crate::support::repository;
 use crate::support::servers::require_program;
 use crate::support::skip;
 
 /// The package, built once; none, said aloud, where the tools for it are not to be had.
 fn package(test: &str) -> Option<&'static Path> {
     static PACKAGE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let packaging =
-        |script| Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(script));
+    let packaging = |script| Command::new(repository().join("packaging").join(script));
     let package = PACKAGE.get_or_init(|| {
         let tools = run(&mut packaging("tools"));
         if !tools.status.success() {
@@ -127,7 +127,7 @@ fn the_package_runs_where_no_telegraf_user_is_and_leaves_nothing_behind() {
         "dashboards/influxql.json",
         "dashboards/alerts/victoriametrics.yml",
     ] {
-        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let ours = repository().join(name);
         let installed = debian.path(examples).join(name);
         assert_eq!(fs::read(installed).unwrap(), fs::read(ours).unwrap(), "{name}");
     }

@@ -6,6 +6,7 @@ use crate::support::lines::{Line, Value, read};
 use crate::support::names::ODD_NAMES;
 use crate::support::process::run;
 use crate::support::program::{PROGRAM, once, without_settings};
+use crate::support::repository;
 use crate::support::say;
 use crate::support::servers::{
     Influxdb, Server, errors, for_telegraf, require_program, shipped, telegraf,
@@ -206,7 +207,7 @@ fn telegraf_gets_every_line_of_a_collection_that_ends_with_the_program() {
     let test = "telegraf, once";
     let Some(telegraf) = require_program(test, "TELEGRAF", "telegraf") else { return };
     let scratch = tempfile::tempdir().unwrap();
-    let node = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/node.xml");
+    let node = repository().join("fixtures/node.xml");
     let output = scratch.path().join("output.conf");
     std::fs::write(
         &output,
