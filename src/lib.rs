@@ -52,6 +52,7 @@ pub mod points;
 pub mod printable;
 pub mod record;
 pub mod sample;
+pub mod schema;
 pub mod sink;
 pub mod table;
 pub mod trigger;
