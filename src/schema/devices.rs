@@ -1,7 +1,6 @@
 //! The rows of NICs and disks: what libvirt counts, what the domain's XML sets for them, and their tags.
 
 use serde::{Deserialize, Serialize};
-use smol_str::SmolStr;
 
 use crate::devices::DiskKind;
 use crate::libvirt::Parameter;
@@ -14,8 +13,6 @@ statistics! {
     Nic "net.N." [
         /// Its number N in net.N.
         index: u32,
-        /// net.N.name: its target on the host, such as vnet0.
-        name: SmolStr,
     ] sums "net_" {
         always serde(default) {
             rx_bytes b"rx.bytes" => "rxbytes" counter "bytes" "received, as libvirt reports it: of tap NICs as the guest sees it";
@@ -27,16 +24,10 @@ statistics! {
             tx_errors b"tx.errs" => "txerrors" counter "errors" "sent with an error";
             tx_drops b"tx.drop" => "txdrops" counter "packets" "dropped instead of being sent";
         }
+        always serde(default) {
+            name b"name" text "" "its target on the host, such as vnet0";
+        }
     }
-    else nic_name
-}
-
-fn nic_name(nic: &mut Nic, field: &[u8], value: impl Sent) -> bool {
-    let is_known = field == b"name";
-    if is_known && let Some(name) = value.text() {
-        nic.name = name;
-    }
-    is_known
 }
 
 statistics! {
@@ -44,8 +35,6 @@ statistics! {
     Disk "block.N." [
         /// Its number N in block.N.
         index: u32,
-        /// block.N.name: its target, such as vda.
-        name: SmolStr,
     ] sums "disk_" {
         always serde(default) {
             rd_reqs b"rd.reqs" => "rd_req" counter "requests" "reads";
@@ -66,17 +55,16 @@ statistics! {
             physical_bytes b"physical" => "physical_bytes" gauge "bytes" "the size of the file or device that it is stored in";
             threshold_bytes b"threshold" => "threshold_bytes" gauge "bytes" "the offset at which libvirt raises an event, where one is set";
         }
+        always serde(default) {
+            name b"name" text "" "its target, such as vda";
+        }
     }
-    else disk_name
+    else is_passed_over
 }
 
-fn disk_name(disk: &mut Disk, field: &[u8], value: impl Sent) -> bool {
-    match field {
-        b"name" => disk.name = value.text().unwrap_or_default(),
-        b"path" | b"backingIndex" => {}
-        _ => return false,
-    }
-    true
+/// What is known and not used.
+fn is_passed_over(_disk: &mut Disk, field: &[u8], _value: impl Sent) -> bool {
+    matches!(field, b"path" | b"backingIndex")
 }
 
 impl Disk {
@@ -110,6 +98,13 @@ macro_rules! device_tags {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$tag => stringify!($field),)+
+                }
+            }
+
+            /// What it says.
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$tag => $text,)+
                 }
             }
         }

@@ -73,66 +73,38 @@ macro_rules! extras {
 }
 
 extras! {
-    StateReason "state-reason" "why a guest is in its state, such as paused for ioerror" {
-        calls: &[(GuestCall::State, Some(Group::State))]
-    }
+    StateReason "state-reason" "why a guest is in its state, such as paused for ioerror"
+        { calls: &[(GuestCall::State, Some(Group::State))] }
     CpuWaits "cpu-waits" "time that the vCPUs waited for the host, and that KVM polled for them" {}
     MemoryDetails "memory-details" "free memory, huge pages, and when the guest reported them" {}
-    Vcpus "vcpus" "a line a vCPU, with the host CPUs that it is pinned to" {
-        measurement: "vm_vcpus", tags: &["vcpu"],
-        calls: &[(GuestCall::Vcpus, Some(Group::Vcpu))], needs_xml: true
-    }
-    DiskTimes "disk-times" "time that disk requests took, and flushes" {
-        calls: &[(GuestCall::DiskTimes, Some(Group::Block))]
-    }
+    Vcpus "vcpus" "a line a vCPU, with the host CPUs that it is pinned to"
+        { measurement: "vm_vcpus", tags: &["vcpu"], calls: &[(GuestCall::Vcpus, Some(Group::Vcpu))], needs_xml: true }
+    DiskTimes "disk-times" "time that disk requests took, and flushes"
+        { calls: &[(GuestCall::DiskTimes, Some(Group::Block))] }
     DiskSpace "disk-space" "the size of each disk, and what it takes of its storage" {}
-    Iothreads "iothreads" "a line an I/O thread" {
-        measurement: "vm_iothreads", tags: &["iothread"],
-        groups: &[Group::Iothread], keeps_more: true
-    }
-    Perf "perf" "events that the host's CPU counts (virsh perf turns them on)" {
-        measurement: "vm_perf",
-        groups: &[Group::Perf], keeps_more: true
-    }
-    DirtyRate "dirty-rate" "how fast a guest writes to memory (virsh domdirtyrate-calc)" {
-        measurement: "vm_dirty_rate", tags: &["vcpu"],
-        groups: &[Group::DirtyRate], keeps_more: true
-    }
-    MemoryBandwidth "memory-bandwidth" "resctrl monitors of memory controllers" {
-        measurement: "vm_memory_bandwidth", tags: &["monitor", "node"],
-        groups: &[Group::Memory], keeps_more: true
-    }
-    CpuCache "cpu-cache" "resctrl monitors of CPU caches" {
-        measurement: "vm_cpu_cache", tags: &["monitor", "bank"],
-        keeps_more: true
-    }
-    Jobs "jobs" "migration, save or backup, while it runs; one more call a guest" {
-        measurement: "vm_jobs",
-        calls: &[(GuestCall::Job, None)], keeps_more: true
-    }
-    Limits "limits" "the quality of service that is set for disks and NICs" {
-        measurement: "vm_limits", tags: &["devtype", "device"],
-        needs_xml: true
-    }
-    Numa "numa" "NUMA cells and nodes" {
-        measurement: "vm_numa", tags: &["cell"],
-        needs_xml: true
-    }
-    Info "info" "title, machine, architecture, autostart" {
-        measurement: "vm_info",
-        calls: &[(GuestCall::Definition, None)], needs_xml: true
-    }
-    Hypervisor "hypervisor" "what KVM itself counts" {
-        measurement: "vm_hypervisor", tags: &["vcpu"],
-        groups: &[Group::Vm], keeps_more: true
-    }
-    Collector "collector" "what the collection itself cost and met, a line a hypervisor" {
-        measurement: "vm_collector", tags: &["uri"]
-    }
-    Other "other" "what libvirt sends and no name here knows" {
-        measurement: "vm_other", tags: &["vcpu", "devtype", "device", "index"],
-        keeps_more: true
-    }
+    Iothreads "iothreads" "a line an I/O thread"
+        { measurement: "vm_iothreads", tags: &["iothread"], groups: &[Group::Iothread], keeps_more: true }
+    Perf "perf" "events that the host's CPU counts (virsh perf turns them on)"
+        { measurement: "vm_perf", groups: &[Group::Perf], keeps_more: true }
+    DirtyRate "dirty-rate" "how fast a guest writes to memory (virsh domdirtyrate-calc)"
+        { measurement: "vm_dirty_rate", tags: &["vcpu"], groups: &[Group::DirtyRate], keeps_more: true }
+    MemoryBandwidth "memory-bandwidth" "resctrl monitors of memory controllers"
+        { measurement: "vm_memory_bandwidth", tags: &["monitor", "node"], groups: &[Group::Memory], keeps_more: true }
+    CpuCache "cpu-cache" "resctrl monitors of CPU caches"
+        { measurement: "vm_cpu_cache", tags: &["monitor", "bank"], keeps_more: true }
+    Jobs "jobs" "migration, save or backup, while it runs; one more call a guest"
+        { measurement: "vm_jobs", calls: &[(GuestCall::Job, None)], keeps_more: true }
+    Limits "limits" "the quality of service that is set for disks and NICs"
+        { measurement: "vm_limits", tags: &["devtype", "device"], needs_xml: true }
+    Numa "numa" "NUMA cells and nodes" { measurement: "vm_numa", tags: &["cell"], needs_xml: true }
+    Info "info" "title, machine, architecture, autostart"
+        { measurement: "vm_info", calls: &[(GuestCall::Definition, None)], needs_xml: true }
+    Hypervisor "hypervisor" "what KVM itself counts"
+        { measurement: "vm_hypervisor", tags: &["vcpu"], groups: &[Group::Vm], keeps_more: true }
+    Collector "collector" "what the collection itself cost and met, a line a hypervisor"
+        { measurement: "vm_collector", tags: &["uri"] }
+    Other "other" "what libvirt sends and no name here knows"
+        { measurement: "vm_other", tags: &["vcpu", "devtype", "device", "index"], keeps_more: true }
 }
 
 impl Extra {

@@ -358,8 +358,11 @@ impl More {
 /// Takes in a statistic of a group that a default collection does not print; whether it is known,
 /// which it may be without being kept.
 pub(crate) fn take(more: &mut Option<Box<More>>, name: &[u8], value: Value<'_>) -> bool {
-    let mut unkept = More::default();
-    more.as_deref_mut().unwrap_or(&mut unkept).take(name, value)
+    match more {
+        Some(more) => more.take(name, value),
+        // Every guest has this one.
+        None => name == b"cpu.cache.monitor.count" || More::default().take(name, value),
+    }
 }
 
 /// Takes in what KVM counts of one virtual CPU, such as `0.halt_exits.sum`; whether it is that.

@@ -57,6 +57,7 @@ const COMMANDS: [(&str, Told); 16] = [
         "telegraf-virt once --uri replay:host.jsonl",
         Run(|_, finished| assert_ten_guests(&lines::read(&finished.stdout), 10)),
     ),
+    ("BLESS=1 cargo test --test offline schema", Elsewhere(BLESSES)),
 ];
 
 #[test]
