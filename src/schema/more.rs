@@ -185,7 +185,7 @@ pub struct AsSentRow {
 }
 
 /// Every one.
-pub static AS_SENT: [AsSentRow; 2] = [
+pub static AS_SENT: &[AsSentRow] = &[
     AsSentRow { extra: Extra::Perf, group: "perf.", begins: "", rows: PERF_EVENTS },
     AsSentRow {
         extra: Extra::Hypervisor,

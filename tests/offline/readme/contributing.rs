@@ -16,7 +16,7 @@ const CARGO: &str = "it builds and tests; tests/run does that, and this is one o
 const BLESSES: &str = "it would write into this clone what the test that it names compares";
 
 /// Every command of CONTRIBUTING.md, in its order.
-const COMMANDS: [(&str, Told); 16] = [
+const COMMANDS: [(&str, Told); 17] = [
     ("tests/quickstart", Elsewhere("commands.rs runs it")),
     (
         "sed -i 's/\"paused\"/\"resting\"/' src/sample/words.rs",
