@@ -24,7 +24,8 @@
 //! | [`cache`] | device lists and last samples on disk, from one run to the next |
 //! | [`features`] | two samples to rates, pure |
 //! | [`plain_file`] | opening files that others name |
-//! | [`points`] | the one table of measurements, tags and fields |
+//! | [`schema`] | the one table of measurements, tags and fields, and the code made of it |
+//! | [`points`] | the lines of a guest, in their order |
 //! | [`printable`] | text that others wrote, made harmless for a terminal |
 //! | [`line_protocol`] | escaping and numbers, into one buffer |
 //! | [`table`] | a person's view: the figures of a collection, for a terminal |
@@ -52,6 +53,7 @@ pub mod points;
 pub mod printable;
 pub mod record;
 pub mod sample;
+pub mod schema;
 pub mod sink;
 pub mod table;
 pub mod trigger;

@@ -3,7 +3,7 @@
 
 use quick_xml::events::BytesStart;
 
-use crate::devices::walk::{Stop, Visitor, attribute, walk};
+use crate::devices::walk::{OpenPath, Stop, Visitor, attribute, walk};
 
 /// What the XML says of the balloon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,42 +18,29 @@ pub(super) enum Memballoon {
 
 /// The balloon of a domain; `None` where its XML cannot be read.
 pub(super) fn of(xml: &str) -> Option<Memballoon> {
-    let mut search = Search { in_devices: false, in_balloon: false, found: Memballoon::Absent };
+    let mut search = BalloonSearch(Memballoon::Absent);
     walk(xml, &mut search).ok()?;
-    Some(search.found)
+    Some(search.0)
 }
 
-struct Search {
-    /// Inside `/domain/devices`.
-    in_devices: bool,
-    /// Inside a balloon there.
-    in_balloon: bool,
-    found: Memballoon,
-}
+struct BalloonSearch(Memballoon);
 
-impl Visitor for Search {
-    fn open(&mut self, depth: usize, tag: &BytesStart<'_>) -> Result<(), Stop> {
-        let name = tag.name();
-        match (depth, name.0) {
-            (2, name) => self.in_devices = name == "devices",
-            (3, name) => {
-                self.in_balloon = self.in_devices && name == "memballoon";
-                if self.in_balloon {
-                    let model = attribute(tag, "model")?;
-                    let is_none = model.is_none_or(|model| model == "none");
-                    self.found =
-                        if is_none { Memballoon::Absent } else { Memballoon::WithoutPeriod };
-                }
+impl Visitor for BalloonSearch {
+    fn open(&mut self, path: &OpenPath, tag: &BytesStart<'_>) -> Result<bool, Stop> {
+        match path.as_str() {
+            "/domain/devices/memballoon" => {
+                let model = attribute(tag, "model")?.filter(|model| model != "none");
+                self.0 = model.map_or(Memballoon::Absent, |_| Memballoon::WithoutPeriod);
             }
-            (4, "stats") if self.in_balloon && self.found != Memballoon::Absent => {
+            "/domain/devices/memballoon/stats" if self.0 != Memballoon::Absent => {
                 let period = attribute(tag, "period")?.and_then(|period| period.parse().ok());
                 if let Some(period) = period.filter(|period| *period > 0) {
-                    self.found = Memballoon::WithPeriod(period);
+                    self.0 = Memballoon::WithPeriod(period);
                 }
             }
             _ => {}
         }
-        Ok(())
+        Ok(false)
     }
 }
 

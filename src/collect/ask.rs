@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 use super::call::{Ask, Asked, How, Progress, QUICK, Sampled, Step};
+use super::fallback;
 use super::request::{GuestRequest, ReadRequest, always, of_inactive, without_monitor};
 use super::session::Session;
 use super::worker::ListPermit;
-use super::{extra, fallback};
 use crate::host::{Guest, Record};
 use crate::libvirt::{self, Bulk, Control, Group, Groups, Kind, Offer};
 use crate::sample::{Completeness, Domain, boottime_ns};
@@ -38,7 +38,7 @@ pub(super) fn ask(
             continue;
         }
         let mut sample = guest.sample(spares.pop());
-        sample.more = extra::new_extra_stats(read.extra);
+        sample.more = crate::schema::More::wanted(read.extra);
         let sampled =
             Sampled { sample, unknown: 0, failures: Vec::new(), control: None, is_quiet: false };
         asked.push(OneAsked { place, guest, handle, has_record: false, sampled });
@@ -136,7 +136,7 @@ impl OneAsked<'_> {
     fn start_again(&mut self, read: &ReadRequest) {
         let spare = std::mem::take(&mut self.sampled.sample);
         self.sampled.sample = self.guest.sample(Some(spare));
-        self.sampled.sample.more = extra::new_extra_stats(read.extra);
+        self.sampled.sample.more = crate::schema::More::wanted(read.extra);
         self.sampled.unknown = 0;
         self.has_record = false;
     }

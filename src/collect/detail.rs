@@ -9,12 +9,13 @@ use super::request::{GuestRequest, ReadRequest};
 use super::session::Session;
 use super::{assemble, extra, fallback};
 use crate::config::Selection;
-use crate::devices::metadata::Metadata;
+use crate::devices::Inventory;
 use crate::devices::walk::XmlError;
-use crate::devices::{Inventory, xml};
+use crate::devices::xml::{self, DomainXml};
 use crate::host::Guest;
 use crate::libvirt::{self, Kind};
 use crate::log::Log;
+use crate::schema;
 
 /// Asks guest by guest, and hands each answer over as soon as it is there: the next guest may hang.
 ///
@@ -125,17 +126,13 @@ fn read_inventory(
 ) -> Result<Inventory, XmlFailure> {
     log.debug(format_args!("reading the devices of guest \"{}\" ({})", guest.name, guest.uuid));
     let text = handle.xml().map_err(XmlFailure::Libvirt)?;
-    let (nics, disks) = xml::inventory(&text).map_err(XmlFailure::Xml)?;
-    let metadata = if selection.paths.is_empty() {
-        None
-    } else {
-        Some(Metadata::read(&text, &selection.paths).map_err(XmlFailure::Xml)?)
-    };
+    let domain = xml::read(&text, schema::needs_xml(read.extra), &selection.paths);
+    let DomainXml { nics, disks, details, metadata } = domain.map_err(XmlFailure::Xml)?;
     let inventory = Inventory { id, nics, disks, metadata, ..Inventory::default() };
     if !assemble::is_selected(&inventory, selection) {
         // Nothing more is asked of a guest that is not read.
         return Ok(inventory);
     }
-    let details = extra::read_details(&text, handle, read.extra).map_err(XmlFailure::Xml)?;
+    let details = details.map(|details| extra::ask_beside(details, handle, read.extra));
     Ok(Inventory { details, ..inventory })
 }

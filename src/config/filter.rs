@@ -10,7 +10,8 @@ use super::names;
 use super::pattern::Pattern;
 use super::reader::{Complaint, Entry, Item};
 use crate::devices::metadata::{Metadata, Path};
-use crate::devices::{DiskDevice, DiskKind, NicDevice};
+use crate::devices::{DiskDevice, NicDevice};
+use crate::schema::{DISK_TAGS, DeviceTag, NIC_TAGS, TagRow};
 
 /// What of a hypervisor's guests is read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -145,32 +146,15 @@ pub(super) enum Part {
     Device,
     /// `<interface type>`; of disks disk or lun.
     Type,
-    Mac,
-    Model,
-    Bus,
-    Serial,
-    Alias,
-    Path,
-    Network,
+    /// What a tag of it has.
+    Tag(DeviceTag),
 }
 
-pub(super) const NIC_PARTS: [(&str, Part); 6] = [
-    ("device", Part::Device),
-    ("type", Part::Type),
-    ("mac", Part::Mac),
-    ("model", Part::Model),
-    ("alias", Part::Alias),
-    ("network", Part::Network),
-];
-pub(super) const DISK_PARTS: [(&str, Part); 7] = [
-    ("device", Part::Device),
-    ("type", Part::Type),
-    ("bus", Part::Bus),
-    ("model", Part::Model),
-    ("serial", Part::Serial),
-    ("alias", Part::Alias),
-    ("path", Part::Path),
-];
+/// What devices with these tags are told apart by.
+pub(super) fn parts<T>(rows: &[TagRow<T>]) -> Vec<(&'static str, Part)> {
+    let tags = rows.iter().map(|row| (row.tag.name(), Part::Tag(row.tag)));
+    [("device", Part::Device), ("type", Part::Type)].into_iter().chain(tags).collect()
+}
 
 impl DeviceFilter {
     /// Whether every device is read.
@@ -184,11 +168,9 @@ impl DeviceFilter {
             let value = match part {
                 Part::Device => Some(name),
                 Part::Type => known.map(|nic| nic.kind.as_str()),
-                Part::Mac => known.and_then(|nic| nic.mac.as_deref()),
-                Part::Model => known.and_then(|nic| nic.model.as_deref()),
-                Part::Alias => known.and_then(|nic| nic.alias.as_deref()),
-                Part::Network => known.and_then(|nic| nic.network.as_deref()),
-                Part::Bus | Part::Serial | Part::Path => None,
+                Part::Tag(tag) => {
+                    known.and_then(|nic| TagRow::value(NIC_TAGS, *tag, nic)).map(String::as_str)
+                }
             };
             value.is_some_and(|value| pattern.matches(value))
         })
@@ -199,18 +181,10 @@ impl DeviceFilter {
         self.disks.take(|DevicePattern { part, pattern }| {
             let value = match part {
                 Part::Device => Some(name),
-                Part::Type => known.map(|disk| match disk.kind {
-                    DiskKind::Disk => "disk",
-                    DiskKind::Lun => "lun",
-                    DiskKind::Cdrom => "cdrom",
-                    DiskKind::Floppy => "floppy",
-                }),
-                Part::Bus => known.and_then(|disk| disk.bus.as_deref()),
-                Part::Model => known.and_then(|disk| disk.model.as_deref()),
-                Part::Serial => known.and_then(|disk| disk.serial.as_deref()),
-                Part::Alias => known.and_then(|disk| disk.alias.as_deref()),
-                Part::Path => known.and_then(|disk| disk.path.as_deref()),
-                Part::Mac | Part::Network => None,
+                Part::Type => known.map(|disk| disk.kind.name()),
+                Part::Tag(tag) => {
+                    known.and_then(|disk| TagRow::value(DISK_TAGS, *tag, disk)).map(String::as_str)
+                }
             };
             value.is_some_and(|value| pattern.matches(value))
         })
@@ -286,7 +260,11 @@ pub(super) fn of_devices(
             _ => (Part::Device, item.text),
         };
         // libvirt writes a MAC address in small letters.
-        let parse = if part == Part::Mac { Pattern::parse_caseless } else { Pattern::parse };
+        let parse = if part == Part::Tag(DeviceTag::Mac) {
+            Pattern::parse_caseless
+        } else {
+            Pattern::parse
+        };
         let pattern = parse(pattern).map_err(wrong_pattern(entry, &item))?;
         Ok(DevicePattern { part, pattern })
     };

@@ -1,7 +1,7 @@
 //! The configuration: what a user may set, with its defaults and bounds, checked before any work.
 //!
 //! Here stands what each setting means, and in `setting` how each is read; `file` finds the text, `reader`
-//! knows how TOML says it, `duration`, `extra`, `pattern` and `names` are what settings are made of, `filter` and `tags` are
+//! knows how TOML says it, `duration`, `pattern` and `names` are what settings are made of, `filter` and `tags` are
 //! tables of their own. Strings become enums, times and patterns once, here. Nothing here reads
 //! libvirt, the cache or the command line.
 
@@ -14,7 +14,6 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub mod duration;
-pub mod extra;
 mod file;
 pub mod filter;
 pub mod glob;
@@ -26,6 +25,8 @@ mod tags;
 
 pub use filter::{DeviceFilter, DomainFilter, Selection};
 pub use setting::{SETTINGS, Setting, top_names};
+
+pub use crate::schema::{DeviceTag, Feature, extra};
 
 use crate::devices::metadata::{PATHS_MAX, Path as MetadataPath};
 use extra::Extras;
@@ -109,69 +110,6 @@ pub enum Missing {
     Zero,
     /// Nothing: the field is left out.
     Omit,
-}
-
-/// A group of rates of vm_features that is there only when asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feature {
-    /// Network bytes and packets a second.
-    Net,
-    /// Disk requests and bytes a second.
-    Disk,
-    /// Percent of the vCPUs busy, and waiting for a host CPU.
-    Cpu,
-    /// Milliseconds that a disk request took.
-    Latency,
-    /// Seconds since the guest last reported its memory.
-    Balloon,
-}
-
-impl Feature {
-    const KNOWN: [(&'static str, Self); 5] = [
-        ("net", Self::Net),
-        ("disk", Self::Disk),
-        ("cpu", Self::Cpu),
-        ("latency", Self::Latency),
-        ("balloon", Self::Balloon),
-    ];
-}
-
-/// A tag on the lines of a device that is there only when asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceTag {
-    /// A NIC's MAC address, which outlasts a boot.
-    Mac,
-    /// A NIC's model, such as virtio.
-    Model,
-    /// A disk's bus, such as virtio or sata.
-    Bus,
-    /// A disk's serial number, as the guest sees it.
-    Serial,
-    /// libvirt's alias of the device.
-    Alias,
-    /// A disk's source: a file, a block device, a volume.
-    Path,
-    /// A NIC's source: a network or a bridge.
-    Network,
-}
-
-impl DeviceTag {
-    /// Every one, in the order in which they stand on a line.
-    pub const ALL: [Self; 7] =
-        [Self::Mac, Self::Model, Self::Bus, Self::Serial, Self::Alias, Self::Path, Self::Network];
-
-    /// The tag's name, in the configuration and in the output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mac => "mac",
-            Self::Model => "model",
-            Self::Bus => "bus",
-            Self::Serial => "serial",
-            Self::Alias => "alias",
-            Self::Path => "path",
-            Self::Network => "network",
-        }
-    }
 }
 
 /// The device cache on disk.

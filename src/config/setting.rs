@@ -7,9 +7,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::extra::Extra;
-use super::filter::{DISK_PARTS, NIC_PARTS, STATES, of_devices, of_metadata, patterns, uuids};
+use super::filter::{STATES, of_devices, of_metadata, parts, patterns, uuids};
 use super::reader::{Complaint, Entry};
-use super::{DEADLINE, DeviceTag, Feature, Missing, Settings, check_uri, names};
+use super::{DEADLINE, DeviceTag, Missing, Settings, check_uri, names};
+use crate::schema::{DISK_TAGS, FEATURES, NIC_TAGS};
 
 const WORKERS: RangeInclusive<usize> = 1..=64;
 const MAX_STUCK: RangeInclusive<usize> = 1..=64;
@@ -65,13 +66,16 @@ settings! {
         |settings, entry| {
             settings.missing = entry.one_of(&[("zero", Missing::Zero), ("omit", Missing::Omit)])?;
         };
-    "extra" = "[]", "more measurements and fields: see [More, with extra](#more-with-extra)",
+    "extra" = "[]", "more measurements and fields: see [More, with extra](docs/metrics.md#more-with-extra)",
         |settings, entry| {
             let known = Extra::ALL.map(|extra| (extra.name(), extra));
             settings.extra = entry.all_of(&known)?.into_iter().collect();
         };
-    "features" = "[]", "more rates: see [vm_features](#vm_features)",
-        |settings, entry| settings.features = entry.all_of(&Feature::KNOWN)?;
+    "features" = "[]", "more rates: see [vm_features](docs/metrics.md#vm_features)",
+        |settings, entry| {
+            let known = FEATURES.each_ref().map(|row| (row.name, row.feature));
+            settings.features = entry.all_of(&known)?;
+        };
     "device_tags" = "[]", "more tags on vm_devices",
         |settings, entry| {
             let known = DeviceTag::ALL.map(|tag| (tag.name(), tag));
@@ -100,13 +104,13 @@ settings! {
     "domains.inactive" = "false", "guests that do not run, too",
         |settings, entry| settings.domains.inactive = entry.boolean()?;
     "devices.include_nics" = "[]", "NICs to read, and to leave out",
-        |settings, entry| settings.devices.nics.include = of_devices(entry, &NIC_PARTS)?;
+        |settings, entry| settings.devices.nics.include = of_devices(entry, &parts(NIC_TAGS))?;
     "devices.exclude_nics" = "[]", "",
-        |settings, entry| settings.devices.nics.exclude = of_devices(entry, &NIC_PARTS)?;
+        |settings, entry| settings.devices.nics.exclude = of_devices(entry, &parts(NIC_TAGS))?;
     "devices.include_disks" = "[]", "disks to read, and to leave out",
-        |settings, entry| settings.devices.disks.include = of_devices(entry, &DISK_PARTS)?;
+        |settings, entry| settings.devices.disks.include = of_devices(entry, &parts(DISK_TAGS))?;
     "devices.exclude_disks" = "[]", "",
-        |settings, entry| settings.devices.disks.exclude = of_devices(entry, &DISK_PARTS)?;
+        |settings, entry| settings.devices.disks.exclude = of_devices(entry, &parts(DISK_TAGS))?;
 }
 
 fn split(path: &'static str) -> (&'static str, &'static str) {

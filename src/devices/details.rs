@@ -1,258 +1,110 @@
 //! What else a domain's XML says that only `extra` prints: what the guest is, what its virtual CPUs are
-//! pinned to, its NUMA cells, and the limits that are set for its devices.
-//!
-//! A pass of its own over the text, made only where that is wanted, with the bounds of `walk`.
+//! pinned to, its NUMA cells, and the limits that are set for its devices. Which path is which field is in
+//! the rows of `schema`.
 
 use quick_xml::events::BytesStart;
-use serde::{Deserialize, Serialize};
 
-use super::walk::{DEVICES_MAX, Stop, Visitor, XmlError, attribute, keep, walk};
+use super::walk::{DEVICES_MAX, OpenPath, Stop, Visitor, XmlError, attribute, walk};
+pub use crate::schema::{Cell, Details, Pin};
+use crate::schema::{DiskLimits, NicLimits, Section};
 
-/// What only `extra` prints. What the XML leaves out is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Details {
-    /// `<title>`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// `<os><type>`, such as hvm.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub os_type: Option<String>,
-    /// `<os><type machine>`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub machine: Option<String>,
-    /// `<os><type arch>`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub arch: Option<String>,
-    /// Whether libvirt was asked for what it tells beside the XML: `persistent` and `autostart`.
-    pub asked_beside: bool,
-    /// Whether it is still there when it stops; libvirt tells it beside the XML.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub persistent: Option<bool>,
-    /// Whether it is started with its host; libvirt tells it beside the XML.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub autostart: Option<bool>,
-    /// `<vcpu cpuset>`: the host CPUs of each virtual CPU that has no pin of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpuset: Option<String>,
-    /// `<cputune><vcpupin vcpu cpuset>`
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub pins: Vec<Pin>,
-    /// `<numatune><memory mode>`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub numa_mode: Option<String>,
-    /// `<numatune><memory nodeset>`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub numa_nodeset: Option<String>,
-    /// `<cpu><numa><cell>`
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub cells: Vec<Cell>,
-    /// NICs whose `<bandwidth>` sets something, in the XML's order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub nic_limits: Vec<NicLimits>,
-    /// Disks whose `<iotune>` sets something, in the XML's order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub disk_limits: Vec<DiskLimits>,
-}
-
-impl Details {
-    /// The host CPUs that a virtual CPU may run on, where that is set.
-    pub fn cpuset_of(&self, vcpu: u32) -> Option<&str> {
-        let pin = self.pins.iter().find(|pin| pin.vcpu == vcpu).map(|pin| &pin.cpuset);
-        pin.or(self.cpuset.as_ref()).map(String::as_str)
-    }
-}
-
-/// The host CPUs that one virtual CPU is pinned to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pin {
-    /// Its number.
-    pub vcpu: u32,
-    /// The host CPUs, such as `0-3`.
-    pub cpuset: String,
-}
-
-/// A NUMA cell that the guest sees.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cell {
-    /// Its number.
-    pub id: u32,
-    /// Its memory.
-    pub memory_kib: Option<u64>,
-    /// Its virtual CPUs, such as `0-1`.
-    pub cpus: Option<String>,
-}
-
-/// The quality of service that is set for a NIC; kB are 1000 bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)] // the names are the XML's, with their unit
-pub struct NicLimits {
-    /// Its name on the host.
-    pub target: String,
-    pub inbound_average_kb_s: Option<u64>,
-    pub inbound_peak_kb_s: Option<u64>,
-    pub inbound_floor_kb_s: Option<u64>,
-    pub inbound_burst_kib: Option<u64>,
-    pub outbound_average_kb_s: Option<u64>,
-    pub outbound_peak_kb_s: Option<u64>,
-    pub outbound_burst_kib: Option<u64>,
-}
-
-/// The quality of service that is set for a disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)] // the names are the XML's
-pub struct DiskLimits {
-    /// Its target, such as vda.
-    pub target: String,
-    pub total_bytes_sec: Option<u64>,
-    pub read_bytes_sec: Option<u64>,
-    pub write_bytes_sec: Option<u64>,
-    pub total_iops_sec: Option<u64>,
-    pub read_iops_sec: Option<u64>,
-    pub write_iops_sec: Option<u64>,
-}
-
-/// Reads the details of a domain. `persistent` and `autostart` are not in its XML.
+/// Reads the details of a domain alone. `persistent` and `autostart` are not in its XML.
 ///
 /// # Errors
-/// As [`super::xml::inventory`], which reads the devices from the same text.
+/// As [`super::xml::read`].
 pub fn details(xml: &str) -> Result<Details, XmlError> {
-    let mut reading = Reading::default();
-    walk(xml, &mut reading)?;
-    Ok(reading.details)
+    let mut reader = DetailsReader::default();
+    walk(xml, &mut reader)?;
+    Ok(reader.details)
 }
 
-/// How deep an element may stand that matters.
-const STEPS: usize = 5;
-
+/// What has been found of the details so far.
 #[derive(Default)]
-struct Reading {
-    /// The names of the open elements, at most [`STEPS`] of them.
-    path: Vec<String>,
-    /// The text of the element that is open; `None` in it once it cannot be kept.
-    text: Option<String>,
-    /// The device whose element is open: its target and its limits.
+pub(super) struct DetailsReader {
+    /// The limits of the device whose element is open.
     nic: NicLimits,
     disk: DiskLimits,
-    details: Details,
+    pub(super) details: Details,
 }
 
-impl Visitor for Reading {
-    fn open(&mut self, depth: usize, tag: &BytesStart<'_>) -> Result<(), Stop> {
-        self.text = Some(String::new());
-        if depth > STEPS {
-            return Ok(());
+/// Fills in the attributes of an element that are in the rows; whether a row wants its text. The paths of the
+/// rows begin where this one does.
+fn read_element(
+    sections: &[Section],
+    path: &str,
+    tag: &BytesStart<'_>,
+    mut fill: impl FnMut(&[u8], &str) -> bool,
+) -> Result<bool, Stop> {
+    let mut wants_text = false;
+    for row in sections.iter().flat_map(|section| section.rows) {
+        let Some(rest) = row.statistic.strip_prefix(path.as_bytes()) else { continue };
+        wants_text |= rest.is_empty();
+        let name = if path.is_empty() { Some(rest) } else { rest.strip_prefix(b"/") };
+        let Some(name) = name.and_then(|name| name.strip_prefix(b"@")) else { continue };
+        if let Some(value) = attribute(tag, str::from_utf8(name).unwrap_or_default())? {
+            fill(row.statistic, &value);
         }
-        self.path.push(tag.name().0.to_owned());
-        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        let details = &mut self.details;
-        let text = |name| attribute(tag, name);
+    }
+    Ok(wants_text)
+}
+
+impl Visitor for DetailsReader {
+    fn open(&mut self, path: &OpenPath, tag: &BytesStart<'_>) -> Result<bool, Stop> {
+        let Some(path) = path.as_str().strip_prefix("/domain/") else { return Ok(false) };
+        let Self { nic, disk, details } = self;
         let number = |name| attribute(tag, name).map(|value| value?.parse().ok());
-        match path.as_slice() {
-            ["domain", "vcpu"] => details.cpuset = text("cpuset")?,
-            ["domain", "os", "type"] => {
-                details.arch = text("arch")?;
-                details.machine = text("machine")?;
-            }
-            ["domain", "cputune", "vcpupin"] if details.pins.len() < DEVICES_MAX => {
-                let vcpu = text("vcpu")?.and_then(|vcpu| vcpu.parse().ok());
-                if let (Some(vcpu), Some(cpuset)) = (vcpu, text("cpuset")?) {
-                    details.pins.push(Pin { vcpu, cpuset });
+        match path {
+            "cputune/vcpupin" if details.pins.len() < DEVICES_MAX => {
+                if let (Some(vcpu), Some(cpuset)) = (number("vcpu")?, attribute(tag, "cpuset")?) {
+                    details.pins.push(Pin { vcpu, cpuset: cpuset.into() });
                 }
             }
-            ["domain", "numatune", "memory"] => {
-                details.numa_mode = text("mode")?;
-                details.numa_nodeset = text("nodeset")?;
+            "cpu/numa/cell" if details.cells.len() < DEVICES_MAX => {
+                let place = u32::try_from(details.cells.len()).unwrap_or(u32::MAX);
+                let mut cell = Cell { id: number("id")?.unwrap_or(place), ..Cell::default() };
+                read_element(Cell::SECTIONS, "", tag, |field, value| cell.fill(field, value))?;
+                if attribute(tag, "unit")?.is_some_and(|unit| unit != "KiB") {
+                    cell.memory_kib = None;
+                }
+                details.cells.push(cell);
             }
-            ["domain", "cpu", "numa", "cell"] if details.cells.len() < DEVICES_MAX => {
-                let id = text("id")?.and_then(|id| id.parse().ok());
-                let id = id.unwrap_or(u32::try_from(details.cells.len()).unwrap_or(u32::MAX));
-                let is_kib = text("unit")?.is_none_or(|unit| unit == "KiB");
-                let memory_kib = number("memory")?.filter(|_| is_kib);
-                details.cells.push(Cell { id, memory_kib, cpus: text("cpus")? });
-            }
-            ["domain", "devices", "interface"] => self.nic = NicLimits::default(),
-            ["domain", "devices", "interface", "target"] => {
-                self.nic.target = text("dev")?.unwrap_or_default();
-            }
-            ["domain", "devices", "interface", "bandwidth", "inbound"] => {
-                self.nic.inbound_average_kb_s = number("average")?;
-                self.nic.inbound_peak_kb_s = number("peak")?;
-                self.nic.inbound_floor_kb_s = number("floor")?;
-                self.nic.inbound_burst_kib = number("burst")?;
-            }
-            ["domain", "devices", "interface", "bandwidth", "outbound"] => {
-                self.nic.outbound_average_kb_s = number("average")?;
-                self.nic.outbound_peak_kb_s = number("peak")?;
-                self.nic.outbound_burst_kib = number("burst")?;
-            }
-            ["domain", "devices", "disk"] => self.disk = DiskLimits::default(),
-            ["domain", "devices", "disk", "target"] => {
-                self.disk.target = text("dev")?.unwrap_or_default();
-            }
+            "devices/interface" => *nic = NicLimits::default(),
+            "devices/disk" => *disk = DiskLimits::default(),
+            "devices/interface/target" => nic.target = attribute(tag, "dev")?.unwrap_or_default(),
+            "devices/disk/target" => disk.target = attribute(tag, "dev")?.unwrap_or_default(),
             _ => {}
         }
-        Ok(())
-    }
-
-    fn close(&mut self, depth: usize) {
-        if depth <= STEPS {
-            self.take();
-            self.path.pop();
+        if let Some(path) = path.strip_prefix("devices/interface/") {
+            return read_element(NicLimits::SECTIONS, path, tag, |it, value| nic.fill(it, value));
         }
-        self.text = None;
+        if let Some(path) = path.strip_prefix("devices/disk/") {
+            return read_element(DiskLimits::SECTIONS, path, tag, |it, value| disk.fill(it, value));
+        }
+        read_element(Details::SECTIONS, path, tag, |it, value| details.fill(it, value))
     }
 
-    fn text(&mut self, _depth: usize, text: &str) {
-        keep(&mut self.text, text);
-    }
-
-    fn unreadable(&mut self, _depth: usize) {
-        self.text = None;
+    fn close(&mut self, path: &OpenPath, text: Option<&str>) {
+        let Some(path) = path.as_str().strip_prefix("/domain/") else { return };
+        let text = text.map_or("", str::trim);
+        let Self { nic, disk, details } = self;
+        if path == "devices/interface" {
+            let nothing = NicLimits { target: nic.target.clone(), ..NicLimits::default() };
+            keep_limits(&mut details.nic_limits, std::mem::take(nic), nothing);
+        } else if path == "devices/disk" {
+            let nothing = DiskLimits { target: disk.target.clone(), ..DiskLimits::default() };
+            keep_limits(&mut details.disk_limits, std::mem::take(disk), nothing);
+        } else if let Some(path) = path.strip_prefix("devices/disk/") {
+            disk.fill(path.as_bytes(), text);
+        } else if !text.is_empty() {
+            details.fill(path.as_bytes(), text);
+        }
     }
 }
 
-impl Reading {
-    /// Takes what the element that ends has said.
-    fn take(&mut self) {
-        let text = self.text.take().map(|text| text.trim().to_owned()).filter(|it| !it.is_empty());
-        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        let details = &mut self.details;
-        match path.as_slice() {
-            ["domain", "title"] => details.title = text,
-            ["domain", "os", "type"] => details.os_type = text,
-            ["domain", "devices", "interface"] => {
-                let limits = std::mem::take(&mut self.nic);
-                let nothing = NicLimits { target: limits.target.clone(), ..NicLimits::default() };
-                if limits != nothing && !limits.target.is_empty() {
-                    details.nic_limits.push(limits);
-                    details.nic_limits.truncate(DEVICES_MAX);
-                }
-            }
-            ["domain", "devices", "disk", "iotune", limit] => {
-                let number = text.and_then(|text| text.parse().ok());
-                match *limit {
-                    "total_bytes_sec" => self.disk.total_bytes_sec = number,
-                    "read_bytes_sec" => self.disk.read_bytes_sec = number,
-                    "write_bytes_sec" => self.disk.write_bytes_sec = number,
-                    "total_iops_sec" => self.disk.total_iops_sec = number,
-                    "read_iops_sec" => self.disk.read_iops_sec = number,
-                    "write_iops_sec" => self.disk.write_iops_sec = number,
-                    _ => {}
-                }
-            }
-            ["domain", "devices", "disk"] => {
-                let limits = std::mem::take(&mut self.disk);
-                let nothing = DiskLimits { target: limits.target.clone(), ..DiskLimits::default() };
-                if limits != nothing && !limits.target.is_empty() {
-                    details.disk_limits.push(limits);
-                    details.disk_limits.truncate(DEVICES_MAX);
-                }
-            }
-            _ => {}
-        }
+/// Keeps the limits of a device that has a name and any limit.
+fn keep_limits<T: PartialEq + Default>(all: &mut Vec<T>, limits: T, nothing: T) {
+    if limits != nothing && nothing != T::default() && all.len() < DEVICES_MAX {
+        all.push(limits);
     }
 }
 
@@ -282,19 +134,18 @@ mod tests {
              <disk><target dev='vdb'/></disk></devices></domain>",
         )
         .unwrap();
-        let text = |text: &str| Some(text.to_owned());
         let expected = Details {
-            title: text("A & B A"),
-            os_type: text("hvm"),
-            machine: text("pc-q35-7.2"),
-            arch: text("x86_64"),
-            cpuset: text("0-3"),
-            pins: vec![Pin { vcpu: 1, cpuset: "2".to_owned() }],
-            numa_mode: text("strict"),
-            numa_nodeset: text("0"),
+            title: "A & B A".into(),
+            os_type: "hvm".into(),
+            machine: "pc-q35-7.2".into(),
+            arch: "x86_64".into(),
+            cpuset: "0-3".into(),
+            pins: vec![Pin { vcpu: 1, cpuset: "2".into() }],
+            numa_mode: "strict".into(),
+            numa_nodeset: "0".into(),
             cells: vec![
-                Cell { id: 0, memory_kib: Some(1024), cpus: text("0-1") },
-                Cell { id: 1, memory_kib: None, cpus: None },
+                Cell { id: 0, memory_kib: Some(1024), cpus: "0-1".into() },
+                Cell { id: 1, memory_kib: None, cpus: "".into() },
             ],
             nic_limits: vec![NicLimits {
                 target: "vnet0".to_owned(),
@@ -313,7 +164,7 @@ mod tests {
             ..Details::default()
         };
         assert_eq!(read, expected);
-        assert_eq!([0, 1].map(|vcpu| read.cpuset_of(vcpu)), [Some("0-3"), Some("2")]);
+        assert_eq!([0, 1].map(|vcpu| read.cpuset_of(vcpu)), ["0-3", "2"]);
     }
 
     #[test]
@@ -328,8 +179,8 @@ mod tests {
     #[test]
     fn a_text_that_is_too_long_or_has_a_foreign_entity_is_none() {
         let titled = |title: &str| details(&format!("<domain><title>{title}</title></domain>"));
-        assert_eq!(titled(&"x".repeat(VALUE_MAX)).unwrap().title, Some("x".repeat(VALUE_MAX)));
-        assert_eq!(titled(&"x".repeat(VALUE_MAX + 1)).unwrap().title, None);
-        assert_eq!(titled("a&foreign;b").unwrap().title, None);
+        assert_eq!(titled(&"x".repeat(VALUE_MAX)).unwrap().title, "x".repeat(VALUE_MAX));
+        assert_eq!(titled(&"x".repeat(VALUE_MAX + 1)).unwrap().title, "");
+        assert_eq!(titled("a&foreign;b").unwrap().title, "");
     }
 }

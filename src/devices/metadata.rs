@@ -1,14 +1,14 @@
 //! Values out of a guest's own metadata: the paths that a user writes, and what a domain's XML has
 //! there. No XPath: a path is names of elements, and at its end perhaps an attribute's.
 //!
-//! A pass of its own over the text, made only where that is wanted, with the bounds of `walk`.
+//! The text is walked over with the bounds of `walk`, and for this only where it is wanted.
 
 use std::fmt;
 
 use quick_xml::events::BytesStart;
 use serde::{Deserialize, Serialize};
 
-use super::walk::{Stop, Visitor, XmlError, attribute, keep, walk};
+use super::walk::{OpenPath, Stop, Visitor, XmlError, attribute, walk};
 
 /// Longest path, in bytes.
 pub const PATH_MAX: usize = 512;
@@ -82,8 +82,9 @@ impl Path {
 
     /// Whether it leads to the last of these elements, each of which stands in the one before and the
     /// first in `<metadata>`.
-    fn leads_to(&self, open: &Names) -> bool {
-        let places = open.len();
+    fn leads_to(&self, open: &OpenPath) -> bool {
+        // Not <domain>, and not <metadata>.
+        let places = open.depth() - 2;
         let fits =
             if self.anywhere { places >= self.steps.len() } else { places == self.steps.len() };
         fits && self.steps.iter().rev().zip(open.innermost_first()).all(|(step, name)| step == name)
@@ -116,9 +117,9 @@ impl Metadata {
     /// # Errors
     /// Where the text is no domain's XML, or too long or too deep.
     pub fn read(xml: &str, paths: &[Path]) -> Result<Self, XmlError> {
-        let mut search = Search::new(paths);
+        let mut search = MetadataSearch::new(paths);
         walk(xml, &mut search)?;
-        Ok(Self(paths.iter().map(|path| path.text.clone()).zip(search.values).collect()))
+        Ok(search.found())
     }
 
     /// The value at a path.
@@ -136,140 +137,53 @@ impl Metadata {
     }
 }
 
-/// The names of the elements that are open, in one string.
-#[derive(Default)]
-struct Names {
-    text: String,
-    ends: Vec<usize>,
-}
-
-impl Names {
-    fn push(&mut self, name: &str) {
-        self.text.push_str(name);
-        self.ends.push(self.text.len());
-    }
-
-    fn pop(&mut self) {
-        self.ends.pop();
-        self.text.truncate(self.ends.last().copied().unwrap_or(0));
-    }
-
-    fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn innermost_first(&self) -> impl Iterator<Item = &str> {
-        (0..self.ends.len()).rev().map(|place| {
-            let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-            &self.text[start..self.ends[place]]
-        })
-    }
-}
-
 /// An open element whose text is a path's.
 struct Element {
     path: usize,
-    /// How many elements are open in `<metadata>`, this one counted.
     depth: usize,
-    /// Its own text so far; `None` once it cannot be kept.
-    text: Option<String>,
     /// What an element inside it has at the same path: its own text comes first.
     inside: Option<String>,
 }
 
-struct Search<'p> {
+/// What has been found of the metadata so far.
+pub(super) struct MetadataSearch<'p> {
     paths: &'p [Path],
     /// The last step of each path, and its place; sorted, since each element is held against them.
     last_steps: Vec<(&'p str, usize)>,
     values: Vec<Option<String>>,
-    /// Inside `/domain/metadata`.
-    in_metadata: bool,
-    /// The elements that are open in it.
-    open: Names,
     elements: Vec<Element>,
     is_done: bool,
 }
 
-impl Visitor for Search<'_> {
-    fn open(&mut self, depth: usize, tag: &BytesStart<'_>) -> Result<(), Stop> {
+impl Visitor for MetadataSearch<'_> {
+    fn open(&mut self, path: &OpenPath, tag: &BytesStart<'_>) -> Result<bool, Stop> {
+        if self.is_done || !path.as_str().starts_with("/domain/metadata/") {
+            return Ok(false);
+        }
         let name = tag.name();
-        match (depth, name.0) {
-            (1, _) => {}
-            (2, name) => self.in_metadata = name == "metadata",
-            (_, name) if self.in_metadata => {
-                self.open.push(name);
-                let first = self.last_steps.partition_point(|(step, _)| *step < name);
-                self.look(name, first, tag)?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, depth: usize) {
-        match depth {
-            1 => {}
-            // libvirt writes one, and what is asked for stands in it.
-            2 => self.is_done = self.in_metadata,
-            _ if self.in_metadata => self.take(),
-            _ => {}
-        }
-    }
-
-    fn text(&mut self, _depth: usize, text: &str) {
-        self.innermost().for_each(|element| keep(&mut element.text, text));
-    }
-
-    fn unreadable(&mut self, _depth: usize) {
-        self.innermost().for_each(|element| element.text = None);
-    }
-
-    fn is_done(&self) -> bool {
-        self.is_done
-    }
-}
-
-impl<'p> Search<'p> {
-    fn new(paths: &'p [Path]) -> Self {
-        let last_step = |path: &'p Path| path.steps.last().map_or("", String::as_str);
-        let mut last_steps: Vec<(&str, usize)> = paths.iter().map(last_step).zip(0..).collect();
-        last_steps.sort_unstable();
-        Self {
-            paths,
-            last_steps,
-            values: vec![None; paths.len()],
-            in_metadata: false,
-            open: Names::default(),
-            elements: Vec::new(),
-            is_done: false,
-        }
-    }
-
-    /// Whether the element that has just been opened is where a path leads to.
-    fn look(&mut self, name: &str, first: usize, tag: &BytesStart<'_>) -> Result<(), Stop> {
-        for &(_, place) in self.last_steps[first..].iter().take_while(|(step, _)| *step == name) {
-            let path = &self.paths[place];
-            if self.values[place].is_some() || !path.leads_to(&self.open) {
+        let first = self.last_steps.partition_point(|(step, _)| *step < name.0);
+        let open = self.elements.len();
+        for &(_, place) in self.last_steps[first..].iter().take_while(|(step, _)| *step == name.0) {
+            let wanted = &self.paths[place];
+            if self.values[place].is_some() || !wanted.leads_to(path) {
                 continue;
             }
-            match &path.attribute {
+            match &wanted.attribute {
                 Some(name) => self.values[place] = attribute(tag, name)?.and_then(trimmed),
-                None => self.elements.push(Element {
-                    path: place,
-                    depth: self.open.len(),
-                    text: Some(String::new()),
-                    inside: None,
-                }),
+                None => {
+                    self.elements.push(Element { path: place, depth: path.depth(), inside: None })
+                }
             }
         }
-        Ok(())
+        Ok(self.elements.len() > open)
     }
 
-    /// Takes what the element that ends has said.
-    fn take(&mut self) {
-        let depth = self.open.len();
-        while let Some(element) = self.elements.pop_if(|it| it.depth == depth) {
-            let value = element.text.and_then(trimmed).or(element.inside);
+    fn close(&mut self, path: &OpenPath, text: Option<&str>) {
+        // libvirt writes one, and what is asked for stands in it.
+        self.is_done |= path.as_str() == "/domain/metadata";
+        while let Some(element) = self.elements.pop_if(|it| it.depth == path.depth()) {
+            let own = text.map(str::to_owned).and_then(trimmed);
+            let value = own.or(element.inside);
             let outer = self.elements.iter_mut().rfind(|it| it.path == element.path);
             let slot = match outer {
                 Some(outer) => &mut outer.inside,
@@ -277,13 +191,25 @@ impl<'p> Search<'p> {
             };
             *slot = slot.take().or(value);
         }
-        self.open.pop();
     }
 
-    /// The innermost element, once for each path whose text is its.
-    fn innermost(&mut self) -> impl Iterator<Item = &mut Element> {
-        let depth = self.open.len();
-        self.elements.iter_mut().rev().take_while(move |it| it.depth == depth)
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+}
+
+impl<'p> MetadataSearch<'p> {
+    pub(super) fn new(paths: &'p [Path]) -> Self {
+        let last_step = |path: &'p Path| path.steps.last().map_or("", String::as_str);
+        let mut last_steps: Vec<(&str, usize)> = paths.iter().map(last_step).zip(0..).collect();
+        last_steps.sort_unstable();
+        let (values, elements) = (vec![None; paths.len()], Vec::new());
+        Self { paths, last_steps, values, elements, is_done: false }
+    }
+
+    pub(super) fn found(self) -> Metadata {
+        let texts = self.paths.iter().map(|path| path.text.clone());
+        Metadata(texts.zip(self.values).collect())
     }
 }
 

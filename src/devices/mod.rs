@@ -9,7 +9,8 @@ pub mod xml;
 
 use serde::{Deserialize, Serialize};
 
-use details::Details;
+use crate::schema::Details;
+pub use crate::schema::{DiskDevice, NicDevice};
 use metadata::{Metadata, Path};
 
 /// What a domain's XML said of its devices, and which names its statistics had at that time.
@@ -65,29 +66,6 @@ impl Inventory {
     }
 }
 
-/// A NIC of the domain XML. What the XML leaves out is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NicDevice {
-    /// `<target dev>`: its name on the host; none for user-mode networking.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    /// `<interface type>`: network, bridge, ethernet, user, …
-    pub kind: String,
-    /// `<mac address>`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mac: Option<String>,
-    /// `<model type>`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// `<alias name>`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alias: Option<String>,
-    /// `<source>`: its network, else bridge, device or path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<String>,
-}
-
 /// What kind of drive a `<disk>` is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -104,33 +82,18 @@ pub enum DiskKind {
 }
 
 impl DiskKind {
+    /// libvirt's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Lun => "lun",
+            Self::Cdrom => "cdrom",
+            Self::Floppy => "floppy",
+        }
+    }
+
     /// Whether the schema counts it among the disks.
     pub fn is_disk(self) -> bool {
         matches!(self, Self::Disk | Self::Lun)
     }
-}
-
-/// A `<disk>` of the domain XML. What the XML leaves out is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DiskDevice {
-    /// `<target dev>`: its name in the guest's definition, such as vda.
-    pub target: String,
-    /// Disk, lun, cdrom or floppy.
-    pub kind: DiskKind,
-    /// `<target bus>`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bus: Option<String>,
-    /// `<disk model>`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// `<alias name>`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alias: Option<String>,
-    /// `<source>`: its file, else dev, name, dir or pool/volume.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// `<serial>`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serial: Option<String>,
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use quick_xml::Reader;
 use quick_xml::escape::{resolve_predefined_entity, unescape};
 use quick_xml::events::attributes::AttrError;
-use quick_xml::events::{BytesRef, BytesStart, Event};
+use quick_xml::events::{BytesStart, Event};
 
 /// Longest text that is read, in bytes. A guest with 100 devices has about 50 KiB.
 pub const TEXT_MAX: usize = 8 * 1024 * 1024;
@@ -67,34 +67,84 @@ impl std::error::Error for XmlError {}
 pub(crate) enum Stop {
     /// A bound is passed.
     Bound(XmlError),
-    /// An attribute is not well-formed.
-    Attribute(AttrError),
+    /// A tag is not well-formed: what is wrong with it.
+    Malformed(String),
 }
 
 impl From<AttrError> for Stop {
     fn from(cause: AttrError) -> Self {
-        Self::Attribute(cause)
+        Self::Malformed(cause.to_string())
     }
 }
 
-/// What looks for something. `depth` counts the elements that are open, the one that it is about among
-/// them: 1 is `<domain>`.
+/// The elements that are open, from `<domain>` on, as a path: `/domain/devices/disk`.
+#[derive(Default)]
+pub(crate) struct OpenPath {
+    text: String,
+    /// Where each name ends.
+    ends: Vec<usize>,
+}
+
+impl OpenPath {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// How many elements are open: 1 in `<domain>`.
+    pub(crate) fn depth(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The names, the innermost element's first.
+    pub(crate) fn innermost_first(&self) -> impl Iterator<Item = &str> {
+        (0..self.ends.len()).rev().map(|place| {
+            let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+            &self.text[start + 1..self.ends[place]]
+        })
+    }
+
+    fn push(&mut self, name: &str) {
+        self.text.push('/');
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+    }
+
+    fn pop(&mut self) {
+        self.ends.pop();
+        self.text.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+}
+
+/// What looks for something in a domain.
 pub(crate) trait Visitor {
-    /// An element begins.
-    fn open(&mut self, depth: usize, tag: &BytesStart<'_>) -> Result<(), Stop>;
+    /// An element begins; whether its text is wanted.
+    fn open(&mut self, path: &OpenPath, tag: &BytesStart<'_>) -> Result<bool, Stop>;
 
-    /// The innermost element ends.
-    fn close(&mut self, _depth: usize) {}
-
-    /// A piece of the innermost element's own text.
-    fn text(&mut self, _depth: usize, _text: &str) {}
-
-    /// Something stands in the innermost element's text that is not read.
-    fn unreadable(&mut self, _depth: usize) {}
+    /// It ends. `text` is its own, without that of the elements in it, where it is wanted: none where it is
+    /// too long, or has an entity that XML itself does not have.
+    fn close(&mut self, _path: &OpenPath, _text: Option<&str>) {}
 
     /// Whether all was found before the end.
     fn is_done(&self) -> bool {
         false
+    }
+}
+
+/// The texts of open elements that are wanted, with the depth of each.
+#[derive(Default)]
+struct Texts(Vec<(usize, Option<String>)>);
+
+impl Texts {
+    /// Adds to the innermost element's text. One that becomes too long is none.
+    fn add(&mut self, depth: usize, more: Option<&str>) {
+        let Some((at, text)) = self.0.last_mut() else { return };
+        if *at != depth {
+            return;
+        }
+        match (text.as_mut(), more) {
+            (Some(all), Some(more)) if all.len() + more.len() <= VALUE_MAX => all.push_str(more),
+            _ => *text = None,
+        }
     }
 }
 
@@ -104,7 +154,8 @@ pub(crate) fn walk(xml: &str, visitor: &mut impl Visitor) -> Result<(), XmlError
         return Err(XmlError::TooLong(xml.len()));
     }
     let mut reader = Reader::from_str(xml);
-    let mut depth = 0;
+    let mut path = OpenPath::default();
+    let mut texts = Texts::default();
     loop {
         let event = reader.read_event().map_err(|cause| XmlError::Malformed {
             at: reader.error_position(),
@@ -113,18 +164,23 @@ pub(crate) fn walk(xml: &str, visitor: &mut impl Visitor) -> Result<(), XmlError
         let ends = matches!(event, Event::Empty(_) | Event::End(_));
         match event {
             Event::Start(tag) | Event::Empty(tag) => {
-                depth += 1;
-                open(depth, &tag, visitor).map_err(|stop| match stop {
+                let opened = open(&mut path, &tag, visitor).map_err(|stop| match stop {
                     Stop::Bound(error) => error,
-                    Stop::Attribute(cause) => XmlError::Malformed {
-                        at: reader.buffer_position(),
-                        cause: cause.to_string(),
-                    },
+                    Stop::Malformed(cause) => {
+                        XmlError::Malformed { at: reader.buffer_position(), cause }
+                    }
                 })?;
+                if opened {
+                    texts.0.push((path.depth(), Some(String::new())));
+                }
             }
-            Event::Text(text) => visitor.text(depth, &text),
-            Event::CData(text) => visitor.text(depth, &text),
-            Event::GeneralRef(reference) => resolve(depth, &reference, visitor),
+            Event::Text(text) => texts.add(path.depth(), Some(&text)),
+            Event::CData(text) => texts.add(path.depth(), Some(&text)),
+            Event::GeneralRef(reference) => match reference.resolve_char_ref() {
+                Ok(Some(it)) => texts.add(path.depth(), Some(it.encode_utf8(&mut [0; 4]))),
+                Ok(None) => texts.add(path.depth(), resolve_predefined_entity(&reference)),
+                Err(_) => texts.add(path.depth(), None),
+            },
             // A document type may declare entities; it is passed over, so they stay unknown.
             Event::End(_)
             | Event::Comment(_)
@@ -134,43 +190,33 @@ pub(crate) fn walk(xml: &str, visitor: &mut impl Visitor) -> Result<(), XmlError
             Event::Eof => return Err(XmlError::Unfinished),
         }
         if ends {
-            visitor.close(depth);
-            // An end without its start is an error of the reader, long before this.
-            depth = depth.saturating_sub(1);
-            if depth == 0 || visitor.is_done() {
+            let text = texts.0.pop_if(|(depth, _)| *depth == path.depth());
+            visitor.close(&path, text.and_then(|(_, text)| text).as_deref());
+            path.pop();
+            if path.depth() == 0 || visitor.is_done() {
                 return Ok(());
             }
         }
     }
 }
 
-fn open(depth: usize, tag: &BytesStart<'_>, visitor: &mut impl Visitor) -> Result<(), Stop> {
-    if depth > DEPTH_MAX {
+fn open(
+    path: &mut OpenPath,
+    tag: &BytesStart<'_>,
+    visitor: &mut impl Visitor,
+) -> Result<bool, Stop> {
+    let name = tag.name();
+    if path.depth() >= DEPTH_MAX {
         return Err(Stop::Bound(XmlError::TooDeep));
     }
-    if depth == 1 && tag.name().0 != "domain" {
+    if path.depth() == 0 && name.0 != "domain" {
         return Err(Stop::Bound(XmlError::NotADomain));
     }
-    visitor.open(depth, tag)
-}
-
-fn resolve(depth: usize, reference: &BytesRef<'_>, visitor: &mut impl Visitor) {
-    match reference.resolve_char_ref() {
-        Ok(Some(character)) => visitor.text(depth, character.encode_utf8(&mut [0; 4])),
-        Ok(None) => match resolve_predefined_entity(reference) {
-            Some(text) => visitor.text(depth, text),
-            None => visitor.unreadable(depth),
-        },
-        Err(_) => visitor.unreadable(depth),
+    if name.0.contains('/') {
+        return Err(Stop::Malformed("an element's name has a slash".to_owned()));
     }
-}
-
-/// Adds to a text that is kept; one that becomes too long is none.
-pub(crate) fn keep(kept: &mut Option<String>, text: &str) {
-    match kept {
-        Some(all) if all.len() + text.len() <= VALUE_MAX => all.push_str(text),
-        _ => *kept = None,
-    }
+    path.push(name.0);
+    visitor.open(path, tag)
 }
 
 /// An attribute's value; `None` where it is absent, empty, too long or holds an unknown entity.

@@ -1,34 +1,96 @@
-//! The domain XML reader: NICs and disks of one domain, from the text that libvirt gives.
+//! The domain XML reader: what one walk over the text that libvirt gives finds in it.
 //!
-//! It goes over the text once, with the bounds of `walk`, and keeps nothing but what a device needs; a
-//! value with an unknown entity counts as absent.
+//! What is looked for is told by paths, such as `/domain/devices/disk/serial`: the NICs and disks here, what
+//! only `extra` prints in `details`, a user's own paths in `metadata`. A value with an unknown entity counts
+//! as absent.
 
 use quick_xml::events::BytesStart;
 use quick_xml::events::attributes::AttrError;
 
-use super::walk::{DEVICES_MAX, Stop, VALUE_MAX, Visitor, XmlError, attribute, keep, walk};
+use super::details::DetailsReader;
+use super::metadata::{Metadata, MetadataSearch, Path};
+use super::walk::{DEVICES_MAX, OpenPath, Stop, VALUE_MAX, Visitor, XmlError, attribute, walk};
 use super::{DiskDevice, DiskKind, NicDevice};
+use crate::schema::{DISK_TAGS, Details, NIC_TAGS, TagRow};
 
-/// The NICs and the disks of a domain, each in the XML's order.
-///
-/// Only direct children of `/domain/devices` count, and of these only direct children: metadata may
-/// hold elements of any name, and a backing store or a mirror has a source of its own. A disk
-/// without a target, or of a kind that libvirt does not have today, is passed over.
-pub fn inventory(xml: &str) -> Result<(Vec<NicDevice>, Vec<DiskDevice>), XmlError> {
-    let mut devices = Devices::default();
-    walk(xml, &mut devices)?;
-    Ok((devices.nics, devices.disks))
+/// What a domain's XML says.
+#[derive(Debug, Default, PartialEq)]
+pub struct DomainXml {
+    /// The NICs, in the XML's order.
+    pub nics: Vec<NicDevice>,
+    /// The disks and drives, in the XML's order.
+    pub disks: Vec<DiskDevice>,
+    /// What only `extra` prints, where that is wanted.
+    pub details: Option<Details>,
+    /// What the metadata has at the paths that are asked for, where any are.
+    pub metadata: Option<Metadata>,
 }
 
-/// What has been found so far.
+/// Reads a domain's XML, with the details where they are wanted, and the metadata at these paths.
+///
+/// Only direct children of `/domain/devices` are devices, and of these only direct children count: metadata
+/// may hold elements of any name, and a backing store or a mirror has a source of its own. A disk
+/// without a target, or of a kind that libvirt does not have today, is passed over.
+///
+/// # Errors
+/// Where the text is no domain's XML, or passes a bound of `walk`.
+pub fn read(xml: &str, wants_details: bool, paths: &[Path]) -> Result<DomainXml, XmlError> {
+    let mut all = AllOfDomain {
+        devices: DeviceReader::default(),
+        details: wants_details.then(DetailsReader::default),
+        metadata: (!paths.is_empty()).then(|| MetadataSearch::new(paths)),
+    };
+    walk(xml, &mut all)?;
+    Ok(DomainXml {
+        nics: all.devices.nics,
+        disks: all.devices.disks,
+        details: all.details.map(|it| it.details),
+        metadata: all.metadata.map(MetadataSearch::found),
+    })
+}
+
+/// The NICs and the disks of a domain alone.
+///
+/// # Errors
+/// As [`read`].
+pub fn inventory(xml: &str) -> Result<(Vec<NicDevice>, Vec<DiskDevice>), XmlError> {
+    read(xml, false, &[]).map(|domain| (domain.nics, domain.disks))
+}
+
+struct AllOfDomain<'p> {
+    devices: DeviceReader,
+    details: Option<DetailsReader>,
+    metadata: Option<MetadataSearch<'p>>,
+}
+
+impl Visitor for AllOfDomain<'_> {
+    fn open(&mut self, path: &OpenPath, tag: &BytesStart<'_>) -> Result<bool, Stop> {
+        let mut wants_text = self.devices.open(path, tag)?;
+        if let Some(details) = &mut self.details {
+            wants_text |= details.open(path, tag)?;
+        }
+        if let Some(metadata) = &mut self.metadata {
+            wants_text |= metadata.open(path, tag)?;
+        }
+        Ok(wants_text)
+    }
+
+    fn close(&mut self, path: &OpenPath, text: Option<&str>) {
+        self.devices.close(path, text);
+        if let Some(details) = &mut self.details {
+            details.close(path, text);
+        }
+        if let Some(metadata) = &mut self.metadata {
+            metadata.close(path, text);
+        }
+    }
+}
+
+/// What has been found of the devices so far.
 #[derive(Default)]
-struct Devices {
-    /// Inside `/domain/devices`.
-    in_devices: bool,
+struct DeviceReader {
     /// The device whose element is open.
     device: Option<Device>,
-    /// The text of the `<serial>` that is open; `None` in it once it cannot be kept.
-    serial: Option<Option<String>>,
     nics: Vec<NicDevice>,
     disks: Vec<DiskDevice>,
 }
@@ -38,126 +100,113 @@ enum Device {
     Disk(DiskDevice),
 }
 
-impl Visitor for Devices {
-    fn open(&mut self, depth: usize, tag: &BytesStart<'_>) -> Result<(), Stop> {
-        let name = tag.name();
-        match (depth, name.0) {
-            (2, name) => self.in_devices = name == "devices",
-            (3, name) if self.in_devices => self.device = device(name, tag)?,
-            (4, name) => match &mut self.device {
-                Some(Device::Nic(nic)) => fill_nic(nic, name, tag)?,
-                Some(Device::Disk(_)) if name == "serial" => {
-                    self.serial = Some(Some(String::new()))
+impl Visitor for DeviceReader {
+    fn open(&mut self, path: &OpenPath, tag: &BytesStart<'_>) -> Result<bool, Stop> {
+        let Some(path) = path.as_str().strip_prefix("/domain/devices/") else { return Ok(false) };
+        match (path.split_once('/'), &mut self.device) {
+            (None, _) if ["interface", "disk"].contains(&path) => {
+                self.device = device(path, tag)?;
+                let found = self.nics.len() + self.disks.len() + usize::from(self.device.is_some());
+                if found > DEVICES_MAX {
+                    return Err(Stop::Bound(XmlError::TooManyDevices));
                 }
-                Some(Device::Disk(disk)) => fill_disk(disk, name, tag)?,
-                None => {}
-            },
-            _ => {}
+                Ok(false)
+            }
+            (Some((_, path)), Some(device)) => Ok(device.fill(path, tag)?),
+            _ => Ok(false),
         }
-        let found = self.nics.len() + self.disks.len() + usize::from(self.device.is_some());
-        if found > DEVICES_MAX {
-            return Err(Stop::Bound(XmlError::TooManyDevices));
-        }
-        Ok(())
     }
 
-    fn close(&mut self, depth: usize) {
-        match depth {
-            2 => self.in_devices = false,
-            3 => match self.device.take() {
+    fn close(&mut self, path: &OpenPath, text: Option<&str>) {
+        let Some(path) = path.as_str().strip_prefix("/domain/devices/") else { return };
+        match (path.split_once('/'), &mut self.device) {
+            (Some((_, path)), Some(Device::Disk(disk))) => {
+                for row in DISK_TAGS.iter().filter(|row| row.paths.contains(&path)) {
+                    let slot = (row.slot)(disk);
+                    let text = text.filter(|text| !text.is_empty());
+                    *slot = slot.take().or(text.map(str::to_owned));
+                }
+            }
+            (None, device) => match device.take() {
                 Some(Device::Nic(nic)) => self.nics.push(nic),
                 Some(Device::Disk(disk)) if !disk.target.is_empty() => self.disks.push(disk),
                 Some(Device::Disk(_)) | None => {}
             },
-            4 => {
-                if let (Some(serial), Some(Device::Disk(disk))) =
-                    (self.serial.take(), &mut self.device)
-                {
-                    let serial = serial.filter(|serial| !serial.is_empty());
-                    disk.serial = disk.serial.take().or(serial);
-                }
-            }
             _ => {}
-        }
-    }
-
-    fn text(&mut self, depth: usize, text: &str) {
-        if let Some(serial) = self.serial.as_mut().filter(|_| depth == 4) {
-            keep(serial, text);
-        }
-    }
-
-    fn unreadable(&mut self, depth: usize) {
-        if let Some(serial) = self.serial.as_mut().filter(|_| depth == 4) {
-            *serial = None;
         }
     }
 }
 
 /// The device that an element below `<devices>` opens, where it is one of ours.
 fn device(name: &str, tag: &BytesStart<'_>) -> Result<Option<Device>, AttrError> {
-    match name {
-        "interface" => {
-            let kind = attribute(tag, "type")?.unwrap_or_default();
-            Ok(Some(Device::Nic(NicDevice { kind, ..NicDevice::default() })))
-        }
-        "disk" => {
-            let kind = match attribute(tag, "device")?.as_deref() {
-                None | Some("disk") => DiskKind::Disk,
-                Some("lun") => DiskKind::Lun,
-                Some("cdrom") => DiskKind::Cdrom,
-                Some("floppy") => DiskKind::Floppy,
-                Some(_) => return Ok(None),
-            };
-            let model = attribute(tag, "model")?;
-            Ok(Some(Device::Disk(DiskDevice { kind, model, ..DiskDevice::default() })))
-        }
-        _ => Ok(None),
-    }
+    let mut device = if name == "interface" {
+        let kind = attribute(tag, "type")?.unwrap_or_default();
+        Device::Nic(NicDevice { kind, ..NicDevice::default() })
+    } else {
+        let kind = match attribute(tag, "device")?.as_deref() {
+            None | Some("disk") => DiskKind::Disk,
+            Some("lun") => DiskKind::Lun,
+            Some("cdrom") => DiskKind::Cdrom,
+            Some("floppy") => DiskKind::Floppy,
+            Some(_) => return Ok(None),
+        };
+        Device::Disk(DiskDevice { kind, ..DiskDevice::default() })
+    };
+    device.fill("", tag)?;
+    Ok(Some(device))
 }
 
-fn fill_nic(nic: &mut NicDevice, name: &str, tag: &BytesStart<'_>) -> Result<(), AttrError> {
-    match name {
-        "target" => first(&mut nic.target, tag, &["dev"]),
-        "mac" => first(&mut nic.mac, tag, &["address"]),
-        "model" => first(&mut nic.model, tag, &["type"]),
-        "alias" => first(&mut nic.alias, tag, &["name"]),
-        "source" => first(&mut nic.network, tag, &["network", "bridge", "dev", "path"]),
-        _ => Ok(()),
-    }
-}
-
-fn fill_disk(disk: &mut DiskDevice, name: &str, tag: &BytesStart<'_>) -> Result<(), AttrError> {
-    match name {
-        "target" => {
-            if disk.target.is_empty() {
-                disk.target = attribute(tag, "dev")?.unwrap_or_default();
+impl Device {
+    /// Takes the attributes of the element at this path below the device's own; whether its text is wanted.
+    fn fill(&mut self, path: &str, tag: &BytesStart<'_>) -> Result<bool, AttrError> {
+        match self {
+            Self::Nic(nic) => {
+                if path == "target" && nic.target.is_none() {
+                    nic.target = attribute(tag, "dev")?;
+                }
+                fill(NIC_TAGS, nic, path, tag)
             }
-            first(&mut disk.bus, tag, &["bus"])
-        }
-        "alias" => first(&mut disk.alias, tag, &["name"]),
-        "source" => {
-            first(&mut disk.path, tag, &["file", "dev", "name", "dir"])?;
-            if disk.path.is_none()
-                && let (Some(pool), Some(volume)) =
-                    (attribute(tag, "pool")?, attribute(tag, "volume")?)
-            {
-                disk.path = Some(format!("{pool}/{volume}")).filter(|path| path.len() <= VALUE_MAX);
+            Self::Disk(disk) => {
+                if path == "target" && disk.target.is_empty() {
+                    disk.target = attribute(tag, "dev")?.unwrap_or_default();
+                }
+                let wants_text = fill(DISK_TAGS, disk, path, tag)?;
+                if path == "source"
+                    && disk.path.is_none()
+                    && let (Some(pool), Some(volume)) =
+                        (attribute(tag, "pool")?, attribute(tag, "volume")?)
+                {
+                    let path = format!("{pool}/{volume}");
+                    disk.path = Some(path).filter(|path| path.len() <= VALUE_MAX);
+                }
+                Ok(wants_text)
             }
-            Ok(())
         }
-        _ => Ok(()),
     }
 }
 
-/// Fills `slot`, where it is empty, with the first of these attributes that the element has.
-fn first(slot: &mut Option<String>, tag: &BytesStart<'_>, names: &[&str]) -> Result<(), AttrError> {
-    for name in names {
-        if slot.is_none() {
-            *slot = attribute(tag, name)?;
+/// Fills each tag that is empty with the first of its paths that the element has.
+fn fill<T>(
+    rows: &[TagRow<T>],
+    device: &mut T,
+    path: &str,
+    tag: &BytesStart<'_>,
+) -> Result<bool, AttrError> {
+    let mut wants_text = false;
+    for row in rows {
+        for wanted in row.paths {
+            let (element, name) = wanted.split_once('@').unwrap_or((wanted, ""));
+            let slot = (row.slot)(device);
+            if element.trim_end_matches('/') != path || slot.is_some() {
+                continue;
+            }
+            wants_text |= name.is_empty();
+            if !name.is_empty() {
+                *slot = attribute(tag, name)?;
+            }
         }
     }
-    Ok(())
+    Ok(wants_text)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The table of measurements against the schema.
 
 use super::*;
-use crate::sample::Cpu;
+use crate::sample::{Completeness, Cpu, Memory};
 
 const CHOICE: Choice = Choice::DEFAULT;
 
@@ -13,8 +13,8 @@ fn page(id: i64, name: &str, uuid: &str, sample: &Domain, timestamp_ns: i64) -> 
     tags.add("uuid", uuid);
     let user = Tags::default();
     let guest = Guest { sample, rates: None, inventory: None };
-    let rule = Rule::of(sample, CHOICE.missing);
-    let page = Page { tags: &tags, user: &user, guest: &guest, choice: &CHOICE, rule };
+    let policy = MissingPolicy::new(sample, CHOICE.missing);
+    let page = Page { tags: &tags, user: &user, guest: &guest, choice: &CHOICE, policy };
     let mut lines = Lines::default();
     lines.start(timestamp_ns);
     page.write_running(&mut lines, &mut Tags::default(), 0);

@@ -2,34 +2,26 @@
 //!
 //! ```text
 //! mod.rs    a guest, and how it takes in what libvirt sent
-//!   parts.rs  what every collection prints something of: CPU, memory, NICs, disks
-//!   more.rs   what is printed only when `extra` asks for it
 //! words.rs  libvirt's enums in words
 //! ```
 //!
-//! A value that libvirt did not send, or sent as a negative number, is `None` here and stays so up
-//! to `points`, which alone decides what stands for it. This is also the one place where libvirt's
-//! parameter names end: the `match`es below [`Domain::fill`]. Nothing here asks libvirt for anything.
+//! The parts of a guest are made of the rows in `schema`, which also have libvirt's names. Missing and
+//! negative values are `None`: only [`crate::schema::MissingPolicy`] decides what is printed for them.
+//! Nothing here asks libvirt for anything.
 
 use std::mem;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::libvirt::{Parameter, Value};
+use crate::schema::{self, DirtyRateOfVcpu, Iothread, Monitor, MonitorPart, Sent};
 
-mod more;
-mod parts;
 pub mod words;
 
-pub use more::{
-    DirtyRate, DirtyRateOfVcpu, HypervisorStatistic, Iothread, Job, Monitor, MonitorPart, More,
-    Progress,
-};
-pub use parts::{Cpu, Disk, Memory, Nic, Vcpu};
+pub use crate::schema::{Cpu, Disk, Job, Memory, More, Nic, Vcpu};
 
 /// How complete a guest's answer is, and why it is not. But for a complete answer, what is absent is unknown
 /// this time, and not zero.
@@ -164,18 +156,19 @@ impl Domain {
         } else if let Some(field) = name.strip_prefix(b"vcpu.") {
             self.fill_vcpu(field, value)
         } else if let Some(field) = name.strip_prefix(b"cpu.") {
-            self.cpu.fill(field, value) || more::take(&mut self.more, name, value)
+            self.cpu.fill(field, value) || schema::take(&mut self.more, name, value)
         } else if let Some(field) = name.strip_prefix(b"state.") {
             self.fill_state(field, value)
         } else {
-            more::take(&mut self.more, name, value)
+            schema::take(&mut self.more, name, value)
         }
     }
 
     fn fill_state(&mut self, field: &[u8], value: Value<'_>) -> bool {
+        let signed = value.unsigned().and_then(|number| i64::try_from(number).ok());
         match field {
-            b"state" => self.state = signed(value),
-            b"reason" => self.state_reason = signed(value),
+            b"state" => self.state = signed,
+            b"reason" => self.state_reason = signed,
             _ => return false,
         }
         true
@@ -183,11 +176,11 @@ impl Domain {
 
     fn fill_vcpu(&mut self, field: &[u8], value: Value<'_>) -> bool {
         match field {
-            b"current" => self.vcpu_count = unsigned(value),
-            b"maximum" => self.vcpu_maximum = unsigned(value),
+            b"current" => self.vcpu_count = value.unsigned(),
+            b"maximum" => self.vcpu_maximum = value.unsigned(),
             _ => {
                 return fill_indexed(&mut self.vcpus, field, value)
-                    || more::take_of_vcpu(&mut self.more, field, value);
+                    || schema::take_of_vcpu(&mut self.more, field, value);
             }
         }
         true
@@ -195,15 +188,11 @@ impl Domain {
 }
 
 /// A part of a guest that libvirt numbers: vcpu.N, net.N, block.N.
-trait Indexed: Numbered {
-    /// Whether it knows the field.
-    fn fill(&mut self, field: &[u8], value: Value<'_>) -> bool;
-}
-
-/// What has a number and is made by it alone.
-trait Numbered {
+pub(crate) trait Numbered {
     fn new(index: u32) -> Self;
     fn index(&self) -> u32;
+    /// Whether it knows the field.
+    fn fill(&mut self, field: &[u8], value: impl Sent) -> bool;
 }
 
 /// Says of structs with a field `index` that they are [`Numbered`].
@@ -217,13 +206,21 @@ macro_rules! numbered {
             fn index(&self) -> u32 {
                 self.index
             }
+
+            fn fill(&mut self, field: &[u8], value: impl Sent) -> bool {
+                Self::fill(self, field, value)
+            }
         }
     )+};
 }
 numbered!(Vcpu, Nic, Disk, Iothread, DirtyRateOfVcpu, Monitor, MonitorPart);
 
 /// Fills the part that `field`, such as `0.rd.bytes`, is of; whether it is known.
-fn fill_indexed<T: Indexed>(parts: &mut Vec<T>, field: &[u8], value: Value<'_>) -> bool {
+pub(crate) fn fill_indexed<T: Numbered>(
+    parts: &mut Vec<T>,
+    field: &[u8],
+    value: impl Sent,
+) -> bool {
     let Some((index, field)) = split_index(field) else { return field == b"count" };
     // libvirt sends the parts one after another, so that it is nearly always the last one.
     let position = match parts.last() {
@@ -240,7 +237,7 @@ fn fill_indexed<T: Indexed>(parts: &mut Vec<T>, field: &[u8], value: Value<'_>) 
 }
 
 /// The number that a name begins with, and what follows its dot.
-fn split_index(name: &[u8]) -> Option<(u32, &[u8])> {
+pub(crate) fn split_index(name: &[u8]) -> Option<(u32, &[u8])> {
     let mut index: u32 = 0;
     for (place, byte) in name.iter().enumerate() {
         match byte {
@@ -273,38 +270,6 @@ impl Moment {
     pub fn now() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { unix, boot_ns: boottime_ns() }
-    }
-}
-
-/// An integer that is not negative: libvirt's -1 means not offered.
-fn unsigned(value: Value<'_>) -> Option<u64> {
-    match value {
-        Value::Uint(number) => Some(number),
-        Value::Int(number) => u64::try_from(number).ok(),
-        Value::Float(_) | Value::Bool(_) | Value::Text(_) => None,
-    }
-}
-
-fn signed(value: Value<'_>) -> Option<i64> {
-    unsigned(value).and_then(|number| i64::try_from(number).ok())
-}
-
-fn truth(value: Value<'_>) -> Option<bool> {
-    match value {
-        Value::Bool(truth) => Some(truth),
-        Value::Int(number) => Some(number != 0),
-        Value::Uint(number) => Some(number != 0),
-        Value::Float(_) | Value::Text(_) => None,
-    }
-}
-
-/// Takes a device's name over; what is no UTF-8 in it is replaced.
-fn set_name(target: &mut SmolStr, value: Value<'_>) {
-    if let Value::Text(text) = value {
-        *target = match str::from_utf8(text) {
-            Ok(text) => text.into(),
-            Err(_) => String::from_utf8_lossy(text).into(),
-        };
     }
 }
 

@@ -6,87 +6,46 @@
 pub fn state(state: i64) -> &'static str {
     let words =
         ["no state", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "suspended"];
-    word(&words, state)
+    let word = usize::try_from(state).ok().and_then(|state| words.get(state));
+    word.copied().unwrap_or("unknown")
 }
 
 /// The reason of a state: virDomainRunningReason and the like, by the state that it belongs to.
 pub fn state_reason(state: i64, reason: i64) -> &'static str {
-    let words: &[&str] = match state {
-        1 => &[
-            "unknown",
-            "booted",
-            "migrated",
-            "restored",
-            "from_snapshot",
-            "unpaused",
-            "migration_canceled",
-            "save_canceled",
-            "wakeup",
-            "crashed",
-            "postcopy",
-            "postcopy_failed",
-        ],
-        3 => &[
-            "unknown",
-            "user",
-            "migration",
-            "save",
-            "dump",
-            "ioerror",
-            "watchdog",
-            "from_snapshot",
-            "shutting_down",
-            "snapshot",
-            "crashed",
-            "starting_up",
-            "postcopy",
-            "postcopy_failed",
-            "api_error",
-        ],
-        4 => &["unknown", "user"],
-        5 => &[
-            "unknown",
-            "shutdown",
-            "destroyed",
-            "crashed",
-            "migrated",
-            "saved",
-            "failed",
-            "from_snapshot",
-            "daemon",
-        ],
-        6 => &["unknown", "panicked"],
+    let words = match state {
+        1 => {
+            "unknown booted migrated restored from_snapshot unpaused migration_canceled \
+             save_canceled wakeup crashed postcopy postcopy_failed"
+        }
+        3 => {
+            "unknown user migration save dump ioerror watchdog from_snapshot shutting_down \
+             snapshot crashed starting_up postcopy postcopy_failed api_error"
+        }
+        4 => "unknown user",
+        5 => "unknown shutdown destroyed crashed migrated saved failed from_snapshot daemon",
+        6 => "unknown panicked",
         // No state, blocked and suspended have one reason, unknown.
-        _ => &[],
+        _ => "",
     };
-    word(words, reason)
+    nth_word(words, reason)
 }
 
 /// virDomainJobType
 pub fn job_type(kind: i64) -> &'static str {
-    word(&["none", "bounded", "unbounded"], kind)
+    nth_word("none bounded unbounded", kind)
 }
 
 /// virDomainJobOperation
 pub fn job_operation(operation: i64) -> &'static str {
-    let words = [
-        "unknown",
-        "start",
-        "save",
-        "restore",
-        "migration_in",
-        "migration_out",
-        "snapshot",
-        "snapshot_revert",
-        "dump",
-        "backup",
-        "snapshot_delete",
-    ];
-    word(&words, operation)
+    let words = "unknown start save restore migration_in migration_out snapshot snapshot_revert \
+                 dump backup snapshot_delete";
+    nth_word(words, operation)
 }
 
-fn word(words: &[&'static str], number: i64) -> &'static str {
-    usize::try_from(number).ok().and_then(|number| words.get(number)).copied().unwrap_or("unknown")
+/// A word of an enum, by its number.
+fn nth_word(words: &'static str, number: i64) -> &'static str {
+    let number = usize::try_from(number).ok();
+    number.and_then(|number| words.split(' ').nth(number)).unwrap_or("unknown")
 }
 
 #[cfg(test)]

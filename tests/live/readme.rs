@@ -1,6 +1,6 @@
-//! The README's example lines are those of real guests: the guests are made again, and each line that
-//! README shows must have the tags and the fields of a fresh one, in their order and with their types.
-//! With BLESS=1 the fresh lines are written into README. What a guest here cannot have, such as perf
+//! The example lines of README and docs/metrics.md are those of real guests: the guests are made again, and
+//! each line that they show must have the tags and the fields of a fresh one, in their order and with their types.
+//! With BLESS=1 the fresh lines are written there. What a guest here cannot have, such as perf
 //! events, stands in `readme`.
 
 use std::fs;
@@ -13,7 +13,13 @@ use crate::support::process::run;
 use crate::support::program::program;
 use crate::support::{app, say, wait_until};
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+/// The file that this heading is in.
+fn file_of(heading: &str) -> &'static str {
+    match heading {
+        "## What it prints" => concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"),
+        _ => concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md"),
+    }
+}
 
 /// Where the first block of text below this heading stands in the README: its lines alone.
 fn place(readme: &str, heading: &str) -> std::ops::Range<usize> {
@@ -76,7 +82,8 @@ fn first_of_each(output: &str, measurements: &[&str]) -> String {
 /// Holds the README's lines against fresh ones, of which `fresh` makes some more each time: a guest that
 /// has not read from its disk since the last collection has no time for each read.
 fn hold(heading: &str, mut fresh: impl FnMut() -> String) {
-    let readme = fs::read_to_string(README).unwrap();
+    let file = file_of(heading);
+    let readme = fs::read_to_string(file).unwrap();
     let place = place(&readme, heading);
     let told = shapes(&readme[place.clone()]);
     let bless = std::env::var("BLESS").is_ok_and(|value| value == "1");
@@ -86,7 +93,7 @@ fn hold(heading: &str, mut fresh: impl FnMut() -> String) {
         let times = ["disk_rd_ms_per_req", "disk_wr_ms_per_req", "disk_fl_ms_per_req"];
         let is_full = heading != "### vm_features" || times.iter().all(|it| last.contains(it));
         if bless && is_full {
-            fs::write(README, [&readme[..place.start], &last, &readme[place.end..]].concat())
+            fs::write(file, [&readme[..place.start], &last, &readme[place.end..]].concat())
                 .unwrap();
             return;
         }

@@ -24,5 +24,6 @@ mod line_protocol;
 mod pages;
 mod readme;
 mod replay;
+mod schema;
 mod streams;
 mod table;

@@ -8,7 +8,7 @@
 //! examples.rs  lines of statistics that the tests' guests do not have; tests/live/readme.rs has the others
 //! hypervisors.rs which hypervisor gives what, for those that can be tried
 //! migration.rs other tools' names, of which tests/system/migration.rs has the tools
-//! printed.rs   lines, and the tables of fields and tags
+//! printed.rs   lines, and the schema against what is printed
 //! reserved.rs  names that a user's tag must not have
 //! settings.rs  configurations, the table of settings, options
 //! telegraf.rs  telegraf.d, and queries, with a real Telegraf and a real InfluxDB
@@ -20,7 +20,6 @@ mod examples;
 mod hypervisors;
 mod migration;
 mod printed;
-mod reserved;
 mod settings;
 mod telegraf;
 
@@ -72,6 +71,11 @@ fn block_with(language: &str, text: &str) -> String {
         blocks(language).into_iter().filter(|block| block.contains(text)).collect();
     assert_eq!(found.len(), 1, "blocks of {language} with {text}: {found:?}");
     found.into_iter().next().unwrap()
+}
+
+/// The rows of every table below this heading of docs/metrics.md.
+fn metrics_rows(heading: &str) -> Vec<Row> {
+    markdown::rows(&read("docs/metrics.md"), heading)
 }
 
 /// The rows of every table below this heading of the README, down to the next one.
@@ -202,7 +206,7 @@ fn the_contents_at_the_top_name_every_section() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    for file in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+    for file in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/metrics.md"] {
         let text = read(file);
         // What stands between backticks is no link.
         let words: String = text.split('`').step_by(2).collect();

@@ -3,56 +3,14 @@
 use super::lab::{Guest, Stats};
 use super::lines::{Line, Value, find};
 use std::collections::BTreeMap;
+use telegraf_virt::schema::{AskedBy, OutputField, output_fields};
 
-/// Field, and the key of `virsh domstats` that it comes from.
-type Table = &'static [(&'static str, &'static str)];
-
-const METRICS: Table = &[
-    ("state", "state.state"),
-    ("cpu_count", "vcpu.current"),
-    ("memory_max_kb", "balloon.maximum"),
-    ("memory_used_kb", "balloon.current"),
-    ("cputime_ns", "cpu.time"),
-];
-
-const FEATURES: [&str; 2] = ["memory_rate_kb_per_sec", "memory_angle_deg"];
-
-const NIC: Table = &[
-    ("rxbytes", "rx.bytes"),
-    ("rxpackets", "rx.pkts"),
-    ("rxerrors", "rx.errs"),
-    ("rxdrops", "rx.drop"),
-    ("txbytes", "tx.bytes"),
-    ("txpackets", "tx.pkts"),
-    ("txerrors", "tx.errs"),
-    ("txdrops", "tx.drop"),
-];
-
-const DISK: Table = &[
-    ("rd_req", "rd.reqs"),
-    ("rd_bytes", "rd.bytes"),
-    ("wr_reqs", "wr.reqs"),
-    ("wr_bytes", "wr.bytes"),
-    ("errors", "errors"),
-];
-
-/// Behind the sums of the two tables before.
-const TOTALS: Table = &[
-    ("memactual", "balloon.current"),
-    ("memrss", "balloon.rss"),
-    ("memavailable", "balloon.available"),
-    ("memusable", "balloon.usable"),
-    ("memswap_in", "balloon.swap_in"),
-    ("memswap_out", "balloon.swap_out"),
-    ("memmajor_fault", "balloon.major_fault"),
-    ("memminor_fault", "balloon.minor_fault"),
-    ("memdisk_cache", "balloon.disk_caches"),
-    ("timeusr", "cpu.user"),
-    ("timesys", "cpu.system"),
-    ("cpus", "vcpu.current"),
-    ("cputime", "cpu.time"),
-    ("state", "state.state"),
-];
+/// The fields that are always on these lines, in the schema's order.
+fn always(measurement: &str, devtype: &str) -> impl Iterator<Item = &'static OutputField> {
+    output_fields().iter().filter(move |it| {
+        it.measurement == measurement && it.devtype == devtype && it.asked_by == AskedBy::Nobody
+    })
+}
 
 /// virDomainState's words in vm_metrics, by its numbers.
 pub const STATES: [&str; 8] =
@@ -60,19 +18,12 @@ pub const STATES: [&str; 8] =
 
 /// Every measurement, with the names and InfluxDB types of its fields, sorted by name.
 pub fn field_types() -> BTreeMap<&'static str, BTreeMap<String, &'static str>> {
-    let nics_and_disks = [("net_", NIC), ("disk_", DISK)];
-    let sums = nics_and_disks
-        .iter()
-        .flat_map(|(prefix, table)| table.iter().map(move |(field, _)| format!("{prefix}{field}")));
-    let integers = |table: Table| table.iter().map(|(field, _)| ((*field).to_owned(), "integer"));
-    let mut metrics: BTreeMap<String, &str> = integers(METRICS).collect();
-    metrics.insert("state".to_owned(), "string");
-    BTreeMap::from([
-        ("vm_metrics", metrics),
-        ("vm_features", FEATURES.map(|field| (field.to_owned(), "float")).into()),
-        ("vm_devices", integers(NIC).chain(integers(DISK)).collect()),
-        ("vm_totals", sums.map(|field| (field, "integer")).chain(integers(TOTALS)).collect()),
-    ])
+    let mut types: BTreeMap<&str, BTreeMap<String, &str>> = BTreeMap::new();
+    for field in output_fields().iter().filter(|field| field.asked_by == AskedBy::Nobody) {
+        let fields = types.entry(field.measurement).or_default();
+        fields.insert(field.row.name.to_owned(), field.row.kind.type_name());
+    }
+    types
 }
 
 /// What a comparison of all lines of one guest gave.
@@ -116,28 +67,28 @@ pub fn compare(
         compare_line(&mut result, guest, tag, line, title, tags, fields, (before, after), paused);
     };
 
-    check(find(lines, &guest.uuid, "vm_metrics", None), "vm_metrics", &[], &direct(METRICS));
+    let metrics = fields("vm_metrics", "", &[]);
+    check(find(lines, &guest.uuid, "vm_metrics", None), "vm_metrics", &[], &metrics);
 
     let nics = before.devices("net");
     let disks = guest.disks(before);
-    for (devtype, group, table, devices) in
-        [("nic", "net", NIC, &nics), ("disk", "block", DISK, &disks)]
-    {
+    for (devtype, group, devices) in [("nic", "net", &nics), ("disk", "block", &disks)] {
         for (index, device) in devices {
             let line = find(lines, &guest.uuid, "vm_devices", Some(device));
-            let fields = summed("", table, group, &[(*index, device.clone())]);
+            let fields = fields("vm_devices", devtype, &[(group, *index)]);
             let tags = [("devtype", devtype), ("device", device)];
             check(line, &format!("vm_devices {device}"), &tags, &fields);
         }
     }
 
-    let mut totals = summed("net_", NIC, "net", &nics);
-    totals.extend(summed("disk_", DISK, "block", &disks));
-    totals.extend(direct(TOTALS));
+    let nics = nics.iter().map(|(index, _)| ("net", *index));
+    let devices: Vec<_> = nics.chain(disks.iter().map(|(index, _)| ("block", *index))).collect();
+    let totals = fields("vm_totals", "", &devices);
     check(find(lines, &guest.uuid, "vm_totals", None), "vm_totals", &[], &totals);
 
     if let Some(line) = find(lines, &guest.uuid, "vm_features", None) {
-        let right = line.field_names() == FEATURES;
+        let names: Vec<&str> = always("vm_features", "").map(|it| it.row.name).collect();
+        let right = line.field_names() == names;
         result.check(right, "vm_features", || format!("fields of {line:?}"));
     }
     result
@@ -149,18 +100,16 @@ struct Field {
     keys: Vec<String>,
 }
 
-fn direct(table: Table) -> Vec<Field> {
-    let field =
-        |&(name, key): &(&str, &str)| Field { name: name.to_owned(), keys: vec![key.to_owned()] };
-    table.iter().map(field).collect()
-}
-
-fn summed(prefix: &str, table: Table, group: &str, devices: &[(usize, String)]) -> Vec<Field> {
-    let field = |&(name, key): &(&str, &str)| Field {
-        name: format!("{prefix}{name}"),
-        keys: devices.iter().map(|(index, _)| format!("{group}.{index}.{key}")).collect(),
+/// The fields of a line, with the keys for these devices, each told by its group and index.
+fn fields(measurement: &str, devtype: &str, devices: &[(&str, usize)]) -> Vec<Field> {
+    let keys = |field: &OutputField| {
+        let key = field.source.trim_start_matches("the sum of ");
+        let Some((group, statistic)) = key.split_once(".N.") else { return vec![key.to_owned()] };
+        let of_group = devices.iter().filter(|(it, _)| *it == group);
+        of_group.map(|(_, index)| format!("{group}.{index}.{statistic}")).collect()
     };
-    table.iter().map(field).collect()
+    let field = |it: &OutputField| Field { name: it.row.name.to_owned(), keys: keys(it) };
+    always(measurement, devtype).map(field).collect()
 }
 
 #[allow(clippy::too_many_arguments)]

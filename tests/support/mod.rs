@@ -19,6 +19,7 @@ pub mod libvirtd;
 pub mod lines;
 pub mod logrotate;
 pub mod markdown;
+pub mod metric_types;
 pub mod migration;
 pub mod names;
 pub mod obedient;

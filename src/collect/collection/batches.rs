@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::{Batch, Collection, ListPhase};
 use crate::collect::call::{Ask, Call, CallId, DetailRequest, How, Progress, Purpose};
-use crate::collect::extra;
 use crate::collect::gate::{CallKind, Hold};
 use crate::collect::guest_state::{GuestState, Stage};
 use crate::collect::health::Cause;
@@ -105,7 +104,7 @@ impl Collection<'_, '_> {
             Stage::Interface => return interface,
             _ => {}
         }
-        let wanted = always().or(extra::groups(self.core.plan.extra));
+        let wanted = always().or(crate::schema::groups(self.core.plan.extra));
         let is_slow = |guest: &&GuestState| self.core.health.is_slow(&guest.request.uuid);
         if guests.iter().any(is_slow) { wanted.without(interface) } else { wanted }
     }

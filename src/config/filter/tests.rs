@@ -4,6 +4,7 @@ use std::path::Path as File;
 
 use super::super::{Settings, parse};
 use super::*;
+use crate::devices::DiskKind;
 use crate::sample::words;
 
 const WEB: Uuid = Uuid::from_u128(0x550e_8400_e29b_41d4_a716_4466_5544_0000);

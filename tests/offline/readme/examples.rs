@@ -1,5 +1,5 @@
-//! The README's example lines that no guest of the tests can have: they are made here of statistics as
-//! libvirt's documentation names them, and README must show just these.
+//! The example lines of docs/metrics.md that no guest of the tests can have: they are made here of statistics as
+//! libvirt's documentation names them, and the file must show just these.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, Guest, Writer};
 use telegraf_virt::sample::{Domain, More};
 
-use super::{block_with, read, repository};
+use super::{blocks_of, read, repository};
 
 /// What KVM, perf events, resctrl monitors and newer libvirts add, with values of a middling guest.
 const SENT: [(&str, Value<'static>); 20] = [
@@ -58,10 +58,12 @@ fn what_no_guest_here_has_is_shown_as_it_would_be_printed() {
         .collect();
     assert_eq!(printed.lines().count(), 6, "{printed}");
 
-    let shown = block_with("text", "vm_perf,");
+    let file = "docs/metrics.md";
+    let blocks = blocks_of(file, "text");
+    let shown = blocks.iter().find(|block| block.contains("vm_perf,")).unwrap();
     if std::env::var("BLESS").is_ok_and(|value| value == "1") {
-        let readme = read("README.md").replace(&shown, &printed);
-        return fs::write(repository().join("README.md"), readme).unwrap();
+        let readme = read(file).replace(shown, &printed);
+        return fs::write(repository().join(file), readme).unwrap();
     }
-    assert_eq!(shown, printed, "BLESS=1 writes these lines there");
+    assert_eq!(*shown, printed, "BLESS=1 writes these lines there");
 }

@@ -3,26 +3,20 @@
 
 use std::collections::BTreeSet;
 
-use super::{quoted, read, rows};
+use telegraf_virt::schema::{DeviceTag, GUEST_TAGS, output_fields};
+
+use super::read;
 use crate::support::migration;
 
-/// Every field that the README's tables tell, as `measurement.field`, and every tag.
+/// Every field of the schema, as `measurement.field`, and every tag.
 pub fn ours() -> BTreeSet<String> {
-    let mut ours = BTreeSet::new();
-    for measurement in ["vm_metrics", "vm_features", "vm_devices", "vm_totals"] {
-        for row in rows(&format!("### {measurement}")) {
-            ours.extend(quoted(&row["field"]).iter().map(|field| format!("{measurement}.{field}")));
-        }
-    }
-    for row in rows("### More, with extra") {
-        let measurement = row["of"].split(' ').next().unwrap();
-        ours.extend(quoted(&row["field"]).iter().map(|field| format!("{measurement}.{field}")));
-        ours.extend(quoted(&row["tags"]));
-    }
-    for row in rows("## Measurements") {
-        ours.extend(quoted(&row["tag"]));
-    }
-    ours
+    let fields = output_fields().iter();
+    let fields = fields.flat_map(|it| {
+        let field = format!("{}.{}", it.measurement, it.row.name);
+        it.tags.iter().map(ToString::to_string).chain([field])
+    });
+    let tags = GUEST_TAGS.into_iter().chain(DeviceTag::ALL.map(DeviceTag::name));
+    fields.chain(tags.map(str::to_owned)).collect()
 }
 
 #[test]

@@ -13,9 +13,10 @@ use telegraf_virt::libvirt::{self, Parameter};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, CollectedGuests, Collector, Guest, Writer, write_collector};
 use telegraf_virt::sample::{Completeness, Disk, Domain, Job, Memory, More, Nic};
+use telegraf_virt::schema::{AskedBy, GUEST_TAGS, OutputField, output_fields};
 use telegraf_virt::table::{self, Look};
 
-use super::{Row, Scratch, assert_ten_guests, block_with, quoted, rows};
+use super::{Scratch, assert_ten_guests, block_with, metrics_rows, quoted, rows};
 use crate::support::lines::{self, Line, Value};
 use crate::support::process::run;
 use crate::support::program::PROGRAM;
@@ -161,7 +162,7 @@ const FEATURES: [(&str, Feature); 5] = [
     ("balloon", Feature::Balloon),
 ];
 
-/// The statistics that the tables name in their column "from": numbers, which all but these are.
+/// The statistics that the schema names, each one a number here, which all but the texts are.
 fn statistics_told() -> Vec<String> {
     const TEXTS: [&str; 4] = [
         "dirtyrate.calc_mode",
@@ -169,30 +170,13 @@ fn statistics_told() -> Vec<String> {
         "memory.bandwidth.monitor.0.vcpus",
         "cpu.cache.monitor.0.vcpus",
     ];
-    // Two that their rows tell in words.
-    let mut told = vec![
-        "vcpu.0.halt_exits.sum".to_owned(),
-        "dirtyrate.vcpu.0.megabytes_per_second".to_owned(),
-    ];
-    let headings = ["### vm_metrics", "### vm_devices", "### vm_totals", "### More, with extra"];
-    for row in headings.into_iter().flat_map(rows) {
-        // "block.N.rd.times, wr.times: time that", where the second stands for block.N.wr.times.
-        let list = row["from"].split([':', ';']).next().unwrap();
-        let mut whole = String::new();
-        for name in list.split(", ").take_while(|name| !name.contains(' ')) {
-            let parts = name.split('.').count();
-            let kept: Vec<&str> = whole.split('.').collect();
-            whole = match kept.len().checked_sub(parts) {
-                Some(kept_parts) if !whole.is_empty() => {
-                    format!("{}.{name}", kept[..kept_parts].join("."))
-                }
-                _ => name.to_owned(),
-            };
-            let statistic = whole.trim_start_matches('.').replace(".N", ".0").replace(".M", ".0");
-            let is_known = statistic.contains('.') && !TEXTS.contains(&&*statistic);
-            if is_known && !told.contains(&statistic) {
-                told.push(statistic);
-            }
+    let mut told = vec!["vcpu.0.halt_exits.sum".to_owned()];
+    for field in output_fields() {
+        let statistic = field.source.trim_start_matches("the sum of ");
+        let statistic = statistic.replace(".N", ".0").replace(".M", ".0");
+        let is_known = statistic.contains('.') && !statistic.contains(['/', ' ']);
+        if is_known && !TEXTS.contains(&&*statistic) && !told.contains(&statistic) {
+            told.push(statistic);
         }
     }
     assert!(told.len() > 50, "{told:?}");
@@ -304,15 +288,15 @@ fn all_lines(features: &[Feature]) -> Vec<Line> {
     all_lines_with(features, &[], &[])
 }
 
-/// The fields that a table's rows name, with their types.
-fn told_fields<'a>(rows: impl Iterator<Item = &'a Row>) -> BTreeSet<(String, String)> {
-    let mut told = BTreeSet::new();
-    for row in rows {
-        for field in quoted(&row["field"]) {
-            assert!(told.insert((field, row["type"].clone())), "twice: {row:?}");
-        }
-    }
-    told
+/// The fields of the schema that are printed for these reasons, with their types.
+fn told_fields(
+    measurement: &str,
+    devtype: &str,
+    is_asked: impl Fn(AskedBy) -> bool,
+) -> BTreeSet<(String, String)> {
+    let is_of = |it: &&OutputField| it.measurement == measurement && it.devtype == devtype;
+    let fields = output_fields().iter().filter(is_of).filter(|it| is_asked(it.asked_by));
+    fields.map(|it| (it.row.name.to_owned(), it.row.kind.type_name().to_owned())).collect()
 }
 
 fn printed_fields<'a>(lines: impl Iterator<Item = &'a Line>) -> BTreeSet<(String, String)> {
@@ -323,38 +307,23 @@ fn printed_fields<'a>(lines: impl Iterator<Item = &'a Line>) -> BTreeSet<(String
 }
 
 #[test]
-fn the_tables_have_every_field_that_can_be_printed_with_its_type_and_no_other() {
+fn the_schema_has_every_field_that_can_be_printed_with_its_type_and_no_other() {
     let lines = all_lines(&[]);
-    let printed = |of: &str| printed_fields(lines.iter().filter(|line| kind(line) == of));
-    for measurement in ["vm_metrics", "vm_totals"] {
-        let rows = rows(&format!("### {measurement}"));
-        assert_eq!(told_fields(rows.iter()), printed(measurement), "{measurement}");
+    let is_always = |asked_by| asked_by == AskedBy::Nobody;
+    let names = ["vm_metrics ", "vm_totals ", "vm_features ", "vm_devices nic", "vm_devices disk"];
+    for name in names {
+        let (measurement, devtype) = name.split_once(' ').unwrap();
+        let printed = printed_fields(lines.iter().filter(|line| kind(line) == name.trim_end()));
+        assert_eq!(told_fields(measurement, devtype, is_always), printed, "{name}");
     }
-    let devices = rows("### vm_devices");
-    for devtype in ["nic", "disk"] {
-        let rows = devices.iter().filter(|row| row["of"] == devtype);
-        assert_eq!(told_fields(rows), printed(&format!("vm_devices {devtype}")), "{devtype}");
-    }
-    assert!(devices.iter().all(|row| ["nic", "disk"].contains(&&*row["of"])));
-
-    let features = rows("### vm_features");
-    let of = |name: Option<&str>| {
-        let named = |row: &&Row| {
-            row.get("name").map(|cell| quoted(cell)[0].clone()) == name.map(str::to_owned)
-        };
-        told_fields(features.iter().filter(named))
-    };
-    assert_eq!(of(None), printed("vm_features"));
-    let mut counted = of(None).len();
     for (name, feature) in FEATURES {
-        let lines = all_lines(&[feature]);
-        let all = printed_fields(lines.iter().filter(|line| line.measurement == "vm_features"));
-        let more: BTreeSet<_> = all.difference(&of(None)).cloned().collect();
-        assert_eq!(of(Some(name)), more, "{name}");
-        counted += more.len();
+        let printed = printed_fields(
+            all_lines(&[feature]).iter().filter(|line| line.measurement == "vm_features"),
+        );
+        let is_asked = |it| is_always(it) || it == AskedBy::Feature(feature);
+        assert_eq!(told_fields("vm_features", "", is_asked), printed, "{name}");
     }
-    assert_eq!(told_fields(features.iter()).len(), counted, "rates of names that there are not");
-    // And no measurement is printed that has no table.
+    // And no measurement is printed that is not in it.
     let measurements: BTreeSet<&str> = lines.iter().map(|line| &*line.measurement).collect();
     assert_eq!(measurements, ["vm_devices", "vm_features", "vm_metrics", "vm_totals"].into());
 }
@@ -373,45 +342,36 @@ fn contents(lines: &[Line]) -> BTreeSet<(String, String, String)> {
 }
 
 #[test]
-fn the_table_of_extra_has_what_each_name_adds_and_nothing_else() {
-    let table = rows("### More, with extra");
+fn each_name_in_extra_adds_what_the_schema_says_and_nothing_else() {
     let always = contents(&all_lines(&[]));
     for extra in Extra::ALL {
         let lines = all_lines_with(&[], &[], &[extra]);
         let added: BTreeSet<_> = contents(&lines).difference(&always).cloned().collect();
-        let of_name: Vec<&Row> =
-            table.iter().filter(|row| quoted(&row["name"]) == [extra.name()]).collect();
-        let mut told = BTreeSet::new();
-        for row in &of_name {
-            for field in quoted(&row["field"]) {
-                // In these it is libvirt that gives names and types, and one example stands.
-                let as_sent = row["type"] == "as sent";
-                let told_type = if as_sent { "integer" } else { &row["type"] };
-                assert!(told.insert((row["of"].clone(), field, told_type.to_owned())), "{row:?}");
+        let of_name = || output_fields().iter().filter(|it| it.asked_by == AskedBy::Extra(extra));
+        // Where libvirt gives the names, one of them was sent.
+        let told: BTreeSet<_> = of_name()
+            .filter(|it| !it.row.name.contains('*'))
+            .map(|it| {
+                let of = format!("{} {}", it.measurement, it.devtype).trim_end().to_owned();
+                (of, it.row.name.to_owned(), it.row.kind.type_name().to_owned())
+            })
+            .collect();
+        if extra == Extra::Other {
+            let name = "block_limits_request_alignment".to_owned();
+            let expected = [("vm_other".to_owned(), name, "integer".to_owned())];
+            assert_eq!(added, expected.into());
+        } else {
+            assert_eq!(told, added, "{}", extra.name());
+        }
+        // And the tags of its own measurement.
+        for line in lines.iter().filter(|line| line.measurement == extra.row().measurement) {
+            let own = line.tags.iter().map(|(name, _)| name.as_str());
+            let mut known = extra.row().tags.iter();
+            for name in own.filter(|name| !GUEST_TAGS.contains(name)) {
+                assert!(known.any(|it| *it == name), "{name} in {line:?}");
             }
         }
-        if extra == Extra::Other {
-            told.insert((
-                "vm_other".into(),
-                "block_limits_request_alignment".into(),
-                "integer".into(),
-            ));
-        }
-        assert_eq!(told, added, "{}", extra.name());
-        // And the tags of its own measurement.
-        for line in
-            lines.iter().filter(|line| of_name.iter().any(|row| row["of"] == line.measurement))
-        {
-            let own = line.tags.iter().map(|(name, _)| name);
-            let own: Vec<&String> =
-                own.filter(|name| !["VMID", "name", "uuid"].contains(&name.as_str())).collect();
-            let known: BTreeSet<String> =
-                of_name.iter().flat_map(|row| quoted(&row["tags"])).collect();
-            assert!(own.iter().all(|name| known.contains(*name)), "{line:?}");
-        }
     }
-    let names: BTreeSet<String> = table.iter().flat_map(|row| quoted(&row["name"])).collect();
-    assert_eq!(names.len(), Extra::ALL.len(), "{names:?}");
 }
 
 const DEVICE_TAGS: [DeviceTag; 7] = [
@@ -427,7 +387,7 @@ const DEVICE_TAGS: [DeviceTag; 7] = [
 #[test]
 fn the_table_of_tags_has_every_tag_that_can_be_printed_and_no_other() {
     let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in rows("## Measurements") {
+    for row in metrics_rows("## Tags") {
         told.entry(row["on"].clone()).or_default().extend(quoted(&row["tag"]));
     }
     // Of every line first, then of devices; `source` stands behind those, with the user's own.
@@ -467,11 +427,10 @@ fn the_fixtures_host_prints_what_the_tables_say_with_all_that_can_be_asked_for()
     let lines = scratch.once(&options);
     assert_ten_guests(&lines, 10);
 
-    let mut told = BTreeMap::new();
     for measurement in ["vm_metrics", "vm_features", "vm_devices", "vm_totals"] {
-        told.insert(measurement, told_fields(rows(&format!("### {measurement}")).iter()));
-    }
-    for (measurement, told) in told {
+        let told = ["", "nic", "disk"].map(|devtype| {
+            told_fields(measurement, devtype, |it| !matches!(it, AskedBy::Extra(_)))
+        });
         let of = lines.iter().filter(|line| line.measurement == measurement);
         let printed = printed_fields(of);
         // The test driver has no times of requests, and nothing waits for a host CPU there.
@@ -482,7 +441,8 @@ fn the_fixtures_host_prints_what_the_tables_say_with_all_that_can_be_asked_for()
             }
             _ => BTreeSet::new(),
         };
-        let expected = told.into_iter().filter(|(field, _)| !lacks.contains(&**field)).collect();
+        let told = told.into_iter().flatten();
+        let expected = told.filter(|(field, _)| !lacks.contains(&**field)).collect();
         assert_eq!(printed, expected, "{measurement}");
     }
     // The cdrom drive has no line, and two guests do not run like the others.

@@ -1,0 +1,123 @@
+//! The rows of what the domain's XML says and only `extra` prints. It is kept with the cached device list.
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use super::FieldRow;
+use super::row::{is_absent, statistics};
+
+statistics! {
+    /// What the domain's XML says that only `extra` prints. What it does not say is absent.
+    #[serde(deny_unknown_fields)]
+    #[derive(Eq)]
+    Details "/domain/" [
+        /// Whether libvirt was asked for what is not in the XML: `persistent` and `autostart`.
+        asked_beside: bool,
+        /// The host CPUs that virtual CPUs are pinned to.
+        #[serde(skip_serializing_if = "is_absent")]
+        pins: Vec<Pin>,
+        /// The NUMA cells that the guest sees.
+        #[serde(skip_serializing_if = "is_absent")]
+        cells: Vec<Cell>,
+        /// NICs whose `<bandwidth>` sets something, in the XML's order.
+        #[serde(skip_serializing_if = "is_absent")]
+        nic_limits: Vec<NicLimits>,
+        /// Disks whose `<iotune>` sets something, in the XML's order.
+        #[serde(skip_serializing_if = "is_absent")]
+        disk_limits: Vec<DiskLimits>,
+    ] {
+        always serde(skip_serializing_if = "is_absent") {
+            cpuset b"vcpu/@cpuset" text "" "the host CPUs of each virtual CPU that has no pin of its own";
+        }
+        Numa serde(skip_serializing_if = "is_absent") {
+            numa_nodeset b"numatune/memory/@nodeset" => "nodeset" text "" "nodes of the host";
+            numa_mode b"numatune/memory/@mode" => "mode" text "" "such as strict";
+        }
+        Info serde(skip_serializing_if = "is_absent") {
+            title b"title" => "title" text "" "as somebody named it";
+            os_type b"os/type" => "os_type" text "" "such as hvm";
+            machine b"os/type/@machine" => "machine" text "" "such as pc-q35-7.2";
+            arch b"os/type/@arch" => "arch" text "" "such as x86_64";
+            persistent b"virDomainIsPersistent" => "persistent" flag "" "still defined when it stops";
+            autostart b"virDomainGetAutostart" => "autostart" flag "" "started with its host";
+        }
+    }
+}
+
+impl Details {
+    /// The host CPUs that a virtual CPU may run on; empty where that is not set.
+    pub fn cpuset_of(&self, vcpu: u32) -> &str {
+        let pin = self.pins.iter().find(|pin| pin.vcpu == vcpu);
+        pin.map_or(&self.cpuset, |pin| &pin.cpuset)
+    }
+}
+
+/// The host CPUs that one virtual CPU is pinned to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Its number.
+    pub vcpu: u32,
+    /// The host CPUs, such as `0-3`.
+    pub cpuset: SmolStr,
+}
+
+statistics! {
+    /// A NUMA cell that the guest sees.
+    #[derive(Eq)]
+    Cell "/domain/cpu/numa/cell/" [
+        /// Its number.
+        id: u32,
+    ] {
+        Numa serde(default) {
+            memory_kib b"@memory" => "memory_kib" gauge "KiB" "the memory of the cell";
+            cpus b"@cpus" => "cpus" text "vCPUs" "the virtual CPUs of the cell, such as 0-1";
+        }
+    }
+}
+
+/// How many NUMA cells the guest sees.
+pub(super) const CELLS: FieldRow = FieldRow {
+    name: "cells",
+    unit: "cells",
+    group: "",
+    statistic: b"/domain/cpu/numa/cell",
+    text: "how many the guest sees",
+    ..Cell::memory_kib
+};
+
+statistics! {
+    /// The quality of service that is set for a NIC; kB are 1000 bytes.
+    #[derive(Eq)]
+    NicLimits "/domain/devices/interface/" [
+        /// Its name on the host.
+        target: String,
+    ] {
+        Limits serde(default) {
+            inbound_average_kb_s b"bandwidth/inbound/@average" => "inbound_average_kb_sec" gauge "1000 bytes/s" "what may be received";
+            inbound_peak_kb_s b"bandwidth/inbound/@peak" => "inbound_peak_kb_sec" gauge "1000 bytes/s" "what may be received for a short time";
+            inbound_floor_kb_s b"bandwidth/inbound/@floor" => "inbound_floor_kb_sec" gauge "1000 bytes/s" "what is guaranteed";
+            inbound_burst_kib b"bandwidth/inbound/@burst" => "inbound_burst_kib" gauge "KiB" "what may be received at peak speed";
+            outbound_average_kb_s b"bandwidth/outbound/@average" => "outbound_average_kb_sec" gauge "1000 bytes/s" "what may be sent";
+            outbound_peak_kb_s b"bandwidth/outbound/@peak" => "outbound_peak_kb_sec" gauge "1000 bytes/s" "what may be sent for a short time";
+            outbound_burst_kib b"bandwidth/outbound/@burst" => "outbound_burst_kib" gauge "KiB" "what may be sent at peak speed";
+        }
+    }
+}
+
+statistics! {
+    /// The quality of service that is set for a disk.
+    #[derive(Eq)]
+    DiskLimits "/domain/devices/disk/" [
+        /// Its target, such as vda.
+        target: String,
+    ] {
+        Limits serde(default) {
+            total_bytes_sec b"iotune/total_bytes_sec" => "total_bytes_sec" gauge "bytes/s" "reads and writes together";
+            read_bytes_sec b"iotune/read_bytes_sec" => "read_bytes_sec" gauge "bytes/s" "reads";
+            write_bytes_sec b"iotune/write_bytes_sec" => "write_bytes_sec" gauge "bytes/s" "writes";
+            total_iops_sec b"iotune/total_iops_sec" => "total_iops_sec" gauge "requests/s" "reads and writes together";
+            read_iops_sec b"iotune/read_iops_sec" => "read_iops_sec" gauge "requests/s" "reads";
+            write_iops_sec b"iotune/write_iops_sec" => "write_iops_sec" gauge "requests/s" "writes";
+        }
+    }
+}

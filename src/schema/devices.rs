@@ -1,0 +1,189 @@
+//! The rows of NICs and disks: what libvirt counts, what the domain's XML sets for them, and their tags.
+
+use serde::{Deserialize, Serialize};
+
+use crate::devices::DiskKind;
+use crate::libvirt::Parameter;
+
+use super::Sent;
+use super::row::statistics;
+
+statistics! {
+    /// The group interface, for one NIC: counters as the guest sees them.
+    Nic "net.N." [
+        /// Its number N in net.N.
+        index: u32,
+    ] sums "net_" {
+        always serde(default) {
+            rx_bytes b"rx.bytes" => "rxbytes" counter "bytes" "received, as libvirt reports it: of tap NICs as the guest sees it";
+            rx_packets b"rx.pkts" => "rxpackets" counter "packets" "received";
+            rx_errors b"rx.errs" => "rxerrors" counter "errors" "received with an error";
+            rx_drops b"rx.drop" => "rxdrops" counter "packets" "received and dropped";
+            tx_bytes b"tx.bytes" => "txbytes" counter "bytes" "sent, as libvirt reports it: of tap NICs as the guest sees it";
+            tx_packets b"tx.pkts" => "txpackets" counter "packets" "sent";
+            tx_errors b"tx.errs" => "txerrors" counter "errors" "sent with an error";
+            tx_drops b"tx.drop" => "txdrops" counter "packets" "dropped instead of being sent";
+        }
+        always serde(default) {
+            name b"name" text "" "its target on the host, such as vnet0";
+        }
+    }
+}
+
+statistics! {
+    /// The group block, for one device.
+    Disk "block.N." [
+        /// Its number N in block.N.
+        index: u32,
+    ] sums "disk_" {
+        always serde(default) {
+            rd_reqs b"rd.reqs" => "rd_req" counter "requests" "reads";
+            rd_bytes b"rd.bytes" => "rd_bytes" counter "bytes" "read";
+            wr_reqs b"wr.reqs" => "wr_reqs" counter "requests" "writes";
+            wr_bytes b"wr.bytes" => "wr_bytes" counter "bytes" "written";
+            errors b"errors" => "errors" counter "errors" "only Xen counts them: 0 on QEMU";
+        }
+        DiskTimes serde(default) {
+            rd_time_ns b"rd.times" => "rd_time_ns" counter "ns" "time that reads took";
+            wr_time_ns b"wr.times" => "wr_time_ns" counter "ns" "time that writes took";
+            fl_reqs b"fl.reqs" => "fl_reqs" counter "requests" "flushes";
+            fl_time_ns b"fl.times" => "fl_time_ns" counter "ns" "time that flushes took";
+        }
+        DiskSpace serde(skip) {
+            allocation_bytes b"allocation" => "allocation_bytes" gauge "bytes" "the highest offset that was written";
+            capacity_bytes b"capacity" => "capacity_bytes" gauge "bytes" "the size that the guest sees";
+            physical_bytes b"physical" => "physical_bytes" gauge "bytes" "the size of the file or device that it is stored in";
+            threshold_bytes b"threshold" => "threshold_bytes" gauge "bytes" "the offset at which libvirt raises an event, where one is set";
+        }
+        always serde(default) {
+            name b"name" text "" "its target, such as vda";
+        }
+    }
+    else is_passed_over
+}
+
+/// What is known and not used.
+fn is_passed_over(_disk: &mut Disk, field: &[u8], _value: impl Sent) -> bool {
+    matches!(field, b"path" | b"backingIndex")
+}
+
+impl Disk {
+    /// Takes in a statistic of virDomainBlockStatsFlags, which has other names than the bulk call: those
+    /// that virDomainBlockStats does not have.
+    pub fn fill_times(&mut self, Parameter { name, value }: Parameter<'_>) {
+        let field: &[u8] = match name {
+            b"rd_total_times" => b"rd.times",
+            b"wr_total_times" => b"wr.times",
+            b"flush_operations" => b"fl.reqs",
+            b"flush_total_times" => b"fl.times",
+            _ => return,
+        };
+        self.fill(field, value);
+    }
+}
+
+macro_rules! device_tags {
+    ($($tag:ident $field:ident $text:literal $(nic $nic:expr)?, $(disk $disk:expr)?;)+) => {
+        /// A tag on the lines of a device that is there only when asked for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum DeviceTag {
+            $(#[doc = $text] $tag,)+
+        }
+
+        impl DeviceTag {
+            /// Every one, in the order in which they stand on a line.
+            pub const ALL: [Self; [$($text),+].len()] = [$(Self::$tag),+];
+
+            /// The tag's name, in the configuration and in the output.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$tag => stringify!($field),)+
+                }
+            }
+
+            /// What it says.
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$tag => $text,)+
+                }
+            }
+        }
+
+        /// A NIC of the domain XML. What the XML leaves out is `None`.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct NicDevice {
+            /// `<target dev>`: its name on the host; none for user-mode networking.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub target: Option<String>,
+            /// `<interface type>`: network, bridge, ethernet, user, …
+            pub kind: String,
+            $($(
+                #[doc = concat!($text, ": `", stringify!($nic), "`")]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $field: Option<String>,
+            )?)+
+        }
+
+        /// A `<disk>` of the domain XML. What the XML leaves out is `None`.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct DiskDevice {
+            /// `<target dev>`: its name in the guest's definition, such as vda.
+            pub target: String,
+            /// Disk, lun, cdrom or floppy.
+            pub kind: DiskKind,
+            $($(
+                #[doc = concat!($text, ": `", stringify!($disk), "`")]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $field: Option<String>,
+            )?)+
+        }
+
+        /// The tags of NICs.
+        pub static NIC_TAGS: &[TagRow<NicDevice>] = &[$($(TagRow {
+            tag: DeviceTag::$tag,
+            paths: &$nic,
+            value: |nic| &nic.$field,
+            slot: |nic| &mut nic.$field,
+        },)?)+];
+
+        /// The tags of disks.
+        pub static DISK_TAGS: &[TagRow<DiskDevice>] = &[$($(TagRow {
+            tag: DeviceTag::$tag,
+            paths: &$disk,
+            value: |disk| &disk.$field,
+            slot: |disk| &mut disk.$field,
+        },)?)+];
+    };
+}
+
+/// Where the value of a tag is in the XML of a device.
+pub struct TagRow<T: 'static> {
+    /// The tag.
+    pub tag: DeviceTag,
+    /// Paths below the device's element: the first that has a value counts.
+    pub paths: &'static [&'static str],
+    value: fn(&T) -> &Option<String>,
+    /// Where the value is kept.
+    pub slot: fn(&mut T) -> &mut Option<String>,
+}
+
+impl<T> TagRow<T> {
+    /// The value of a tag for this device.
+    pub fn value<'d>(rows: &[Self], tag: DeviceTag, device: &'d T) -> Option<&'d String> {
+        rows.iter().find(|row| row.tag == tag).and_then(|row| (row.value)(device).as_ref())
+    }
+}
+
+device_tags! {
+    Mac mac "a NIC's MAC address, which outlasts a boot" nic ["mac/@address"],;
+    Model model "its model, such as virtio" nic ["model/@type"], disk ["@model"];
+    Bus bus "a disk's bus, such as virtio or sata", disk ["target/@bus"];
+    Serial serial "a disk's serial number, as the guest sees it", disk ["serial"];
+    Alias alias "libvirt's name for it" nic ["alias/@name"], disk ["alias/@name"];
+    Path path "a disk's source: a file, a block device, a volume",
+        disk ["source/@file", "source/@dev", "source/@name", "source/@dir"];
+    Network network "a NIC's source: a network or a bridge"
+        nic ["source/@network", "source/@bridge", "source/@dev", "source/@path"],;
+}

@@ -1,0 +1,194 @@
+//! The names that `extra` may hold: measurements and fields that are there only when asked for, and what is
+//! asked of libvirt for each.
+
+use crate::libvirt::{Group, Groups};
+
+/// A call for one guest, which costs a round trip of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestCall {
+    /// virDomainGetState
+    State,
+    /// virDomainGetVcpus
+    Vcpus,
+    /// virDomainBlockStatsFlags, for each disk.
+    DiskTimes,
+    /// virDomainGetJobStats
+    Job,
+    /// virDomainIsPersistent and virDomainGetAutostart, when the domain's XML is read.
+    Definition,
+}
+
+/// What is asked of libvirt for a name, beyond what every collection asks.
+#[derive(Clone, Copy, Debug)]
+pub struct ExtraRow {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    /// What it adds, as the sample configuration says it.
+    pub text: &'static str,
+    /// Groups of the bulk call.
+    pub groups: &'static [Group],
+    /// Calls for one guest. One with a group is made only where the bulk call does not have that group.
+    pub calls: &'static [(GuestCall, Option<Group>)],
+    /// Whether it needs more of the domain's XML than the devices.
+    pub needs_xml: bool,
+    /// Whether it prints statistics that a default collection does not keep.
+    pub keeps_more: bool,
+    /// Its own measurement, behind vm_totals; empty where it adds fields to others.
+    pub measurement: &'static str,
+    /// Tags that a line of this measurement may have beside the guest's.
+    pub tags: &'static [&'static str],
+}
+
+impl ExtraRow {
+    const NOTHING: Self = Self {
+        name: "",
+        text: "",
+        groups: &[],
+        calls: &[],
+        needs_xml: false,
+        keeps_more: false,
+        measurement: "",
+        tags: &[],
+    };
+}
+
+macro_rules! extras {
+    ($($extra:ident $name:literal $text:literal { $($asked:ident: $value:expr),* })+) => {
+        /// A measurement, or a group of fields, that is there only when asked for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Extra {
+            $(#[doc = $text] $extra,)+
+        }
+
+        impl Extra {
+            /// Every one, in the order of the output.
+            pub const ALL: [Self; EXTRAS.len()] = [$(Self::$extra),+];
+        }
+
+        /// A row for each name, in the order of the output.
+        pub static EXTRAS: [ExtraRow; [$($name),+].len()] =
+            [$(ExtraRow { name: $name, text: $text, $($asked: $value,)* ..ExtraRow::NOTHING }),+];
+    };
+}
+
+extras! {
+    StateReason "state-reason" "why a guest is in its state, such as paused for ioerror"
+        { calls: &[(GuestCall::State, Some(Group::State))] }
+    CpuWaits "cpu-waits" "time that the vCPUs waited for the host, and that KVM polled for them" {}
+    MemoryDetails "memory-details" "free memory, huge pages, and when the guest reported them" {}
+    Vcpus "vcpus" "a line a vCPU, with the host CPUs that it is pinned to"
+        { measurement: "vm_vcpus", tags: &["vcpu"], calls: &[(GuestCall::Vcpus, Some(Group::Vcpu))], needs_xml: true }
+    DiskTimes "disk-times" "time that disk requests took, and flushes"
+        { calls: &[(GuestCall::DiskTimes, Some(Group::Block))] }
+    DiskSpace "disk-space" "the size of each disk, and what it takes of its storage" {}
+    Iothreads "iothreads" "a line an I/O thread"
+        { measurement: "vm_iothreads", tags: &["iothread"], groups: &[Group::Iothread], keeps_more: true }
+    Perf "perf" "events that the host's CPU counts (virsh perf turns them on)"
+        { measurement: "vm_perf", groups: &[Group::Perf], keeps_more: true }
+    DirtyRate "dirty-rate" "how fast a guest writes to memory (virsh domdirtyrate-calc)"
+        { measurement: "vm_dirty_rate", tags: &["vcpu"], groups: &[Group::DirtyRate], keeps_more: true }
+    MemoryBandwidth "memory-bandwidth" "resctrl monitors of memory controllers"
+        { measurement: "vm_memory_bandwidth", tags: &["monitor", "node"], groups: &[Group::Memory], keeps_more: true }
+    CpuCache "cpu-cache" "resctrl monitors of CPU caches"
+        { measurement: "vm_cpu_cache", tags: &["monitor", "bank"], keeps_more: true }
+    Jobs "jobs" "migration, save or backup, while it runs; one more call a guest"
+        { measurement: "vm_jobs", calls: &[(GuestCall::Job, None)], keeps_more: true }
+    Limits "limits" "the quality of service that is set for disks and NICs"
+        { measurement: "vm_limits", tags: &["devtype", "device"], needs_xml: true }
+    Numa "numa" "NUMA cells and nodes" { measurement: "vm_numa", tags: &["cell"], needs_xml: true }
+    Info "info" "title, machine, architecture, autostart"
+        { measurement: "vm_info", calls: &[(GuestCall::Definition, None)], needs_xml: true }
+    Hypervisor "hypervisor" "what KVM itself counts"
+        { measurement: "vm_hypervisor", tags: &["vcpu"], groups: &[Group::Vm], keeps_more: true }
+    Collector "collector" "what the collection itself cost and met, a line a hypervisor"
+        { measurement: "vm_collector", tags: &["uri"] }
+    Other "other" "what libvirt sends and no name here knows"
+        { measurement: "vm_other", tags: &["vcpu", "devtype", "device", "index"], keeps_more: true }
+}
+
+impl Extra {
+    /// Its row.
+    pub fn row(self) -> &'static ExtraRow {
+        &EXTRAS[self as usize]
+    }
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+}
+
+/// A set of [`Extra`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras(u64);
+
+impl Extras {
+    /// The empty set.
+    pub const NONE: Self = Self(0);
+
+    /// Whether it is in the set.
+    pub fn has(self, extra: Extra) -> bool {
+        self.0 & (1 << extra as u8) != 0
+    }
+
+    fn rows(self) -> impl Iterator<Item = &'static ExtraRow> {
+        Extra::ALL.into_iter().filter(move |&extra| self.has(extra)).map(Extra::row)
+    }
+}
+
+impl FromIterator<Extra> for Extras {
+    fn from_iter<I: IntoIterator<Item = Extra>>(extras: I) -> Self {
+        Self(extras.into_iter().fold(0, |bits, extra| bits | 1 << extra as u8))
+    }
+}
+
+/// The groups of the bulk call that these need, beyond those of every collection.
+pub fn groups(extras: Extras) -> Groups {
+    extras.rows().flat_map(|row| row.groups).copied().collect()
+}
+
+/// Whether one of these needs more of the domain's XML than the devices.
+pub fn needs_xml(extras: Extras) -> bool {
+    extras.rows().any(|row| row.needs_xml)
+}
+
+/// Whether one of these prints statistics that a default collection does not keep.
+pub fn keeps_more(extras: Extras) -> bool {
+    extras.rows().any(|row| row.keeps_more)
+}
+
+/// The calls for one guest that these need, where the bulk call lacks these groups.
+pub fn calls(extras: Extras, lacks: impl Fn(Group) -> bool) -> impl Iterator<Item = GuestCall> {
+    let calls = extras.rows().flat_map(|row| row.calls);
+    calls.filter(move |(_, group)| group.is_none_or(&lacks)).map(|&(call, _)| call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_has_what_it_was_made_of() {
+        for (place, extra) in Extra::ALL.into_iter().enumerate() {
+            assert_eq!(extra as usize, place);
+            let set: Extras = [extra].into_iter().collect();
+            let others = Extra::ALL.into_iter().filter(|&it| set.has(it));
+            assert_eq!(others.collect::<Vec<_>>(), [extra]);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_libvirt_follows_from_the_rows() {
+        let set = |extras: &[Extra]| extras.iter().copied().collect::<Extras>();
+        assert!(groups(Extras::NONE).is_empty());
+        let some = set(&[Extra::Perf, Extra::Jobs, Extra::DiskTimes]);
+        assert_eq!(groups(some), Group::Perf.into());
+        assert_eq!(calls(some, |_| false).collect::<Vec<_>>(), [GuestCall::Job]);
+        let lacking: Vec<_> = calls(some, |group| group == Group::Block).collect();
+        assert_eq!(lacking, [GuestCall::DiskTimes, GuestCall::Job]);
+        assert!(keeps_more(some) && !needs_xml(some));
+        assert!(needs_xml(set(&[Extra::Info])) && !keeps_more(set(&[Extra::Info])));
+        assert_eq!(calls(Extras::NONE, |_| true).count(), 0);
+    }
+}

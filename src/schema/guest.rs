@@ -1,0 +1,194 @@
+//! The rows of a whole guest: CPU time, virtual CPUs, memory, and the two lines that are made of them.
+
+use crate::line_protocol::Fields;
+use crate::sample::{Domain, words};
+
+use super::row::statistics;
+use super::{Extra, Extras, FieldKind, FieldRow, MissingPolicy, Section};
+
+statistics! {
+    /// The group cpu: nanoseconds since the guest's start.
+    Cpu "cpu." [] {
+        always serde(default) {
+            time_ns b"time" counter "ns" "CPU time that the guest has used";
+            user_ns b"user" counter "ns" "CPU time in user mode";
+            system_ns b"system" counter "ns" "CPU time in the kernel";
+        }
+        CpuWaits serde(skip) {
+            haltpoll_success_ns b"haltpoll.success.time" => "haltpoll_success_ns" counter "ns" "KVM polled for work before it let a halted vCPU sleep, and some came";
+            haltpoll_fail_ns b"haltpoll.fail.time" => "haltpoll_fail_ns" counter "ns" "the same, and none came";
+        }
+    }
+}
+
+statistics! {
+    /// The group vcpu, for one virtual CPU.
+    Vcpu "vcpu.N." [
+        /// Its number N in vcpu.N.
+        index: u32,
+    ] {
+        Vcpus serde(skip) {
+            state b"state" => "state" gauge "" "virVcpuState: 1 running, which it always is on QEMU";
+            time_ns b"time" => "time_ns" counter "ns" "CPU time that it has used";
+            wait_ns b"wait" => "wait_ns" counter "ns" "waiting for input and output; 0 where the host's kernel keeps none";
+        }
+        Vcpus serde(default) {
+            delay_ns b"delay" => "delay_ns" counter "ns" "ready to run, and waiting for a host CPU";
+        }
+        Vcpus serde(skip) {
+            halted b"halted" => "halted" flag "" "whether the guest has nothing for it to do, which few versions of QEMU say";
+        }
+    }
+}
+
+statistics! {
+    /// The group balloon.
+    Memory "balloon." [] {
+        always serde(default) {
+            current_kib b"current" gauge "KiB" "what the guest has been given";
+            maximum_kib b"maximum" gauge "KiB" "what the guest may be given";
+            rss_kib b"rss" gauge "KiB" "what QEMU holds of the host's memory";
+            available_kib b"available" gauge "KiB" "what Linux in the guest calls MemTotal";
+            usable_kib b"usable" gauge "KiB" "what Linux in the guest calls MemAvailable";
+            disk_caches_kib b"disk_caches" gauge "KiB" "what the guest uses to cache files";
+            swap_in_kib b"swap_in" counter "KiB" "swapped in";
+            swap_out_kib b"swap_out" counter "KiB" "swapped out";
+            major_faults b"major_fault" counter "faults" "page faults that read from a disk";
+            minor_faults b"minor_fault" counter "faults" "page faults that did not";
+        }
+        MemoryDetails serde(skip) {
+            unused_kib b"unused" => "memunused" gauge "KiB" "what Linux in the guest calls MemFree";
+            hugetlb_pgalloc b"hugetlb_pgalloc" => "memhugetlb_pgalloc" counter "huge pages" "huge pages that the guest allocated";
+            hugetlb_pgfail b"hugetlb_pgfail" => "memhugetlb_pgfail" counter "huge pages" "huge pages that it could not allocate";
+        }
+        MemoryDetails serde(default) {
+            last_update_s b"last-update" => "memlast_update" moment "Unix seconds" "when the guest reported these figures; omitted while it is 0";
+        }
+    }
+}
+
+macro_rules! own_rows {
+    ($($(#[$meta:meta])* $row:ident = $name:literal $kind:ident $unit:literal $statistic:literal $text:literal;)+) => {
+        $($(#[$meta])* pub(super) const $row: FieldRow = FieldRow {
+            name: $name,
+            kind: FieldKind::$kind,
+            unit: $unit,
+            group: "",
+            statistic: $statistic,
+            text: $text,
+        };)+
+    };
+}
+
+own_rows! {
+    STATE = "state" Text "" b"state.state"
+        "in a word: running, blocked, paused, shutdown, shutoff, crashed, suspended, no state; else unknown";
+    STATE_CODE = "state" Gauge "" b"state.state" "the number: 1 running, 3 paused";
+    REASON = "state_reason" Text "" b"state.reason" "in a word, such as booted, user, ioerror, crashed";
+    REASON_CODE = "state_reason_code" Gauge "" b"state.reason" "the number";
+    VCPU_COUNT = "" Gauge "vCPUs" b"vcpu.current" "vCPUs that are plugged in now";
+    VCPU_MAXIMUM = "vcpus_max" Gauge "vCPUs" b"vcpu.maximum" "vCPUs that it may have";
+}
+
+/// The fields of a line whose values come from several groups, in their order, which never changes.
+macro_rules! line {
+    ($write:ident $rows:ident: $($name:literal = $($value:ident).+, $row:expr;)+) => {
+        const $rows: &[FieldRow] = &[$($row.named($name)),+];
+
+        #[inline(always)]
+        fn $write(fields: &mut Fields<'_>, policy: MissingPolicy, sample: &Domain) {
+            $(policy.field(fields, $name, sample.$($value).+);)+
+        }
+    };
+}
+
+line! {
+    write_metrics_numbers METRICS_NUMBERS:
+    "cpu_count" = vcpu_count, VCPU_COUNT;
+    "memory_max_kb" = memory.maximum_kib, Memory::maximum_kib;
+    "memory_used_kb" = memory.current_kib, Memory::current_kib;
+    "cputime_ns" = cpu.time_ns, Cpu::time_ns;
+}
+
+line! {
+    write_totals_numbers TOTALS_NUMBERS:
+    "memactual" = memory.current_kib, Memory::current_kib;
+    "memrss" = memory.rss_kib, Memory::rss_kib;
+    "memavailable" = memory.available_kib, Memory::available_kib;
+    "memusable" = memory.usable_kib, Memory::usable_kib;
+    "memswap_in" = memory.swap_in_kib, Memory::swap_in_kib;
+    "memswap_out" = memory.swap_out_kib, Memory::swap_out_kib;
+    "memmajor_fault" = memory.major_faults, Memory::major_faults;
+    "memminor_fault" = memory.minor_faults, Memory::minor_faults;
+    "memdisk_cache" = memory.disk_caches_kib, Memory::disk_caches_kib;
+    "timeusr" = cpu.user_ns, Cpu::user_ns;
+    "timesys" = cpu.system_ns, Cpu::system_ns;
+    "cpus" = vcpu_count, VCPU_COUNT;
+    "cputime" = cpu.time_ns, Cpu::time_ns;
+}
+
+/// The rows of vm_metrics.
+pub(super) const METRICS: &[Section] = &[
+    Section::always(&[STATE]),
+    Section::always(METRICS_NUMBERS),
+    Section::of(Extra::StateReason, &[REASON]),
+];
+
+/// The rows of vm_totals, without the sums.
+pub(super) const TOTALS: &[Section] = &[
+    Section::always(TOTALS_NUMBERS),
+    Section::always(&[STATE_CODE]),
+    Section::of(Extra::StateReason, &[REASON_CODE]),
+    Section::of(
+        Extra::CpuWaits,
+        &[Vcpu::wait_ns.named("vcpu_wait_ns"), Vcpu::delay_ns.named("vcpu_delay_ns")],
+    ),
+];
+
+/// Writes the fields of vm_metrics.
+#[inline(always)]
+pub fn write_metrics(
+    fields: &mut Fields<'_>,
+    policy: MissingPolicy,
+    extras: Extras,
+    sample: &Domain,
+) {
+    if let Some(state) = policy.signed(sample.state) {
+        fields.text("state", words::state(state));
+    }
+    write_metrics_numbers(fields, policy, sample);
+    if extras.has(Extra::StateReason)
+        && let (Some(state), Some(reason)) = (sample.state, sample.state_reason)
+    {
+        fields.text("state_reason", words::state_reason(state, reason));
+    }
+}
+
+/// Writes the fields of vm_totals behind the sums.
+#[inline(always)]
+pub fn write_totals(
+    fields: &mut Fields<'_>,
+    policy: MissingPolicy,
+    extras: Extras,
+    sample: &Domain,
+) {
+    write_totals_numbers(fields, policy, sample);
+    if let Some(state) = policy.signed(sample.state) {
+        fields.integer("state", state);
+    }
+    if extras == Extras::NONE {
+        return;
+    }
+    if extras.has(Extra::StateReason)
+        && let Some(reason) = sample.state_reason
+    {
+        fields.integer("state_reason_code", reason);
+    }
+    if extras.has(Extra::CpuWaits) && !sample.vcpus.is_empty() {
+        let omit = MissingPolicy::OMIT;
+        omit.sum(fields, "vcpu_wait_ns", &sample.vcpus, |vcpu| vcpu.wait_ns);
+        omit.sum(fields, "vcpu_delay_ns", &sample.vcpus, |vcpu| vcpu.delay_ns);
+    }
+    sample.cpu.write(fields, policy, extras);
+    sample.memory.write(fields, policy, extras);
+}

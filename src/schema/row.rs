@@ -1,0 +1,325 @@
+//! What a row of the table is, and the macro that makes code of the rows: the struct that holds the values,
+//! how they are taken in, and how they are printed.
+
+use smol_str::SmolStr;
+
+use crate::libvirt::Value;
+
+use super::Extra;
+
+/// How a field's value is to be read; its type in the output follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// An integer that only grows, until the guest is started again.
+    Counter,
+    /// An integer that may go up and down.
+    Gauge,
+    /// A number with a fraction, which may go up and down.
+    Float,
+    /// Words.
+    Text,
+    /// Yes or no.
+    Flag,
+    /// As libvirt sent it, under libvirt's name.
+    AsSent,
+}
+
+impl FieldKind {
+    /// The type in the output, as the documents call it.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            Self::Counter | Self::Gauge => "integer",
+            Self::Float => "float",
+            Self::Text => "string",
+            Self::Flag => "boolean",
+            Self::AsSent => "as sent",
+        }
+    }
+}
+
+/// One field of the output.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldRow {
+    /// Its name in the output; empty where the row is only read, and printed by another row.
+    pub name: &'static str,
+    /// Counter, gauge, ...
+    pub kind: FieldKind,
+    /// Its unit; empty where it has none.
+    pub unit: &'static str,
+    /// What all names of its group begin with, such as `block.N.`.
+    pub group: &'static str,
+    /// libvirt's name in that group, such as `rd.bytes`; a call, or a path in the domain's XML.
+    pub statistic: &'static [u8],
+    /// What it is, in a few words.
+    pub text: &'static str,
+}
+
+impl FieldRow {
+    /// libvirt's whole name for it, such as `block.N.rd.bytes`; a call is whole by itself.
+    pub fn source(&self) -> String {
+        let group = if self.statistic.starts_with(b"vir") { "" } else { self.group };
+        format!("{group}{}", String::from_utf8_lossy(self.statistic))
+    }
+
+    /// A word beside these values.
+    pub(super) const fn word(
+        self,
+        name: &'static str,
+        statistic: &'static [u8],
+        text: &'static str,
+    ) -> Self {
+        Self { name, kind: FieldKind::Text, unit: "", statistic, text, ..self }
+    }
+
+    /// The same values under another name.
+    pub const fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+}
+
+/// Rows that are printed for the same reason.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// The name in `extra` that they are printed for; `None` where they are always printed.
+    pub extra: Option<Extra>,
+    /// The rows.
+    pub rows: &'static [FieldRow],
+}
+
+impl Section {
+    pub(super) const fn always(rows: &'static [FieldRow]) -> Self {
+        Self { extra: None, rows }
+    }
+
+    pub(super) const fn of(extra: Extra, rows: &'static [FieldRow]) -> Self {
+        Self { extra: Some(extra), rows }
+    }
+}
+
+/// A value that a field is taken from: libvirt's own, or a text of the domain's XML.
+pub trait Sent: Copy {
+    /// An integer that is not negative: libvirt's -1 means not offered.
+    fn unsigned(self) -> Option<u64>;
+    /// Yes or no.
+    fn boolean(self) -> Option<bool>;
+    /// A text; what is no UTF-8 in it is replaced.
+    fn text(self) -> Option<SmolStr>;
+}
+
+impl Sent for Value<'_> {
+    #[inline(always)]
+    fn unsigned(self) -> Option<u64> {
+        match self {
+            Value::Uint(number) => Some(number),
+            Value::Int(number) => u64::try_from(number).ok(),
+            Value::Float(_) | Value::Bool(_) | Value::Text(_) => None,
+        }
+    }
+
+    fn boolean(self) -> Option<bool> {
+        match self {
+            Value::Bool(is_true) => Some(is_true),
+            Value::Int(number) => Some(number != 0),
+            Value::Uint(number) => Some(number != 0),
+            Value::Float(_) | Value::Text(_) => None,
+        }
+    }
+
+    fn text(self) -> Option<SmolStr> {
+        let Value::Text(text) = self else { return None };
+        Some(str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text).into(), Into::into))
+    }
+}
+
+/// An attribute's value, or an element's text, in a domain's XML.
+impl Sent for &str {
+    fn unsigned(self) -> Option<u64> {
+        self.parse().ok()
+    }
+
+    fn boolean(self) -> Option<bool> {
+        None
+    }
+
+    fn text(self) -> Option<SmolStr> {
+        (!self.is_empty()).then(|| self.into())
+    }
+}
+
+/// Whether there is nothing to write into a file.
+pub fn is_absent<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Makes code of a group of statistics, one row each:
+///
+/// ```text
+/// Disk "block.N." [fields that are in no row] {
+///     always serde(default) {                    printed always, and kept in the file of samples
+///         rd_reqs b"rd.reqs" => "rd_req" counter "requests" "reads";
+///     }
+///     DiskTimes serde(skip) { ... }              printed for this name in `extra`, and not kept
+/// }
+/// ```
+///
+/// That is the field `rd_reqs` of the struct, libvirt's name, the name in the output, the kind, the unit and
+/// what it is. The kinds are counter, gauge, text, flag, `moment` (Unix seconds, omitted while they are 0) and
+/// `epoch` (the same, omitted too while they are too few to be Unix seconds). A row without a name in the output is printed by another table. `sums "disk_"` makes sums over all devices
+/// of the rows that are always printed, `else` names a function for the statistics that are in no row.
+///
+/// Each name stands in the code as a literal where it is written, so that its few bytes are copied inline;
+/// benches/instructions shows when that is lost.
+macro_rules! statistics {
+    (@type flag) => { Option<bool> };
+    (@type text) => { smol_str::SmolStr };
+    (@type $number:ident) => { Option<u64> };
+
+    (@kind counter) => { $crate::schema::FieldKind::Counter };
+    (@kind text) => { $crate::schema::FieldKind::Text };
+    (@kind flag) => { $crate::schema::FieldKind::Flag };
+    (@kind $gauge:ident) => { $crate::schema::FieldKind::Gauge };
+
+    (@extra always) => { None };
+    (@extra $extra:ident) => { Some($crate::schema::Extra::$extra) };
+
+    (@take flag $target:expr, $number:expr, $value:expr) => { $target = $value.boolean() };
+    (@take text $target:expr, $number:expr, $value:expr) => {
+        if let Some(text) = $value.text() {
+            $target = text;
+        }
+    };
+    (@take $kind:ident $target:expr, $number:expr, $value:expr) => { $target = $number };
+
+    (@policy always, $extras:expr, $policy:expr) => { Some($policy) };
+    (@policy $extra:ident, $extras:expr, $policy:expr) => {
+        $extras.has($crate::schema::Extra::$extra).then_some($crate::schema::MissingPolicy::OMIT)
+    };
+
+    (@write flag $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+        if let Some(is_true) = $value {
+            $fields.boolean($name, is_true);
+        }
+    };
+    (@write text $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+        if !$value.is_empty() {
+            $fields.text($name, &$value);
+        }
+    };
+    (@write moment $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+        $policy.field($fields, $name, $value.filter(|&moment| moment > 0))
+    };
+    (@write epoch $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+        $policy.field($fields, $name, $value.filter(|&moment| moment >= 1_000_000_000))
+    };
+    (@write $number:ident $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+        $policy.field($fields, $name, $value)
+    };
+
+    (@sums $part:ident $sum:literal always serde $serde:tt {$(
+        $field:ident $statistic:literal => $name:literal $kind:ident $unit:literal $text:literal;
+    )*} $($rest:tt)*) => {
+        impl $part {
+            /// The sums over all devices.
+            pub const SUMS: &'static [$crate::schema::FieldRow] =
+                &[$(Self::$field.named(concat!($sum, $name))),*];
+
+            /// Writes the sums over these devices.
+            pub fn write_sums(
+                fields: &mut $crate::line_protocol::Fields<'_>,
+                policy: $crate::schema::MissingPolicy,
+                devices: &[Self],
+            ) {
+                $(policy.sum(fields, concat!($sum, $name), devices, |device| device.$field);)*
+            }
+
+            /// Whether libvirt sent any counter for it.
+            pub fn is_counted(&self) -> bool {
+                $(self.$field.is_some())||*
+            }
+        }
+    };
+
+    (
+        $(#[$meta:meta])* $part:ident $group:literal $own:tt sums $sum:literal { $($body:tt)* }
+        $(else $other:path)?
+    ) => {
+        statistics! { $(#[$meta])* $part $group $own { $($body)* } $(else $other)? }
+        statistics! { @sums $part $sum $($body)* }
+    };
+
+    (
+        $(#[$meta:meta])* $part:ident $group:literal
+        [$($(#[$own_meta:meta])* $own:ident: $own_type:ty,)*]
+        {$(
+            $section:ident serde $serde:tt {$(
+                $field:ident $statistic:literal $(=> $name:literal)? $kind:ident $unit:literal
+                $text:literal;
+            )*}
+        )*}
+        $(else $other:path)?
+    ) => {
+        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(default)]
+        $(#[$meta])*
+        pub struct $part {
+            $($(#[$own_meta])* pub $own: $own_type,)*
+            $($(
+                #[doc = $text]
+                #[serde $serde]
+                pub $field: statistics!(@type $kind),
+            )*)*
+        }
+
+        #[allow(non_upper_case_globals)]
+        impl $part {
+            $($(
+                #[doc = $text]
+                pub const $field: $crate::schema::FieldRow = $crate::schema::FieldRow {
+                    name: concat!($($name)?),
+                    kind: statistics!(@kind $kind),
+                    unit: $unit,
+                    group: $group,
+                    statistic: $statistic,
+                    text: $text,
+                };
+            )*)*
+
+            /// All rows.
+            pub const SECTIONS: &'static [$crate::schema::Section] = &[$(
+                $crate::schema::Section {
+                    extra: statistics!(@extra $section),
+                    rows: &[$(Self::$field),*],
+                }
+            ),*];
+
+            /// Takes in a statistic; whether it is known. A value of another type than expected, or a
+            /// negative one, counts as not sent.
+            #[inline]
+            pub fn fill(&mut self, field: &[u8], value: impl $crate::schema::Sent) -> bool {
+                // Nearly all are numbers: each arm below is then one store.
+                #[allow(unused_variables)]
+                let number = value.unsigned();
+                match field {
+                    $($($statistic => statistics!(@take $kind self.$field, number, value),)*)*
+                    _ => return false $(|| $other(self, field, value))?,
+                }
+                true
+            }
+
+            /// Writes the fields of the rows that are printed.
+            #[inline(always)]
+            #[allow(unused_variables)]
+            pub fn write(
+                &self,
+                fields: &mut $crate::line_protocol::Fields<'_>,
+                policy: $crate::schema::MissingPolicy,
+                extras: $crate::schema::Extras,
+            ) {
+                $(if let Some(policy) = statistics!(@policy $section, extras, policy) {
+                    $($(statistics!(@write $kind fields, $name, self.$field, policy);)?)*
+                })*
+            }
+        }
+    };
+}
+pub(crate) use statistics;
