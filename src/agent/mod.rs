@@ -273,7 +273,10 @@ impl Agent {
                     self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
                 }
             });
-            source.keep(sample);
+            // A guest that libvirt has locked says nothing: its last sample stays.
+            if sample.state.is_some() {
+                source.keep(sample);
+            }
             collector.lines += self.lines.count() - lines_before;
         }
         if self.settings.extra.has(Extra::Collector) {

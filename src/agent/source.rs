@@ -93,6 +93,12 @@ impl Source {
         let is_replay = self.hypervisor.replay().is_some();
         self.took = if is_replay { Duration::ZERO } else { began.elapsed() };
         let mut collected = collected.ok()?;
+        // Guests that libvirt has locked have a name and a word for how they answered, and no more.
+        let locked = collected.locked.drain(..).map(Reading::of_locked);
+        collected.readings.extend(locked);
+        if !collected.readings.is_sorted_by(|a, b| a.sample.name <= b.sample.name) {
+            collected.readings.sort_by(|a, b| a.sample.name.cmp(&b.sample.name));
+        }
         for reading in collected.readings.iter().filter(|reading| reading.inventory_is_new) {
             if let Some(inventory) = &reading.inventory {
                 let (uuid, name) = (reading.sample.uuid, &reading.sample.name);

@@ -127,3 +127,11 @@ pub struct Reading {
     /// Statistics that nobody here knows.
     pub unknown: usize,
 }
+
+impl Reading {
+    /// A guest of which nothing came, since libvirt itself has locked it.
+    pub fn of_locked(sample: Domain) -> Self {
+        let (inventory, failures) = (None, Vec::new());
+        Self { sample, inventory, inventory_is_new: false, failures, unknown: 0 }
+    }
+}

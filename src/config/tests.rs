@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::schema::FEATURES;
 use crate::schema::output_fields;
 
 fn read(text: &str) -> Settings {

@@ -105,6 +105,7 @@ extras! {
         { measurement: "vm_collector", tags: &["uri"] }
     Other "other" "what libvirt sends and no name here knows"
         { measurement: "vm_other", tags: &["vcpu", "devtype", "device", "index"], keeps_more: true }
+    Answer "answer" "how each guest answered: whole, or why not" {}
 }
 
 impl Extra {

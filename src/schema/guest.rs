@@ -85,6 +85,8 @@ own_rows! {
         "in a word: running, blocked, paused, shutdown, shutoff, crashed, suspended, no state; else unknown";
     STATE_CODE = "state" Gauge "" b"state.state" "the number: 1 running, 3 paused";
     REASON = "state_reason" Text "" b"state.reason" "in a word, such as booted, user, ioerror, crashed";
+    ANSWER = "answer" Text "" b"how the guest answered"
+        "whole; else why not: hung (its QEMU is silent), locked (libvirt itself waits for it), busy (a job goes on), starting";
     REASON_CODE = "state_reason_code" Gauge "" b"state.reason" "the number";
     VCPU_COUNT = "" Gauge "vCPUs" b"vcpu.current" "vCPUs that are plugged in now";
     VCPU_MAXIMUM = "vcpus_max" Gauge "vCPUs" b"vcpu.maximum" "vCPUs that it may have";
@@ -132,6 +134,7 @@ pub(super) const METRICS: &[Section] = &[
     Section::always(&[STATE]),
     Section::always(METRICS_NUMBERS),
     Section::of(Extra::StateReason, &[REASON]),
+    Section::of(Extra::Answer, &[ANSWER]),
 ];
 
 /// The rows of vm_totals, without the sums.
@@ -161,6 +164,11 @@ pub fn write_metrics(
         && let (Some(state), Some(reason)) = (sample.state, sample.state_reason)
     {
         fields.text("state_reason", words::state_reason(state, reason));
+    }
+    if extras.has(Extra::Answer)
+        && let Some(word) = sample.completeness.word()
+    {
+        fields.text("answer", word);
     }
 }
 

@@ -44,8 +44,8 @@ impl MissingPolicy {
         value.or(if self.fills_zero() { Some(0) } else { None })
     }
 
-    /// Writes the sum over the devices: where zeros are printed for missing values, over what could be
-    /// read; else only if every device has the value.
+    /// Writes the sum over the devices that are counted. Of a guest that did not answer completely it is
+    /// written only if every device has the value.
     #[inline(always)]
     pub fn sum<T>(
         self,
@@ -62,7 +62,7 @@ impl MissingPolicy {
         for device in devices {
             match value(device) {
                 Some(value) => sum = sum.saturating_add(value),
-                None if self.fills_zero() => {}
+                None if self.is_complete => {}
                 None => return,
             }
         }

@@ -144,7 +144,7 @@ impl Column {
             Self::Read | Self::Written | Self::Reads | Self::Writes => row.has_disks,
             _ => true,
         };
-        row.is_running && (has_devices || !row.is_whole)
+        row.is_running && (has_devices || row.is_silent())
     }
 
     /// Of the guests that run; not known where one's is not.
@@ -164,7 +164,7 @@ impl Column {
     }
 }
 
-/// libvirt's word for the state, with a mark where the guest did not answer.
+/// libvirt's word for the state, with a mark where the guest did not answer, and the reason.
 fn state(row: &Row) -> String {
     let state = row.state.map_or("-", words::state);
     format!("{state}{}", if row.is_silent() { "!" } else { "" })

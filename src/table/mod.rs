@@ -44,8 +44,8 @@ pub struct Row {
     state: Option<i64>,
     /// Whether it has an id: a guest that is off has nothing to measure.
     is_running: bool,
-    /// Whether it answered wholly.
-    is_whole: bool,
+    /// How complete its answer is.
+    completeness: Completeness,
     vcpus: Option<u64>,
     /// Memory it has been given, KiB.
     memory_kib: Option<u64>,
@@ -72,7 +72,7 @@ impl Row {
             source: source.map(str::to_owned),
             state: sample.state,
             is_running,
-            is_whole: sample.completeness == Completeness::Complete,
+            completeness: sample.completeness,
             vcpus: sample.vcpu_count,
             memory_kib: if_running(memory.current_kib),
             used_kib: if_running(used_kib.map(|(total, usable)| total.saturating_sub(usable))),
@@ -90,11 +90,11 @@ impl Row {
         let lacks_some = rates.cpu_percent.is_none()
             || (self.has_nics && rates.nics.rx_bytes.is_none())
             || (self.has_disks && rates.disks.rd_bytes.is_none());
-        rates.seconds < shortest || (self.is_whole && lacks_some)
+        rates.seconds < shortest || (self.completeness == Completeness::Complete && lacks_some)
     }
 
     fn is_silent(&self) -> bool {
-        self.is_running && !self.is_whole
+        self.is_running && self.completeness != Completeness::Complete
     }
 
     fn style(&self) -> Style {
@@ -203,9 +203,27 @@ fn remarks(rows: &[Row]) -> String {
         let _ = writeln!(text, "Rates are over the last {shortest} to {longest}.");
     }
     if rows.iter().any(Row::is_silent) {
-        text.push_str("! does not answer: it hangs, or is busy; what only it can tell is -\n");
+        let _ = writeln!(text, "! incomplete ({}): what only QEMU knows is -", reasons(rows));
     }
     text
+}
+
+/// Why guests have no complete answer, and how many of them.
+fn reasons(rows: &[Row]) -> String {
+    let words = [
+        (Completeness::Hung, "hung"),
+        (Completeness::Locked, "locked inside libvirt"),
+        (Completeness::Busy, "busy"),
+        (Completeness::Starting, "starting"),
+        (Completeness::NotAsked, "not asked"),
+        (Completeness::Partial, "partly unread"),
+    ];
+    let count = |(reason, word): &(Completeness, &str)| {
+        let is_so = |row: &&Row| row.is_silent() && row.completeness == *reason;
+        let count = rows.iter().filter(is_so).count();
+        (count > 0).then(|| format!("{count} {word}"))
+    };
+    words.iter().filter_map(count).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
