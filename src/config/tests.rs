@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::schema::output_fields;
+use crate::schema::{FEATURES, output_fields};
 
 fn read(text: &str) -> Settings {
     parse(text, Path::new("c.toml")).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -371,7 +371,7 @@ fn an_impossible_value_says_what_is_possible() {
         (
             "[devices]\nexclude_disks = ['mac=52:*']",
             "c.toml, line 2: devices.exclude_disks holds \"mac=52:*\", but what stands before the = \
-             must be device, type, bus, model, serial, alias or path",
+             must be device, type, model, bus, serial, alias or path",
         ),
         (
             "[devices]\nexclude_disk = ['vda']",
