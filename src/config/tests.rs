@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::schema::FEATURES;
-use crate::schema::output_fields;
+use crate::schema::{FEATURES, output_fields};
 
 fn read(text: &str) -> Settings {
     parse(text, Path::new("c.toml")).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -281,14 +280,14 @@ fn an_impossible_value_says_what_is_possible() {
             "c.toml, line 1: extra holds \"\", but each entry must be \"state-reason\", \"cpu-waits\", \
              \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
              \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\" or \"other\"",
+             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\" or \"answer\"",
         ),
         (
             "extra = ['vcpu']",
             "c.toml, line 1: extra holds \"vcpu\", but each entry must be \"state-reason\", \"cpu-waits\", \
              \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
              \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\" or \"other\"; did you mean \"vcpus\"?",
+             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\" or \"answer\"; did you mean \"vcpus\"?",
         ),
         (
             "uris = ['']",
@@ -372,7 +371,7 @@ fn an_impossible_value_says_what_is_possible() {
         (
             "[devices]\nexclude_disks = ['mac=52:*']",
             "c.toml, line 2: devices.exclude_disks holds \"mac=52:*\", but what stands before the = \
-             must be device, type, bus, model, serial, alias or path",
+             must be device, type, model, bus, serial, alias or path",
         ),
         (
             "[devices]\nexclude_disk = ['vda']",

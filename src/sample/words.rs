@@ -25,7 +25,7 @@ pub fn state_reason(state: i64, reason: i64) -> &'static str {
         5 => "unknown shutdown destroyed crashed migrated saved failed from_snapshot daemon",
         6 => "unknown panicked",
         // No state, blocked and suspended have one reason, unknown.
-        _ => "",
+        _ => "unknown",
     };
     nth_word(words, reason)
 }

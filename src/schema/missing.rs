@@ -8,7 +8,7 @@ use crate::sample::{Completeness, Domain};
 ///
 /// A statistic that the guest does not offer is 0, or omitted with `missing = "omit"`. A statistic that
 /// the guest did not answer this time is always omitted, and so is each sum that it belongs to: a 0 would
-/// look like a counter that was reset.
+/// look like a counter that was reset. A sum is over the devices that are counted.
 #[derive(Clone, Copy)]
 pub struct MissingPolicy {
     missing: Missing,
@@ -18,7 +18,7 @@ pub struct MissingPolicy {
 
 impl MissingPolicy {
     /// Omits what is missing, as everywhere in what `extra` adds.
-    pub const OMIT: Self = Self { missing: Missing::Omit, is_complete: true };
+    pub const OMIT: Self = Self { missing: Missing::Omit, is_complete: false };
 
     /// The policy for this guest.
     pub fn new(sample: &Domain, missing: Missing) -> Self {
@@ -58,13 +58,19 @@ impl MissingPolicy {
             // Perhaps there are some, and they could not be read.
             return;
         }
-        let mut sum: u64 = 0;
+        let (mut sum, mut is_counted): (u64, bool) = (0, devices.is_empty() || self.fills_zero());
         for device in devices {
             match value(device) {
-                Some(value) => sum = sum.saturating_add(value),
+                Some(value) => {
+                    is_counted = true;
+                    sum = sum.saturating_add(value);
+                }
                 None if self.is_complete => {}
                 None => return,
             }
+        }
+        if !is_counted {
+            return;
         }
         fields.unsigned(name, sum);
     }

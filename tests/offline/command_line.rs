@@ -249,7 +249,8 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
             "line 1: extra holds \"pref\", but each entry must be \"state-reason\", \"cpu-waits\", \
              \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
              \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\" or \"other\"; did you mean \"perf\"?",
+             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\" or \
+             \"answer\"; did you mean \"perf\"?",
         ),
         (
             "uris = []\n[domains]\ninclude = [\"web[\"]",
