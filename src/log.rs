@@ -3,7 +3,7 @@
 //! `once` keeps its messages until its end and prints the gravest first, since Telegraf's
 //! inputs.exec shows only the first line or 512 bytes; `execd` prints each at once.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{StderrLock, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -44,6 +44,8 @@ const LINE_MAX: usize = 4095;
 const FIRST_LINE_MAX: usize = 499;
 /// Messages that `once` keeps; those after it are counted only.
 const KEPT_MAX: usize = 1000;
+/// Lasting conditions that are remembered.
+const LASTING_MAX: usize = 10_000;
 /// A reader of standard error that makes no room is waited for so long in each collection, all its messages
 /// together. What finds no room then is dropped and counted, so that the lines keep their deadline.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -60,8 +62,28 @@ struct State {
     /// Messages of `once`, until its end; `None` when each is printed at once.
     kept: Option<Vec<(Level, String)>>,
     left_out: usize,
-    /// Lasting conditions that have been told and not ended.
-    lasting: HashSet<String>,
+    /// Lasting conditions that have been told and not ended, and how many had begun before each.
+    lasting: HashMap<String, u64>,
+    begun: u64,
+}
+
+impl State {
+    /// Whether this condition begins only now. Of too many the older half is forgotten, and would be
+    /// told of again: a hypervisor may have other guests each time.
+    fn begins(&mut self, key: &str) -> bool {
+        if self.lasting.contains_key(key) {
+            return false;
+        }
+        if self.lasting.len() >= LASTING_MAX {
+            let mut begun: Vec<u64> = self.lasting.values().copied().collect();
+            let (_, middle, _) = begun.select_nth_unstable(LASTING_MAX / 2);
+            let middle = *middle;
+            self.lasting.retain(|_, begun| *begun >= middle);
+        }
+        self.begun += 1;
+        self.lasting.insert(key.to_owned(), self.begun);
+        true
+    }
 }
 
 impl Log {
@@ -108,21 +130,21 @@ impl Log {
 
     /// Tells of a lasting condition when it begins: `key` names it until [`Log::ends`].
     pub fn begins(&self, key: &str, level: Level, message: impl fmt::Display) {
-        if self.lock().lasting.insert(key.to_owned()) {
+        if self.lock().begins(key) {
             self.say(level, message);
         }
     }
 
     /// Tells that a lasting condition is over, if it had begun.
     pub fn ends(&self, key: &str, message: impl fmt::Display) {
-        if self.lock().lasting.remove(key) {
+        if self.lock().lasting.remove(key).is_some() {
             self.say(Level::Info, message);
         }
     }
 
     /// Forgets the lasting conditions whose key starts so, without a word: their subject is gone.
     pub fn forget(&self, prefix: &str) {
-        self.lock().lasting.retain(|key| !key.starts_with(prefix));
+        self.lock().lasting.retain(|key, _| !key.starts_with(prefix));
     }
 
     fn say(&self, level: Level, message: impl fmt::Display) {
@@ -283,6 +305,17 @@ mod tests {
         assert_eq!(kept[0], (Level::Error, "grave".to_owned()));
         assert_eq!(kept[1].1, format!("{} more messages are left out", KEPT_MAX + 1));
         assert_eq!(kept.len(), KEPT_MAX + 1);
+    }
+
+    #[test]
+    fn of_too_many_lasting_conditions_the_newer_half_is_remembered() {
+        let mut state = State::default();
+        for number in 0..10 * LASTING_MAX {
+            assert!(state.begins(&number.to_string()));
+            assert!(state.lasting.len() <= LASTING_MAX);
+        }
+        assert!(!state.begins(&(10 * LASTING_MAX - 1).to_string()));
+        assert!(state.begins("0"));
     }
 
     #[test]

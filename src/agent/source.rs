@@ -19,12 +19,18 @@ use crate::host::{self, Moment, Replay};
 use crate::log::Log;
 use crate::sample::{self, Domain};
 
+/// Guests that are gone, at most, whose last samples are kept should they come back. A hypervisor may have
+/// other guests each time, or invent them.
+const GONE_MAX: usize = 1000;
+
 /// One hypervisor, with what is known of its guests.
 pub(super) struct Source {
     pub(super) hypervisor: Hypervisor,
     pub(super) files: Option<HypervisorFiles>,
     pub(super) devices: DeviceCache,
     pub(super) before: HashMap<Uuid, Domain>,
+    /// How many guests its last collection had.
+    guests: usize,
     /// How long its last collection took.
     pub(super) took: Duration,
     /// The moment of its collection: this one, or the recorded one.
@@ -62,7 +68,8 @@ impl Source {
         });
         hypervisor.restore(roster(&devices, &before), health.unwrap_or_default());
         let (took, moment, excluded) = (Duration::ZERO, Moment::now(), HashSet::new());
-        Self { hypervisor, files, devices, before, took, moment, excluded }
+        let guests = before.len();
+        Self { hypervisor, files, devices, before, guests, took, moment, excluded }
     }
 
     /// One collection of this hypervisor; `None` where it is down.
@@ -99,6 +106,7 @@ impl Source {
         if !collected.readings.is_sorted_by(|a, b| a.sample.name <= b.sample.name) {
             collected.readings.sort_by(|a, b| a.sample.name.cmp(&b.sample.name));
         }
+        self.guests = collected.readings.len().max(collected.guests);
         for reading in collected.readings.iter().filter(|reading| reading.inventory_is_new) {
             if let Some(inventory) = &reading.inventory {
                 let (uuid, name) = (reading.sample.uuid, &reading.sample.name);
@@ -124,6 +132,7 @@ impl Source {
         let is_recent =
             |sample: &Domain| now_ns.saturating_sub(sample.answered_at_ns) < features::OLDEST_NS;
         self.before.retain(|_, sample| is_recent(sample));
+        keep_newest(&mut self.before, self.guests.saturating_add(GONE_MAX));
         self.devices.retain(|uuid| self.before.contains_key(uuid) || self.excluded.contains(uuid));
     }
 
@@ -174,6 +183,17 @@ fn roster(devices: &DeviceCache, before: &HashMap<Uuid, Domain>) -> Vec<Listed> 
     let mut roster: Vec<Listed> = sampled.chain(known).collect();
     roster.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.uuid.cmp(&b.uuid)));
     roster
+}
+
+/// Keeps so many samples at most, those that were taken last.
+fn keep_newest(samples: &mut HashMap<Uuid, Domain>, most: usize) {
+    let Some(too_many) = samples.len().checked_sub(most).filter(|count| *count > 0) else { return };
+    let mut all: Vec<(u64, Uuid)> =
+        samples.iter().map(|(uuid, sample)| (sample.answered_at_ns, *uuid)).collect();
+    let (oldest, ..) = all.select_nth_unstable(too_many);
+    for (_, uuid) in oldest {
+        samples.remove(uuid);
+    }
 }
 
 /// Reads several hypervisors at the same time. One that was down the last time costs the others nothing:
@@ -238,4 +258,24 @@ fn server(uri: &str) -> &str {
     let authority = uri.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '?']).next().unwrap_or_default();
     authority.rsplit('@').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_samples_the_newest_are_kept() {
+        let sample = |number: u64| {
+            let uuid = Uuid::from_u128(number.into());
+            (uuid, Domain { uuid, answered_at_ns: number / 10, ..Domain::default() })
+        };
+        let mut samples: HashMap<Uuid, Domain> = (0..100).map(sample).collect();
+        keep_newest(&mut samples, 100);
+        assert_eq!(samples.len(), 100);
+        keep_newest(&mut samples, 25);
+        assert_eq!(samples.len(), 25);
+        let newest = (80..100).map(|number| sample(number).0);
+        assert!(newest.into_iter().all(|uuid| samples.contains_key(&uuid)));
+    }
 }

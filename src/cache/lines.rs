@@ -21,7 +21,7 @@ use super::file::{Directory, SIZE_MAX};
 /// would misread.
 const VERSION: u64 = 1;
 /// Most guests in one file.
-const GUESTS_MAX: usize = 100_000;
+const GUESTS_MAX: usize = 32_768;
 /// Longest line. A guest with 2 NICs and 3 disks has about 1.5 KB.
 const LINE_MAX: usize = 4 * 1024 * 1024;
 /// What the header and the closing line take at most, beside the URI.

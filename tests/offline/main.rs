@@ -9,6 +9,7 @@ mod allocations;
 mod benchmarks;
 mod cache_files;
 mod check;
+mod churn;
 mod command_line;
 mod contract;
 mod dashboards;
