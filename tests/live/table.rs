@@ -145,7 +145,7 @@ fn a_guest_that_hangs_is_marked_and_one_that_is_off_shown_and_the_others_are_who
     let total = &shown.total.as_ref().unwrap().figures;
     assert_eq!((&*total["MEM"], &*total["READ/s"]), ("64MiB", "-"), "{finished}");
     assert_eq!(shown.remarks.len(), 2, "{finished}");
-    assert!(shown.remarks[1].starts_with("! does not answer"), "{finished}");
+    assert!(shown.remarks[1].starts_with("! incomplete (1 hung)"), "{finished}");
 
     lab.signal_qemu("-CONT", &hung);
     let again = wait_until("it answers again", Duration::from_secs(60), || {
