@@ -8,13 +8,15 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{dup2_stderr, dup2_stdout};
 
+use crate::cache::Place;
 use crate::deadline::Deadline;
 
 /// What a pipe takes whole: PIPE_BUF on Linux.
@@ -23,6 +25,8 @@ const PIECE: usize = 4096;
 const GLANCE: Duration = Duration::from_millis(50);
 /// How long another run may hold the file's lock before it is not waited for any more.
 const LOCK_MAX: Duration = Duration::from_millis(500);
+/// The lock in the cache's folder.
+const LOCK_NAME: &str = "output.lock";
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 /// How often to look whether the reader has taken the last lines.
 const UNREAD_PAUSE: Duration = Duration::from_millis(2);
@@ -45,6 +49,9 @@ pub fn print(text: &str) -> Result<(), String> {
 /// Where the lines go.
 pub struct Sink {
     output: Output,
+    /// Where the lock is that runs of ours share. Whoever may read the file could hold the file's own
+    /// lock, and slow each run by it.
+    locks: Option<Place>,
 }
 
 enum Output {
@@ -100,7 +107,26 @@ impl Sink {
     pub fn new(output: OwnedFd) -> Result<Self, SinkError> {
         let file = File::from(output);
         let is_plain = file.metadata().map_err(|error| failed(&error))?.is_file();
-        Ok(Self { output: if is_plain { Output::File(file) } else { Output::Stream(file) } })
+        Ok(Self {
+            locks: None,
+            output: if is_plain { Output::File(file) } else { Output::Stream(file) },
+        })
+    }
+
+    /// Shares a lock in this folder with other runs that write into a file.
+    pub fn lock_in(&mut self, place: Option<Place>) {
+        self.locks = place;
+    }
+
+    /// Whether what is written goes nowhere: standard output was closed before the program began. It has
+    /// the null device then, open for reading too, which nobody else opens so to write.
+    pub fn is_nowhere(&self) -> bool {
+        let Output::Stream(stream) = &self.output else { return false };
+        let null = std::fs::metadata("/dev/null").map(|seen| seen.rdev());
+        let is_null =
+            stream.metadata().is_ok_and(|seen| null.is_ok_and(|null| seen.rdev() == null));
+        let mode = fcntl(stream, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate);
+        is_null && mode.is_ok_and(|mode| mode & OFlag::O_ACCMODE == OFlag::O_RDWR)
     }
 
     /// Writes whole lines, each with its newline; returns when all are out.
@@ -113,7 +139,7 @@ impl Sink {
         }
         match &self.output {
             Output::Stream(stream) => write_stream(stream, lines, deadline),
-            Output::File(file) => write_file(file, lines, deadline),
+            Output::File(file) => write_file(file, lines, self.locks.as_ref(), deadline),
         }
     }
 
@@ -196,8 +222,15 @@ fn piece_length(lines: &[u8]) -> usize {
     end.map_or(lines.len(), |end| end + 1)
 }
 
-fn write_file(mut file: &File, lines: &[u8], deadline: &Deadline) -> Result<(), SinkError> {
-    let is_locked = lock(file, deadline);
+fn write_file(
+    mut file: &File,
+    lines: &[u8],
+    locks: Option<&Place>,
+    deadline: &Deadline,
+) -> Result<(), SinkError> {
+    // One write goes out whole without a lock, nearly always.
+    let _ours = locks.map(|place| place.lock(LOCK_NAME));
+    let is_locked = locks.is_none() && lock(file, deadline);
     let result = loop {
         match file.write(lines) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -100,12 +100,15 @@ fn start(settings: Settings, ending: &Ending, log: &Arc<Log>) -> Result<Agent, E
         log.error(error);
         Exit::Failed
     })?;
+    if sink.is_nowhere() {
+        log.warn("standard output is closed: nothing is written");
+    }
     Ok(Agent::new(settings, ending, log, sink))
 }
 
 impl Agent {
     /// Gets ready; no hypervisor is asked yet. A cache that cannot be used is told, and done without.
-    fn new(settings: Settings, ending: &Ending, log: &Arc<Log>, sink: Sink) -> Self {
+    fn new(settings: Settings, ending: &Ending, log: &Arc<Log>, mut sink: Sink) -> Self {
         let plan = Plan {
             workers: settings.workers,
             max_stuck: settings.max_stuck,
@@ -115,6 +118,7 @@ impl Agent {
             extra: settings.extra,
         };
         let place = place(&settings, ending, log);
+        sink.lock_in(place.clone());
         let boot = cache::boot_id();
         let sources = settings
             .uris
@@ -219,8 +223,11 @@ impl Agent {
         let grace = self.grace();
         let collected_by =
             Deadline::within(time_to_collect(self.settings.deadline), &triggers.ending, grace);
+        let arrived = triggers.arrived();
         self.collect(&collected_by);
+        let began = Instant::now();
         let printed = self.print(&Deadline::at_ending(&triggers.ending, grace));
+        self.note_slow_reader(began.elapsed(), triggers.arrived().saturating_sub(arrived));
         self.keep_devices();
         let is_time = self.samples_written.is_none_or(|moment| moment.elapsed() >= SAMPLES_EVERY);
         if is_time {
@@ -230,6 +237,25 @@ impl Agent {
             Ok(()) => Ok(()),
             Err(SinkError::Gone) => Err(Exit::Fine),
             Err(_) => Err(Exit::Failed),
+        }
+    }
+
+    /// Tells of a reader that took longer than a deadline for a collection's lines: it gets fewer
+    /// collections than it asked for.
+    fn note_slow_reader(&self, took: Duration, triggers: u64) {
+        const KEY: &str = "slow reader";
+        if took > self.settings.deadline {
+            let seconds = took.as_secs_f64();
+            self.log.begins(
+                KEY,
+                Level::Warn,
+                format_args!(
+                    "whoever reads standard output took {seconds:.1} s for the lines of a collection; \
+                     triggers that came meanwhile become one: {triggers}"
+                ),
+            );
+        } else {
+            self.log.ends(KEY, "standard output is read in time again");
         }
     }
 

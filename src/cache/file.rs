@@ -55,7 +55,7 @@ pub(super) struct Contents {
 
 /// The right to replace one file, until it is dropped or the process ends.
 #[derive(Debug)]
-pub(super) struct Lock(Option<Flock<File>>);
+pub struct Lock(Option<Flock<File>>);
 
 impl Drop for Lock {
     fn drop(&mut self) {

@@ -34,6 +34,7 @@ use uuid::Uuid;
 
 pub use devices::DeviceCache;
 pub use error::{Cause, FileError, Trouble};
+pub use file::Lock;
 pub use lines::Saved;
 pub use place::{NoPlace, Place, Surroundings};
 

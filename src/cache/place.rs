@@ -18,7 +18,7 @@ use nix::sys::stat::{FileStat, Mode, fstat, lstat, stat};
 use nix::unistd::{AccessFlags, faccessat, geteuid, mkdir};
 
 use super::error::{Cause, FileError};
-use super::file::{Directory, FOLDER, kind};
+use super::file::{Directory, FOLDER, Lock, kind};
 
 /// Our folder's name, in whichever folder it lies.
 const NAME: &str = "telegraf-virt";
@@ -99,6 +99,14 @@ impl Place {
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Takes the lock of this name, which nobody else can hold or even open; it waits for a moment only.
+    ///
+    /// # Errors
+    /// Where another run of ours has it, or the folder cannot be used.
+    pub fn lock(&self, name: &str) -> Result<Lock, FileError> {
+        self.directory()?.lock(name)
     }
 
     /// Opens it, after making it where that is allowed.

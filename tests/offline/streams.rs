@@ -307,6 +307,73 @@ fn file_descriptors_and_memory_stay_flat_over_a_thousand_collections() {
     assert_files_and_memory_stay_flat(1000);
 }
 
+#[test]
+fn a_reader_slower_than_the_deadline_is_told_of_with_the_triggers_that_were_merged() {
+    let scratch = TempDir::new().unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut command = command(scratch.path(), 400);
+    command.args(["--deadline", "1s"]);
+    let mut child = execd(&mut command, OwnedFd::from(writer));
+    // It holds the pipe's end as well.
+    drop(command);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"\n").unwrap();
+    thread::sleep(Duration::from_secs(2));
+    for _ in 0..3 {
+        stdin.write_all(b"\n").unwrap();
+        thread::sleep(Duration::from_millis(50));
+    }
+    thread::sleep(Duration::from_secs(1));
+    let output = thread::spawn(move || {
+        let mut output = String::new();
+        reader.read_to_string(&mut output).map(|_| output)
+    });
+    thread::sleep(Duration::from_secs(2));
+    drop(stdin);
+    assert_eq!(exit_code(&mut child, Duration::from_secs(20)), Some(0));
+    output.join().unwrap().unwrap();
+    let told = text(child.stderr.take());
+    assert!(told.contains("W! whoever reads standard output took "), "{told}");
+    assert!(told.contains("triggers that came meanwhile become one: 3"), "{told}");
+}
+
+#[test]
+fn a_closed_standard_output_is_told_of() {
+    let scratch = TempDir::new().unwrap();
+    let once = |redirection: &str| {
+        let script = format!("exec \"$0\" once --no-cache --uri test:///default {redirection}");
+        let mut shell = Command::new("sh");
+        crate::support::program::without_settings(&mut shell, scratch.path());
+        run(shell.args(["-c", &script, crate::support::program::PROGRAM])).success()
+    };
+    assert_eq!(once(">&-").stderr, "W! standard output is closed: nothing is written\n");
+    assert_eq!(once(">/dev/null").stderr, "");
+}
+
+/// Whoever may read the file of lines can hold the file's own lock, and slows nobody by it.
+#[test]
+fn a_lock_on_the_file_of_lines_slows_no_run() {
+    let scratch = TempDir::new().unwrap();
+    let path = scratch.path().join("lines");
+    File::create(&path).unwrap();
+    let held = File::open(&path).unwrap();
+    held.lock().unwrap();
+    let mut command = program(scratch.path());
+    command.args(["once", "--uri", "test:///default", "--cache-dir"]);
+    command.arg(scratch.path().join("cache"));
+    command.stdout(File::options().append(true).open(&path).unwrap());
+    let fastest = (0..5)
+        .map(|_| {
+            let began = Instant::now();
+            assert!(command.status().unwrap().success());
+            began.elapsed()
+        })
+        .min();
+    assert!(fastest.unwrap() < Duration::from_millis(450), "{fastest:?}");
+    // From the second run on with rates.
+    assert_eq!(read(&fs::read_to_string(&path).unwrap()).len(), 4 + 4 * 5);
+}
+
 /// A configuration that nobody writes, and a signal before any setting is known.
 #[test]
 fn a_configuration_that_is_no_plain_file_is_refused_at_once() {
