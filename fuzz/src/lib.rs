@@ -9,6 +9,7 @@
 //! | `config` | a configuration | refused in one short line, or within its bounds and fit for line protocol |
 //! | `parameters` | a guest's typed parameters, twice | lines that parse, with the schema's tags and fields and no others, and the right sums |
 //! | `line_protocol` | tags and strings | they parse back value for value |
+//! | `replies` | a hypervisor's replies with flipped bytes | within memory, no more guests than there are, every call comes back |
 //! | `recording` | a recording | what is read is written and read back equal |
 //!
 //! `tests/fuzz` builds and runs them all.
