@@ -85,6 +85,8 @@ struct Running {
     until: Option<Duration>,
     /// What a guest's monitor was at.
     controls: BTreeMap<usize, Control>,
+    /// The guest whose monitor it waits in, as long as that is silent.
+    inside: Option<usize>,
     /// Guests that were skipped since their job was taken when the bulk call came to them.
     skipped: Vec<usize>,
     done: Vec<usize>,
@@ -157,8 +159,7 @@ impl Simulation {
     /// The call that waits in a guest's monitor, with its job.
     fn in_monitor(&self, guest: usize, but: CallId) -> Option<CallId> {
         let waits = |(id, running): (&CallId, &Running)| {
-            let is_there = running.until.is_none()
-                && matches!(running.steps.last(), Some((Step::Bulk, _, of)) if of.first() == Some(&guest));
+            let is_there = running.inside == Some(guest);
             (*id != but && is_there && self.is_silent(guest)).then_some(*id)
         };
         self.running.iter().find_map(waits)
@@ -178,7 +179,8 @@ impl Simulation {
                     };
                     steps.extend(guests.iter().enumerate().map(control));
                 }
-                steps.push((Step::Bulk, None, guests));
+                let alone = (guests.len() == 1).then_some(0);
+                steps.push((Step::Bulk, alone, guests));
                 steps
             }
             Call::Detail(requests, _) => {
@@ -194,7 +196,8 @@ impl Simulation {
             progress.set(*step, *place, self.instant());
         }
         let (controls, skipped, done) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let running = Running { call, progress, steps, until: None, controls, skipped, done };
+        let (until, inside) = (None, None);
+        let running = Running { call, progress, steps, until, controls, inside, skipped, done };
         self.running.insert(id, running);
         let free = LIBVIRTD_WORKERS.saturating_sub(self.running.len());
         self.fewest_free = self.fewest_free.min(free);
@@ -228,10 +231,8 @@ impl Simulation {
                     if self.has_job(guest) || self.in_monitor(guest, id).is_some() {
                         skipped.push(guest);
                     } else if self.is_silent(guest) && !quiet {
-                        // It waits in here: in the order of the call, which the mark does not tell.
-                        let running = self.running.get_mut(&id)?;
-                        let last = running.steps.last_mut()?;
-                        last.2.sort_by_key(|it| *it != guest);
+                        // It waits in here, which the mark does not tell, and goes on when it is answered.
+                        self.running.get_mut(&id)?.inside = Some(guest);
                         return None;
                     }
                     time += match self.fault(guest) {
@@ -251,11 +252,14 @@ impl Simulation {
             }
             Step::Connect | Step::Find | Step::Control => {
                 for &guest in &of {
-                    let command = self.in_monitor(guest, id).is_some();
-                    let control = match () {
-                        () if command => Control::Busy { for_ms: 1500, command: true },
-                        () if self.has_job(guest) => Control::Busy { for_ms: 0, command: false },
-                        () => Control::Free,
+                    let since = self.in_monitor(guest, id).and_then(|it| self.running.get(&it));
+                    let since = since.map(|it| it.progress.mark().since);
+                    let waits = since.map(|it| self.instant().saturating_duration_since(it));
+                    let waits = waits.and_then(|it| u64::try_from(it.as_millis()).ok());
+                    let control = match waits {
+                        Some(for_ms) => Control::Busy { for_ms, command: true },
+                        None if self.has_job(guest) => Control::Busy { for_ms: 0, command: false },
+                        None => Control::Free,
                     };
                     self.running.get_mut(&id)?.controls.insert(guest, control);
                 }
@@ -569,6 +573,31 @@ fn a_guest_that_libvirt_has_locked_holds_the_list_and_nothing_else() {
             messages.iter().any(|it| it.contains("\"g007\"") && it.contains("locked")),
             "{messages:#?}"
         );
+    }
+}
+
+#[test]
+fn guests_that_fall_silent_together_are_found_together() {
+    for silent in [1, 3, 5, 8, 12] {
+        for step in [1, 3] {
+            let fault = |it: usize| (it * step % 16, Fault::Silent((SECOND * 15, SECOND * 95)));
+            let faults = (0..silent).map(fault).collect();
+            let slow_list = Duration::ZERO;
+            let host = Host { guests: 16, faults, slow_list, breaks_in: None };
+            let mut simulation = Simulation::new(host);
+            let (outcomes, messages) = run(&mut simulation, 5, false, false);
+            for (number, outcome) in outcomes.iter().enumerate() {
+                let silent = if number < 2 { 0 } else { silent };
+                let normal = MS + OF_GUEST * 4;
+                let most = if number == 2 { 1150 } else { 5 };
+                assert_eq!(outcome.complete.len(), 16 - silent, "{number}: {messages:#?}");
+                assert!(
+                    outcome.took <= normal + MS * most,
+                    "{number}: {silent} {:?}",
+                    outcome.took
+                );
+            }
+        }
     }
 }
 
