@@ -36,22 +36,10 @@ pub(super) enum Step {
     Detail,
 }
 
-impl Step {
-    /// How long a healthy libvirt takes for it, at the very most. After that others do the rest of the
-    /// call's work; the answer is taken all the same.
-    pub(super) fn patience(self, patience: Patience) -> Duration {
-        match self {
-            Self::Find | Self::Control => QUICK.min(patience.longest),
-            Self::Bulk => patience.bulk,
-            Self::Connect | Self::List | Self::Detail => patience.longest,
-        }
-    }
-}
-
 /// How long calls are waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Patience {
-    /// The bulk statistics of some guests.
+    /// The bulk statistics of some guests. Those of one are waited for two thirds of it.
     pub(super) bulk: Duration,
     /// Anything else.
     pub(super) longest: Duration,
@@ -67,6 +55,21 @@ pub(super) struct Mark {
     /// The guest that the step is about, by its place in the call; none for all of them.
     pub(super) guest: Option<usize>,
     pub(super) since: Instant,
+}
+
+impl Mark {
+    /// How long a healthy libvirt takes for the step, at the very most. After that others do the rest of the
+    /// call's work; the answer is taken all the same.
+    pub(super) fn patience(&self, patience: Patience) -> Duration {
+        match self.step {
+            Step::Find | Step::Control => QUICK.min(patience.longest),
+            // One guest has a tenth of the work of many. Those that may hang are asked alone, after others
+            // were waited for already.
+            Step::Bulk if self.guest.is_some() => patience.bulk * 2 / 3,
+            Step::Bulk => patience.bulk,
+            Step::Connect | Step::List | Step::Detail => patience.longest,
+        }
+    }
 }
 
 /// A call's mark, written by its worker and read by the collection.

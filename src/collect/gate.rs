@@ -57,8 +57,8 @@ pub(super) enum Hold {
     Object,
 }
 
-/// A healthy guest answers a call of its own in a tenth of this.
-const SOON: Duration = Duration::from_millis(100);
+/// A healthy guest answers a call of its own in a fifth of this.
+const SOON: Duration = Duration::from_millis(50);
 
 impl OpenCall {
     /// How long it is at its step.
@@ -160,7 +160,7 @@ impl Gate {
         for call in &mut self.open {
             let mark = call.progress.mark();
             let is_new = call.late_since != Some(mark.since);
-            if is_new && now.saturating_duration_since(mark.since) >= mark.step.patience(patience) {
+            if is_new && now.saturating_duration_since(mark.since) >= mark.patience(patience) {
                 call.late_since = Some(mark.since);
                 late.push(call.id);
             }
@@ -173,7 +173,7 @@ impl Gate {
         let waiting = self.open.iter().filter(|call| !call.is_stuck());
         let left = waiting.map(|call| {
             let mark = call.progress.mark();
-            (mark.since + mark.step.patience(patience)).saturating_duration_since(now)
+            (mark.since + mark.patience(patience)).saturating_duration_since(now)
         });
         left.min()
     }

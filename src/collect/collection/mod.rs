@@ -243,4 +243,6 @@ impl<'a, 'k> Collection<'a, 'k> {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

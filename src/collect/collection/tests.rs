@@ -1,391 +1,21 @@
 //! Thousands of schedules of a simulated hypervisor, held against the rules of isolation: no guest costs
 //! another its lines, whatever it hangs in.
-//!
-//! The simulation has a clock of its own. It answers each call when libvirt would: a call waits for the locks,
-//! jobs and monitors of the guests that it names, in libvirt's order, and libvirtd has a limited number of
-//! workers. A call goes on waiting when nobody waits for it any more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::simulation::{Fault, Host, LIBVIRTD_WORKERS, MS, OF_GUEST, Simulation, listed};
 use super::*;
-use crate::collect::call::{Answer, Ask, Asked, DetailRequest, Detailed, Done, Sampled, Step};
-use crate::collect::request::{GuestRequest, always};
+use crate::collect::call::Done;
 use crate::collect::tests::plan;
-use crate::libvirt::{Control, Error, Group, Kind, Offer};
+use crate::libvirt::{Error, Kind};
 use crate::log::{Level, Log};
-use crate::sample::{Completeness, Disk, Nic};
+use crate::sample::Completeness;
 
-/// libvirtd's own limit.
-const LIBVIRTD_WORKERS: usize = 20;
-const MS: Duration = Duration::from_millis(1);
-/// What one guest's share of a bulk call takes.
-const OF_GUEST: Duration = Duration::from_millis(5);
 /// From one collection's start to the next.
 const INTERVAL: Duration = Duration::from_secs(10);
-
-/// A span of time, from its start to its end, since the simulation's start.
-type Span = (Duration, Duration);
-
-/// What is wrong with a guest, and when.
-#[derive(Clone, Debug)]
-enum Fault {
-    /// Its QEMU is silent.
-    Silent(Span),
-    /// libvirt has locked its object.
-    Locked(Span),
-    /// A job of libvirt goes on in it, such as a hot-unplug.
-    Job(Span),
-    /// Each bulk call with its network statistics takes so long, with its object locked.
-    Slow(Duration),
-    /// It ends at this moment.
-    Gone(Duration),
-    /// It starts at this moment: until then nobody knows of it.
-    Starts(Duration),
-}
-
-impl Fault {
-    fn span(&self) -> Option<Span> {
-        match self {
-            Self::Silent(span) | Self::Locked(span) | Self::Job(span) => Some(*span),
-            _ => None,
-        }
-    }
-}
-
-/// A hypervisor with some guests, some of which have a fault.
-#[derive(Clone, Debug)]
-struct Host {
-    guests: usize,
-    faults: BTreeMap<usize, Fault>,
-    /// The list takes so long although nothing holds it.
-    slow_list: Duration,
-    /// The connection breaks in the collection of this number.
-    breaks_in: Option<u64>,
-}
-
-fn uuid(guest: usize) -> Uuid {
-    Uuid::from_u128(guest as u128 + 1)
-}
-
-fn listed(guest: usize) -> Listed {
-    let (uuid, id) = (uuid(guest), i32::try_from(guest).unwrap() + 1);
-    Listed { uuid, id, name: format!("g{guest:03}").into(), state: None }
-}
-
-/// A call that libvirtd is at.
-struct Running {
-    call: Call,
-    progress: Progress,
-    /// What is still to be done, the last first: step, the guest it is about, and the guests it waits for.
-    steps: Vec<(Step, Option<usize>, Vec<usize>)>,
-    /// When the step that it is at is done, if that is known.
-    until: Option<Duration>,
-    /// What a guest's monitor was at.
-    controls: BTreeMap<usize, Control>,
-    /// Guests that were skipped since their job was taken when the bulk call came to them.
-    skipped: Vec<usize>,
-    done: Vec<usize>,
-}
-
-struct Simulation {
-    host: Host,
-    start: Instant,
-    now: Duration,
-    running: BTreeMap<CallId, Running>,
-    /// The fewest workers of libvirtd that were free.
-    fewest_free: usize,
-    /// Calls that named a guest while one that waited in the same place was out.
-    broken_rules: Vec<String>,
-}
-
-impl Simulation {
-    fn new(host: Host) -> Self {
-        Self {
-            host,
-            start: Instant::now(),
-            now: Duration::ZERO,
-            running: BTreeMap::new(),
-            fewest_free: LIBVIRTD_WORKERS,
-            broken_rules: Vec::new(),
-        }
-    }
-
-    fn instant(&self) -> Instant {
-        self.start + self.now
-    }
-
-    fn fault(&self, guest: usize) -> Option<&Fault> {
-        self.host.faults.get(&guest)
-    }
-
-    fn is_in(&self, span: Span) -> bool {
-        (span.0..span.1).contains(&self.now)
-    }
-
-    fn exists(&self, guest: usize) -> bool {
-        match self.fault(guest) {
-            Some(Fault::Gone(at)) => self.now < *at,
-            Some(Fault::Starts(at)) => self.now >= *at,
-            _ => true,
-        }
-    }
-
-    /// Whether the guest's object is locked now: by its fault, or by a slow bulk call of ours.
-    fn is_locked(&self, guest: usize, but: CallId) -> bool {
-        match self.fault(guest) {
-            Some(Fault::Locked(span)) => self.is_in(*span),
-            Some(Fault::Slow(_)) => self.running.iter().any(|(id, running)| {
-                *id != but
-                    && running.until.is_some()
-                    && matches!(running.steps.last(), Some((Step::Bulk, _, of)) if of.contains(&guest))
-            }),
-            _ => false,
-        }
-    }
-
-    fn is_silent(&self, guest: usize) -> bool {
-        matches!(self.fault(guest), Some(Fault::Silent(span)) if self.is_in(*span))
-    }
-
-    fn has_job(&self, guest: usize) -> bool {
-        matches!(self.fault(guest), Some(Fault::Job(span)) if self.is_in(*span))
-    }
-
-    /// The call that waits in a guest's monitor, with its job.
-    fn in_monitor(&self, guest: usize, but: CallId) -> Option<CallId> {
-        let waits = |(id, running): (&CallId, &Running)| {
-            let is_there = running.until.is_none()
-                && matches!(running.steps.last(), Some((Step::Bulk, _, of)) if of.first() == Some(&guest));
-            (*id != but && is_there && self.is_silent(guest)).then_some(*id)
-        };
-        self.running.iter().find_map(waits)
-    }
-
-    fn submit(&mut self, id: CallId, call: Call, progress: Progress) {
-        let index = |guest: &GuestRequest| usize::try_from(guest.uuid.as_u128() - 1).unwrap();
-        let mut steps = match &call {
-            Call::List { .. } => vec![(Step::List, None, (0..self.host.guests).collect())],
-            Call::ListByFiles(..) => Vec::new(),
-            Call::Ask(ask) => {
-                let guests: Vec<usize> = ask.guests.iter().map(index).collect();
-                let mut steps = Vec::new();
-                if ask.how != How::Together {
-                    let control = |(place, &guest): (usize, &usize)| {
-                        (Step::Control, Some(place), vec![guest])
-                    };
-                    steps.extend(guests.iter().enumerate().map(control));
-                }
-                steps.push((Step::Bulk, None, guests));
-                steps
-            }
-            Call::Detail(requests, _) => {
-                let detail = |(place, request): (usize, &DetailRequest)| {
-                    (Step::Detail, Some(place), vec![index(&request.guest)])
-                };
-                requests.iter().enumerate().map(detail).collect()
-            }
-        };
-        self.check(&call);
-        steps.reverse();
-        if let Some((step, place, _)) = steps.last() {
-            progress.set(*step, *place, self.instant());
-        }
-        let (controls, skipped, done) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let running = Running { call, progress, steps, until: None, controls, skipped, done };
-        self.running.insert(id, running);
-        let free = LIBVIRTD_WORKERS.saturating_sub(self.running.len());
-        self.fewest_free = self.fewest_free.min(free);
-    }
-
-    /// The rules that a call can break by being made.
-    fn check(&mut self, call: &Call) {
-        let is_list = |call: &Call| matches!(call, Call::List { .. });
-        if is_list(call) && self.running.values().any(|running| is_list(&running.call)) {
-            self.broken_rules.push("two lists are out".to_owned());
-        }
-    }
-
-    /// Whether the step that a call is at can go on, and how long it takes then; `None` while it waits.
-    fn takes(&mut self, id: CallId) -> Option<Duration> {
-        let running = self.running.get(&id)?;
-        let Some((step, _, of)) = running.steps.last() else { return Some(Duration::ZERO) };
-        let (step, of) = (*step, of.clone());
-        let quiet = matches!(&running.call, Call::Ask(ask) if ask.how == How::Quietly);
-        let with_nics = matches!(&running.call, Call::Ask(ask) if ask.groups.has(Group::Interface));
-        // A list waits for guests that start, too, before anybody knows of them.
-        if step != Step::Detail && of.iter().any(|&guest| self.is_locked(guest, id)) {
-            return None;
-        }
-        match step {
-            Step::List => Some(MS + self.host.slow_list),
-            Step::Bulk => {
-                let mut time = Duration::ZERO;
-                let mut skipped = Vec::new();
-                for &guest in &of {
-                    if self.has_job(guest) || self.in_monitor(guest, id).is_some() {
-                        skipped.push(guest);
-                    } else if self.is_silent(guest) && !quiet {
-                        // It waits in here: in the order of the call, which the mark does not tell.
-                        let running = self.running.get_mut(&id)?;
-                        let last = running.steps.last_mut()?;
-                        last.2.sort_by_key(|it| *it != guest);
-                        return None;
-                    }
-                    time += match self.fault(guest) {
-                        Some(Fault::Slow(slow)) if with_nics => *slow,
-                        _ => OF_GUEST,
-                    };
-                }
-                self.running.get_mut(&id)?.skipped = skipped;
-                Some(time)
-            }
-            Step::Detail => {
-                let waits = |guest: usize| {
-                    self.is_locked(guest, id) || self.has_job(guest) || self.is_silent(guest)
-                };
-                let is_waiting = of.iter().any(|&guest| waits(guest));
-                (!is_waiting).then_some(MS)
-            }
-            Step::Connect | Step::Find | Step::Control => {
-                for &guest in &of {
-                    let command = self.in_monitor(guest, id).is_some();
-                    let control = match () {
-                        () if command => Control::Busy { for_ms: 1500, command: true },
-                        () if self.has_job(guest) => Control::Busy { for_ms: 0, command: false },
-                        () => Control::Free,
-                    };
-                    self.running.get_mut(&id)?.controls.insert(guest, control);
-                }
-                Some(MS / 10)
-            }
-        }
-    }
-
-    /// Lets time pass until a call has something to say, or until this moment. Returns what it says.
-    fn advance(&mut self, until: Duration) -> Vec<Done> {
-        loop {
-            let ids: Vec<CallId> = self.running.keys().copied().collect();
-            for &id in ids.iter().take(LIBVIRTD_WORKERS) {
-                if self.running.get(&id).is_some_and(|it| it.until.is_none())
-                    && let Some(time) = self.takes(id)
-                {
-                    let done_at = self.now + time;
-                    self.running.get_mut(&id).unwrap().until = Some(done_at);
-                }
-            }
-            let (mut done, mut has_moved) = (Vec::new(), false);
-            for id in ids {
-                let is_done = self
-                    .running
-                    .get(&id)
-                    .is_some_and(|it| it.until.is_some_and(|at| at <= self.now));
-                if is_done {
-                    has_moved = true;
-                    done.extend(self.step_done(id));
-                }
-            }
-            if has_moved && done.is_empty() {
-                continue;
-            }
-            if !done.is_empty() || self.now >= until {
-                return done;
-            }
-            let next_done = self.running.values().filter_map(|it| it.until).min();
-            let changes = self.host.faults.values().filter_map(|fault| match fault {
-                Fault::Gone(at) | Fault::Starts(at) => Some(*at),
-                _ => fault.span().map(|span| if span.0 > self.now { span.0 } else { span.1 }),
-            });
-            let next = changes.chain(next_done).filter(|at| *at > self.now).min();
-            self.now = next.map_or(until, |next| next.min(until));
-        }
-    }
-
-    fn step_done(&mut self, id: CallId) -> Option<Done> {
-        let now = self.instant();
-        let running = self.running.get_mut(&id)?;
-        running.until = None;
-        let (step, place, of) = running.steps.pop()?;
-        running.done.extend(&of);
-        if let Some((step, place, _)) = running.steps.last() {
-            running.progress.set(*step, *place, now);
-        }
-        if step == Step::Detail {
-            let detailed = self.detailed(id, place.unwrap_or(0));
-            return Some(Done {
-                id,
-                result: Ok(Answer::Detailed(place.unwrap_or(0), detailed)),
-                is_last: false,
-            })
-            .inspect(|_| self.end_if_over(id));
-        }
-        if !self.running.get(&id)?.steps.is_empty() {
-            return None;
-        }
-        let running = self.running.remove(&id)?;
-        let answer = match &running.call {
-            Call::List { .. } => {
-                let there = (0..self.host.guests).filter(|&guest| self.exists(guest));
-                Answer::Listed(there.map(listed).collect())
-            }
-            Call::Ask(ask) => Answer::Asked(
-                ask.guests
-                    .iter()
-                    .enumerate()
-                    .map(|(place, guest)| (place, self.asked(guest, ask, &running)))
-                    .collect(),
-                Some(Offer { bulk: always(), nowait: true }),
-                OF_GUEST * u32::try_from(ask.guests.len()).unwrap(),
-            ),
-            _ => Answer::Listed(Arc::default()),
-        };
-        Some(Done { id, result: Ok(answer), is_last: true })
-    }
-
-    /// A call for details ends with an answer of its own.
-    fn end_if_over(&mut self, id: CallId) {
-        if let Some(running) = self.running.get_mut(&id)
-            && running.steps.is_empty()
-        {
-            running.until = Some(self.now);
-            running.steps.push((Step::Connect, None, Vec::new()));
-            running.call = Call::ListByFiles(std::path::PathBuf::new(), 0);
-        }
-    }
-
-    fn detailed(&self, id: CallId, place: usize) -> Detailed {
-        let Some(Running { call: Call::Detail(requests, _), .. }) = self.running.get(&id) else {
-            return Detailed::Gone;
-        };
-        let sample = requests[place].sample.clone();
-        let (nics, disks) = Default::default();
-        let inventory =
-            crate::devices::Inventory { id: sample.id, nics, disks, ..Default::default() };
-        let (inventory, failures) = (Some(inventory), Vec::new());
-        Detailed::Filled(Box::new(crate::collect::call::Filled { sample, inventory, failures }))
-    }
-
-    fn asked(&self, guest: &GuestRequest, ask: &Ask, running: &Running) -> Asked {
-        let index = usize::try_from(guest.uuid.as_u128() - 1).unwrap();
-        if !self.exists(index) {
-            return Asked::Gone;
-        }
-        let mut sample = guest.sample(None);
-        sample.state = Some(1);
-        if ask.groups.has(Group::Interface) {
-            sample.nics.push(Nic { name: "vnet0".into(), rx_bytes: Some(1), ..Nic::default() });
-        }
-        let is_quiet = ask.how == How::Quietly;
-        if !running.skipped.contains(&index) && !is_quiet {
-            sample.memory.rss_kib = Some(1);
-            sample.disks.push(Disk { name: "vda".into(), rd_reqs: Some(1), ..Disk::default() });
-        }
-        let control = running.controls.get(&index).copied();
-        Asked::Sampled(Sampled { sample, unknown: 0, failures: Vec::new(), control, is_quiet })
-    }
-}
 
 /// What one collection brought.
 #[derive(Debug)]
@@ -569,6 +199,31 @@ fn a_guest_that_libvirt_has_locked_holds_the_list_and_nothing_else() {
             messages.iter().any(|it| it.contains("\"g007\"") && it.contains("locked")),
             "{messages:#?}"
         );
+    }
+}
+
+#[test]
+fn guests_that_fall_silent_together_are_found_together() {
+    for silent in [1, 3, 5, 8, 12] {
+        for step in [1, 3] {
+            let fault = |it: usize| (it * step % 16, Fault::Silent((SECOND * 15, SECOND * 95)));
+            let faults = (0..silent).map(fault).collect();
+            let slow_list = Duration::ZERO;
+            let host = Host { guests: 16, faults, slow_list, breaks_in: None };
+            let mut simulation = Simulation::new(host);
+            let (outcomes, messages) = run(&mut simulation, 5, false, false);
+            for (number, outcome) in outcomes.iter().enumerate() {
+                let silent = if number < 2 { 0 } else { silent };
+                let normal = MS + OF_GUEST * 4;
+                let most = if number == 2 { 1150 } else { 5 };
+                assert_eq!(outcome.complete.len(), 16 - silent, "{number}: {messages:#?}");
+                assert!(
+                    outcome.took <= normal + MS * most,
+                    "{number}: {silent} {:?}",
+                    outcome.took
+                );
+            }
+        }
     }
 }
 
