@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
+use uuid::Uuid;
 
 use super::catalogue::cache as kinds;
 use super::finding::{Finding, counted};
@@ -17,6 +18,7 @@ use super::{Subject, shell, user, user_name};
 use crate::cache::{
     self, Cause, FileError, HypervisorFiles, NoPlace, Place, Surroundings, Trouble,
 };
+use crate::config::Settings;
 use crate::host::REPLAY;
 use crate::sample;
 
@@ -43,6 +45,15 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
         findings.extend(files(&place, uri));
     }
     findings
+}
+
+/// The paths of a guest's disks, as the cache knows them: nobody is asked.
+pub(super) fn disk_paths(settings: &Settings, uri: &str, guest: &Uuid) -> Vec<String> {
+    let place = Place::of(settings.cache.dir.as_deref(), &Surroundings::of_process());
+    let Some(place) = place.ok().filter(|_| settings.cache.enabled) else { return Vec::new() };
+    let (devices, _) = HypervisorFiles::new(place, uri).load_devices();
+    let disks = devices.known(guest).map(|inventory| inventory.disks.clone()).unwrap_or_default();
+    disks.into_iter().filter_map(|disk| disk.path).collect()
 }
 
 fn folder(place: &Place, subject: &Subject, surroundings: &Surroundings) -> Finding {

@@ -10,7 +10,7 @@ use super::catalogue::guests as kinds;
 use super::finding::{Finding, counted};
 use super::memballoon::{self, Memballoon};
 use super::trial::CollectedHost;
-use super::{hypervisor, shell};
+use super::{cache, hypervisor, shell};
 use crate::collect::{Cause, Collected, HeldGuest, Reading};
 use crate::config::{Feature, Settings};
 use crate::deadline::{Deadline, Ending};
@@ -30,7 +30,7 @@ pub(super) fn findings(host: &CollectedHost, settings: &Settings, ending: &Endin
     };
     let mut findings = vec![read(host, collected)];
     findings.extend(filtered(host, settings));
-    findings.extend(held(host, collected));
+    findings.extend(held(host, collected, settings));
     let whole: Vec<&Reading> = collected
         .readings
         .iter()
@@ -108,7 +108,7 @@ fn names<'a>(guests: impl IntoIterator<Item = &'a Named>) -> Vec<String> {
 }
 
 /// Guests whose answer is not complete, by what holds them; and the list, where it does not come.
-fn held(host: &CollectedHost, collected: &Collected) -> Vec<Finding> {
+fn held(host: &CollectedHost, collected: &Collected, settings: &Settings) -> Vec<Finding> {
     let uri = shell(&host.uri);
     let is_held_only = collected.readings.iter().filter(|reading| !is_read(reading)).count()
         + collected.locked.len()
@@ -125,7 +125,7 @@ fn held(host: &CollectedHost, collected: &Collected) -> Vec<Finding> {
         let (does, is) = if several { ("do", "are") } else { ("does", "is") };
         let finding = match cause {
             Cause::SilentQemu => {
-                kinds::hung(count, does, &uri, first.uuid, others, disks(collected, first))
+                kinds::hung(count, does, &uri, first.uuid, others, disks(host, first, settings))
             }
             Cause::Locked => kinds::locked(count, is, others),
             Cause::Job => kinds::busy_job(count, is, others),
@@ -162,13 +162,10 @@ fn held(host: &CollectedHost, collected: &Collected) -> Vec<Finding> {
     findings
 }
 
-/// The paths of a guest's disks, as far as its device list is known: asking libvirt for them may hang.
-fn disks(collected: &Collected, guest: &HeldGuest) -> String {
-    let reading = collected.readings.iter().find(|reading| reading.sample.uuid == guest.uuid);
-    let inventory = reading.and_then(|reading| reading.inventory.as_deref());
-    let disks = inventory.map_or(&[][..], |inventory| &inventory.disks);
-    let paths: Vec<String> =
-        disks.iter().filter_map(|disk| disk.path.as_deref()).map(shell).collect();
+/// The paths of a guest's disks, as far as the cache knows them: asking libvirt for them may hang.
+fn disks(host: &CollectedHost, guest: &HeldGuest, settings: &Settings) -> String {
+    let paths = cache::disk_paths(settings, &host.uri, &guest.uuid);
+    let paths: Vec<String> = paths.iter().map(|path| shell(path)).collect();
     if paths.is_empty() { String::new() } else { format!("; its disks are {}", paths.join(", ")) }
 }
 
