@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::call::{Ask, Asked, How, Progress, QUICK, Sampled, Step};
 use super::fallback;
+use super::permit::ListPermit;
 use super::request::{GuestRequest, ReadRequest, always, of_inactive, without_monitor};
 use super::session::Session;
-use super::worker::ListPermit;
 use crate::host::{Guest, Record};
 use crate::libvirt::{self, Bulk, Control, Group, Groups, Kind, Offer};
 use crate::sample::{Completeness, Domain, boottime_ns};

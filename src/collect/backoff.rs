@@ -3,12 +3,26 @@
 
 use std::time::{Duration, Instant};
 
-use super::health::SavedBackoff;
+use serde::{Deserialize, Serialize};
 
 /// The first pause, which doubles each time.
 const FIRST: Duration = Duration::from_secs(10);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
+
+/// When something that held a call may be asked again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedBackoff {
+    /// Since when it does not answer, on the same clock.
+    pub since_ns: u64,
+    /// When it was asked last, on the same clock.
+    pub asked_ns: u64,
+    /// How often it was asked.
+    pub calls: u32,
+    /// What stood in libvirt's directory of guests that run.
+    pub running: u64,
+}
 
 /// Since when it does not answer, how often it was asked, and when last.
 #[derive(Clone, Debug)]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::assemble::{self, Parts};
+use super::cause::{Cause, HeldGuest};
 use super::collection::Collection;
 use super::gate::Hold;
 use super::guest_state::{End, GuestState, Stage};
-use super::health::{Cause, HeldGuest, Noted};
+use super::health::Noted;
 use super::request::Reading;
 use super::session::Listed;
 use super::{Collected, Down};

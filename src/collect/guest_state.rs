@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::Excluded;
 use super::call::{Purpose, Sampled};
+use super::cause::Cause;
 use super::gate::Hold;
-use super::health::Cause;
 use super::request::GuestRequest;
 use crate::devices::Inventory;
 use crate::libvirt::Control;

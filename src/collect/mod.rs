@@ -12,11 +12,13 @@
 //!   coordinator.rs   what lasts from one collection to the next
 //!     gate.rs          may this call be made now?
 //!     health.rs        how well each guest answers
+//!     cause.rs         what may hold a guest, in words
 //!     backoff.rs       when what held a call may be asked again
 //!
 //! blocks, on threads of its own:
 //!   worker.rs        the threads that call libvirt
 //!     session.rs       a connection and its handles
+//!       permit.rs        one list at a time, among workers
 //!     ask.rs           the bulk statistics of some guests
 //!     detail.rs        what they lack, guest by guest
 //!       fallback.rs      the calls for one guest, where there is no bulk
@@ -38,6 +40,7 @@ mod ask;
 mod assemble;
 mod backoff;
 mod call;
+mod cause;
 mod close;
 mod collection;
 mod coordinator;
@@ -47,6 +50,7 @@ mod fallback;
 mod gate;
 mod guest_state;
 mod health;
+mod permit;
 pub(crate) mod pid_files;
 mod request;
 mod results;
@@ -58,7 +62,9 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-pub use health::{Cause, HeldGuest, SavedBackoff, SavedHealth};
+pub use backoff::SavedBackoff;
+pub use cause::{Cause, HeldGuest};
+pub use health::SavedHealth;
 pub use request::Reading;
 pub use session::Listed;
 

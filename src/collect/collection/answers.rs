@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::{Batch, Collection, ListPhase, RETRY};
 use crate::collect::assemble;
 use crate::collect::call::{Answer, Asked, Detailed, Done, How, Purpose, Sampled};
+use crate::collect::cause::Cause;
 use crate::collect::gate::{CallKind, Hold, OpenCall};
 use crate::collect::guest_state::{Context, End, GuestState, Next, Stage};
-use crate::collect::health::{self, Cause};
+use crate::collect::health;
 use crate::collect::session::Listed;
 use crate::sample::Completeness;
 

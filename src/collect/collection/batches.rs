@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::{Batch, Collection, ListPhase};
 use crate::collect::call::{Ask, Call, CallId, DetailRequest, How, Progress, Purpose};
+use crate::collect::cause::Cause;
 use crate::collect::gate::{CallKind, Hold};
 use crate::collect::guest_state::{GuestState, Stage};
-use crate::collect::health::Cause;
 use crate::collect::request::{GuestRequest, always, of_inactive};
 use crate::collect::session::Listed;
 use crate::libvirt::{Group, Groups};

@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::{Batch, Collection, LIST_WAIT, ListPhase, PATIENCE};
 use crate::collect::call::{How, Mark, Step};
+use crate::collect::cause::Cause;
 use crate::collect::gate::{CallKind, Hold, OpenCall};
 use crate::collect::guest_state::{End, LOCKED_AFTER, Stage};
-use crate::collect::health::Cause;
 use crate::collect::pid_files;
 use crate::sample::Completeness;
 
