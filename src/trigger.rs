@@ -94,7 +94,7 @@ struct State {
 
 impl Triggers {
     /// Listens to the signals; triggers among them count only where `triggers` is set, and are
-    /// passed over else. `overdue` is called when the program still runs [`END_MAX`] after it was told to
+    /// passed over else. `overdue` is called when the program still runs `END_MAX` after it was told to
     /// end: something holds it that cannot be interrupted, such as a file on a mount that is gone.
     ///
     /// # Errors
