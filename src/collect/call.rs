@@ -41,6 +41,8 @@ pub(super) enum Step {
 pub(super) struct Patience {
     /// The bulk statistics of some guests. Those of one are waited for two thirds of it.
     pub(super) bulk: Duration,
+    /// The list of the guests.
+    pub(super) list: Duration,
     /// Anything else.
     pub(super) longest: Duration,
 }
@@ -67,7 +69,8 @@ impl Mark {
             // were waited for already.
             Step::Bulk if self.guest.is_some() => patience.bulk * 2 / 3,
             Step::Bulk => patience.bulk,
-            Step::Connect | Step::List | Step::Detail => patience.longest,
+            Step::List => patience.list,
+            Step::Connect | Step::Detail => patience.longest,
         }
     }
 }

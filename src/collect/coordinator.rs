@@ -32,6 +32,8 @@ pub(super) struct Coordinator {
     pub(super) was_up: bool,
     /// What the bulk call takes for a guest, mostly.
     pub(super) typical: Option<Duration>,
+    /// What the list took last.
+    pub(super) list_took: Duration,
     /// Samples that nobody needs any more, whose memory is used again.
     pub(super) spares: Vec<Domain>,
     /// Whether it is a recording.
@@ -54,6 +56,7 @@ impl Coordinator {
             collection: 0,
             was_up: false,
             typical: None,
+            list_took: Duration::ZERO,
             spares: Vec::new(),
             is_recording: uri.starts_with(crate::host::REPLAY),
             files: pid_files::directory(uri),
@@ -74,9 +77,20 @@ impl Coordinator {
         }
         let Some(call) = self.close(done.id) else { return };
         if let (Ok(Answer::Listed(listed)), CallKind::List) = (done.result, call.kind) {
-            self.health.note_list(true, Instant::now(), 0);
-            self.roster = listed;
+            self.list_came(listed, &call, Instant::now());
         }
+    }
+
+    /// The newest list is there.
+    pub(super) fn list_came(&mut self, listed: Arc<[Listed]>, call: &OpenCall, now: Instant) {
+        self.list_took = now.saturating_duration_since(call.progress.mark().since);
+        self.health.note_list(true, now, 0);
+        self.roster = listed;
+    }
+
+    /// How long the list is waited for: longer where it always takes long.
+    pub(super) fn list_patience(&self, usual: Duration, most: Duration) -> Duration {
+        usual.max(self.list_took * 2).min(most)
     }
 
     /// How long the bulk statistics of some guests are waited for: `usual`, or more where they always take

@@ -287,7 +287,7 @@ mod tests {
     }
 
     const SECOND: Duration = Duration::from_secs(1);
-    const PATIENCE: Patience = Patience { bulk: SECOND, longest: SECOND };
+    const PATIENCE: Patience = Patience { bulk: SECOND, list: SECOND, longest: SECOND };
 
     #[test]
     fn a_late_call_says_which_of_its_guests_holds_it() {

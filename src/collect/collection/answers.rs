@@ -28,8 +28,8 @@ impl Collection<'_, '_> {
         match result {
             Ok(Answer::HostName(name)) => self.core.host_name = Some(name),
             Ok(Answer::Listed(listed)) => {
-                let kind = call.as_ref().map_or(CallKind::Files, |call| call.kind);
-                self.take_list(&listed, kind, is_list, now);
+                let of_list = call.filter(|call| call.kind == CallKind::List);
+                self.take_list(&listed, of_list.as_ref(), is_list, now);
             }
             Ok(Answer::Detailed(place, detailed)) => {
                 let uuid = self.core.gate.find(id).and_then(|call| {
@@ -62,19 +62,19 @@ impl Collection<'_, '_> {
     pub(super) fn take_list(
         &mut self,
         listed: &Arc<[Listed]>,
-        kind: CallKind,
+        call: Option<&OpenCall>,
         is_awaited: bool,
         now: Instant,
     ) {
-        if kind == CallKind::Files {
+        let Some(call) = call else {
+            // Guests that were looked up by libvirt's files.
             let known = self.core.roster.iter().chain(listed.iter());
             self.core.roster = known.cloned().collect();
             self.add(listed);
             return;
-        }
-        self.core.health.note_list(true, now, 0);
+        };
         self.core.health.keep(listed.iter().map(|guest| guest.uuid));
-        self.core.roster = Arc::clone(listed);
+        self.core.list_came(Arc::clone(listed), call, now);
         if is_awaited {
             self.list = ListPhase::Here;
         } else if self.list == ListPhase::Held {

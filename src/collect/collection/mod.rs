@@ -102,6 +102,7 @@ impl<'a, 'k> Collection<'a, 'k> {
             retry_until: now + deadline.mul_f32(0.6),
             patience: Patience {
                 bulk: core.bulk_patience(BULK_PATIENCE, PATIENCE).min(deadline / 4),
+                list: core.list_patience(PATIENCE, deadline / 2).min(deadline / 2),
                 longest: PATIENCE.min(deadline / 4),
             },
             list: ListPhase::Held,
@@ -202,7 +203,10 @@ impl<'a, 'k> Collection<'a, 'k> {
             ListPhase::Here => true,
             ListPhase::Held => self.has_roster,
             ListPhase::Due(_) => false,
-            ListPhase::Waiting(id) => self.core.gate.is_late(id) && self.has_roster,
+            // Where no guest is known the list is all there is to wait for.
+            ListPhase::Waiting(id) => {
+                self.core.gate.is_late(id) && self.has_roster && !self.guests.is_empty()
+            }
         };
         let is_looking = self.core.gate.is_at_work(CallKind::Files);
         is_listed
