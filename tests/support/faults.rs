@@ -94,7 +94,8 @@ pub struct Fault<'a> {
     children: Vec<Child>,
 }
 
-/// What holds a start, and what takes the place of ovs-vsctl. Both are there from the beginning.
+/// What holds a start, and what takes the place of ovs-vsctl. Both are there from the beginning. The name has no
+/// end of line, as Debian 11's libvirt would take that for a part of it.
 pub fn install(lab: &Lab) {
     let script = format!(
         "mkdir -p /etc/libvirt/hooks
@@ -111,7 +112,7 @@ case \"$*\" in
     sleep \"$(cat {0}/ovs-delay)\"
     echo '[\"map\",[[\"collisions\",0],[\"rx_bytes\",1000],[\"rx_dropped\",0],[\"rx_errors\",0],[\"rx_packets\",10],[\"tx_bytes\",2000],[\"tx_dropped\",0],[\"tx_errors\",0],[\"tx_packets\",20]]]'
     ;;
-*name*) echo vu1 ;;
+*name*) printf vu1 ;;
 esac
 X
          chmod 755 /etc/libvirt/hooks/qemu {1}/bin/ovs-vsctl",
