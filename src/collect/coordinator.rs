@@ -32,8 +32,8 @@ pub(super) struct Coordinator {
     pub(super) was_up: bool,
     /// What the bulk call takes for a guest, mostly.
     pub(super) typical: Option<Duration>,
-    /// What the list took last.
-    pub(super) list_took: Duration,
+    /// What the last two lists took.
+    pub(super) lists_took: [Duration; 2],
     /// Samples that nobody needs any more, whose memory is used again.
     pub(super) spares: Vec<Domain>,
     /// Whether it is a recording.
@@ -56,7 +56,7 @@ impl Coordinator {
             collection: 0,
             was_up: false,
             typical: None,
-            list_took: Duration::ZERO,
+            lists_took: [Duration::ZERO; 2],
             spares: Vec::new(),
             is_recording: uri.starts_with(crate::host::REPLAY),
             files: pid_files::directory(uri),
@@ -71,26 +71,29 @@ impl Coordinator {
     }
 
     /// Takes an answer that came between two collections: its call is over, and a list is the newest.
-    pub(super) fn take_late(&mut self, done: Done) {
+    pub(super) fn take_late(&mut self, done: Done, now: Instant) {
         if !done.is_last {
             return;
         }
         let Some(call) = self.close(done.id) else { return };
         if let (Ok(Answer::Listed(listed)), CallKind::List) = (done.result, call.kind) {
-            self.list_came(listed, &call, Instant::now());
+            self.list_came(listed, &call, now);
         }
     }
 
     /// The newest list is there.
     pub(super) fn list_came(&mut self, listed: Arc<[Listed]>, call: &OpenCall, now: Instant) {
-        self.list_took = now.saturating_duration_since(call.progress.mark().since);
+        let took = now.saturating_duration_since(call.progress.mark().since);
+        self.lists_took = [took, self.lists_took[0]];
         self.health.note_list(true, now, 0);
         self.roster = listed;
     }
 
-    /// How long the list is waited for: longer where it always takes long.
+    /// How long the list is waited for: longer where it always takes long. One list that a guest has held says
+    /// nothing of the next.
     pub(super) fn list_patience(&self, usual: Duration, most: Duration) -> Duration {
-        usual.max(self.list_took * 2).min(most)
+        let [last, before] = self.lists_took;
+        usual.max(last.min(before) * 2).min(most)
     }
 
     /// How long the bulk statistics of some guests are waited for: `usual`, or more where they always take

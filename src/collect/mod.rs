@@ -215,7 +215,7 @@ impl Hypervisor {
     pub fn is_expected(&mut self) -> bool {
         for done in self.pool.wait(1, Duration::ZERO) {
             self.is_expected |= matches!(done.result, Ok(Answer::Listed(_)));
-            self.core.take_late(done);
+            self.core.take_late(done, Instant::now());
         }
         self.is_expected
     }
