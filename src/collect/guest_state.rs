@@ -45,6 +45,8 @@ pub(super) struct GuestState {
     pub(super) is_settled: bool,
     /// Its object is locked, as it seems; from this moment on it is not waited for.
     pub(super) locked_from: Option<Instant>,
+    /// Its network statistics are slow, as it seems; from this moment on they are not waited for.
+    pub(super) slow_from: Option<Instant>,
     /// A call of this collection was left behind in its object.
     pub(super) left_behind: bool,
     /// What its bulk statistics said, as far as they came.
@@ -98,6 +100,7 @@ impl GuestState {
             stage: Stage::Bulk,
             is_settled: false,
             locked_from: None,
+            slow_from: None,
             left_behind: false,
             sampled: None,
             inventory: None,

@@ -244,16 +244,20 @@ impl Collection<'_, '_> {
     }
 
     /// The network statistics of a guest are slow: they are asked alone, and waited for unless that takes too
-    /// long.
+    /// long. Where it is time to try whether it still does, they have a moment: they may have been taken for
+    /// slow while somebody had locked the guest.
     fn ask_interface(&mut self, index: usize, now: Instant) {
         let Some(guest) = self.guests.get_mut(index) else { return };
         let uuid = guest.request.uuid;
         guest.stage = Stage::Interface;
         let is_too_slow = self.core.health.is_too_slow(&uuid);
-        if is_too_slow {
+        let may_try = self.core.health.may_try_interface(&uuid, now);
+        if is_too_slow && may_try {
+            guest.slow_from = Some(now + health::SLOW / 3);
+        } else if is_too_slow {
             guest.settle(Completeness::Partial, Some(Cause::SlowHelper));
         }
-        if !is_too_slow || self.core.health.may_try_interface(&uuid, now) {
+        if !is_too_slow || may_try {
             self.core.health.tries_interface(uuid, now);
             let (places, stage, how) = (vec![index], Stage::Interface, How::Together);
             self.queue.push_back(Batch { places, stage, how, not_before: None });

@@ -140,10 +140,12 @@ impl Collection<'_, '_> {
         self.queue.push_back(Batch { places, stage, how, not_before: None });
     }
 
-    /// Guests whose objects stay locked are not waited for any more.
-    pub(super) fn settle_locked(&mut self, now: Instant) {
+    /// Guests whose objects stay locked are not waited for any more, nor are network statistics that are slow.
+    pub(super) fn settle_overdue(&mut self, now: Instant) {
         for guest in self.guests.iter_mut().filter(|guest| !guest.is_settled) {
-            if guest.locked_from.is_some_and(|from| from <= now) {
+            if guest.slow_from.is_some_and(|from| from <= now) {
+                guest.settle(Completeness::Partial, Some(Cause::SlowHelper));
+            } else if guest.locked_from.is_some_and(|from| from <= now) {
                 guest.settle(Completeness::Locked, Some(Cause::Locked));
             }
         }

@@ -140,7 +140,7 @@ impl<'a, 'k> Collection<'a, 'k> {
     pub(super) fn calls(&mut self, idle: usize, now: Instant) -> Vec<(CallId, Call, Progress)> {
         let mut calls = Vec::new();
         self.note_late_calls(now);
-        self.settle_locked(now);
+        self.settle_overdue(now);
         self.use_last_list(now);
         let mut idle = idle;
         while self.core.gate.has_room(self.is_for_suspects(), now)
@@ -225,8 +225,9 @@ impl<'a, 'k> Collection<'a, 'k> {
         let late = self.core.gate.next_late(now, self.patience);
         let until = |moment: Instant| moment.saturating_duration_since(now);
         let waiting = self.queue.iter().filter_map(|batch| batch.not_before).map(until);
-        let locked = self.guests.iter().filter(|guest| !guest.is_settled);
-        let locked = locked.filter_map(|guest| guest.locked_from).map(until);
+        let overdue = self.guests.iter().filter(|guest| !guest.is_settled);
+        let overdue =
+            overdue.flat_map(|guest| [guest.locked_from, guest.slow_from]).flatten().map(until);
         let list = match self.list {
             ListPhase::Due(from) => Some(until(from)),
             ListPhase::Waiting(id) if !self.has_roster => {
@@ -236,7 +237,7 @@ impl<'a, 'k> Collection<'a, 'k> {
         };
         let place = self.core.gate.next_place(now).filter(|_| self.is_for_suspects());
         let late = late.into_iter().chain(place).min();
-        let all = late.into_iter().chain(waiting.filter(|it| !it.is_zero())).chain(locked);
+        let all = late.into_iter().chain(waiting.filter(|it| !it.is_zero())).chain(overdue);
         all.chain(list.filter(|it| !it.is_zero())).min()
     }
 
