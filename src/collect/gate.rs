@@ -86,6 +86,8 @@ impl OpenCall {
         match step {
             Step::Connect | Step::List => Hold::None,
             Step::Find | Step::Control if is_culprit => Hold::Object,
+            // No monitor is asked for these: libvirt has locked the guest while a program counts.
+            Step::Bulk if self.kind == CallKind::Interface => Hold::Object,
             Step::Bulk if is_culprit || (guest.is_none() && self.guests.len() == 1) => Hold::Bulk,
             Step::Bulk if guest.is_none() => Hold::Suspect,
             Step::Detail if is_culprit => Hold::Job,
@@ -204,6 +206,11 @@ impl Gate {
     pub(super) fn has_bulk_out(&self, uuid: &Uuid) -> bool {
         let mut late = self.open.iter().filter(|call| call.is_late());
         late.any(|call| call.progress.mark().step == Step::Bulk && call.guests.contains(uuid))
+    }
+
+    /// Whether the network statistics are out of a guest of which they are slow: it is locked meanwhile.
+    pub(super) fn has_interface_out(&self) -> bool {
+        self.open.iter().any(|call| call.kind == CallKind::Interface && call.is_stuck())
     }
 
     /// Whether a list is out, of whatever call.

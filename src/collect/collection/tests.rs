@@ -224,6 +224,17 @@ fn a_guest_that_is_locked_just_after_the_list_came_is_whole_afterwards() {
 }
 
 #[test]
+fn slow_network_statistics_hold_no_later_collection() {
+    let mut simulation = one(8, 3, Fault::Slow(SECOND * 13));
+    let (outcomes, messages) = run(&mut simulation, 12, false, false);
+    for (number, outcome) in outcomes.iter().enumerate() {
+        let most = if number < 3 { 1250 } else { 150 };
+        assert!(outcome.complete.len() >= 7, "{messages:#?}");
+        assert!(outcome.took <= MS * most, "{number} {outcomes:#?} {messages:#?}");
+    }
+}
+
+#[test]
 fn guests_that_fall_silent_together_are_found_together() {
     for silent in [1, 3, 5, 8, 12] {
         for step in [1, 3] {
