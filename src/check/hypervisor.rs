@@ -58,6 +58,7 @@ pub(super) struct Host {
 }
 
 /// What a hypervisor says of itself.
+#[derive(Clone)]
 pub(super) struct Answer {
     /// From the start until it had said who it is.
     took: Duration,
@@ -92,17 +93,17 @@ pub(super) enum Silence {
 /// Asks all of them at the same time.
 pub(super) fn ask_all(settings: &Settings, ending: &Ending) -> Vec<Host> {
     let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
-    let asked: Vec<(&String, Receiver<_>, Receiver<_>)> =
-        settings.uris.iter().map(|uri| (uri, put(uri, who), put(uri, list))).collect();
-    let host = |(uri, of_who, of_list): (&String, Receiver<Result<Answer, Error>>, _)| Host {
+    let asked: Vec<(&String, Receiver<_>)> =
+        settings.uris.iter().map(|uri| (uri, put(uri, who))).collect();
+    let host = |(uri, said): (&String, Receiver<Said>)| Host {
         uri: uri.clone(),
         socket: socket::of(uri),
-        answer: match next(&of_who, &deadline) {
+        answer: match next(&said, &deadline) {
             Some(Ok(answer)) => {
-                // Libvirt answers, so that a list which does not come waits for a guest.
+                // libvirt answers, so that a list which does not come waits for a guest.
                 let soon =
                     Deadline::within(LIST_WITHIN.min(settings.deadline), ending, Duration::ZERO);
-                Ok(Answer { guests: next(&of_list, &soon), ..answer })
+                Ok(next(&said, &soon).and_then(Result::ok).unwrap_or(answer))
             }
             Some(Err(error)) => Err(Silence::Refused(error.to_string())),
             None if deadline.is_ending() => Err(Silence::Ended),
@@ -174,32 +175,45 @@ impl fmt::Display for Version {
     }
 }
 
-fn who(uri: &str, sender: &mpsc::Sender<Result<Answer, Error>>) {
-    let ask = || {
-        let started = Instant::now();
-        let connection = open(uri)?;
-        let versions = connection.versions();
-        let version = |of| versions.get(of).copied().map(Version);
-        let driver = connection.driver()?;
-        Ok(Answer {
-            took: started.elapsed(),
-            driver,
-            // Not every driver has these.
-            libvirt: version("daemon"),
-            version: version("hypervisor"),
-            node: connection.node(),
-            guests: None,
-        })
-    };
+/// What a hypervisor says: at first who it is, then the same with its guests.
+type Said = Result<Answer, Error>;
+
+fn who(uri: &str, sender: &mpsc::Sender<Said>) {
     // Nobody waits any more where time is over.
-    let _ = sender.send(ask());
+    match ask_who(uri) {
+        Err(error) => {
+            let _ = sender.send(Err(error));
+        }
+        Ok((connection, answer)) => {
+            let _ = sender.send(Ok(answer.clone()));
+            // For its list libvirt waits for each guest's lock.
+            if let Ok(guests) = connection.guests(true) {
+                let listed = |guest: &host::Guest| {
+                    (guest.uuid(), guest.name().into_owned(), guest.id() >= 0)
+                };
+                let guests = Some(guests.iter().map(listed).collect());
+                let _ = sender.send(Ok(Answer { guests, ..answer }));
+            }
+        }
+    }
 }
 
-/// Every guest, those that are off too. libvirt waits for each guest's lock.
-fn list(uri: &str, sender: &mpsc::Sender<Vec<ListedGuest>>) {
-    let Ok(guests) = open(uri).and_then(|connection| connection.guests(true)) else { return };
-    let listed = |guest: &host::Guest| (guest.uuid(), guest.name().into_owned(), guest.id() >= 0);
-    let _ = sender.send(guests.iter().map(listed).collect());
+fn ask_who(uri: &str) -> Result<(host::Host, Answer), Error> {
+    let started = Instant::now();
+    let connection = open(uri)?;
+    let versions = connection.versions();
+    let version = |of| versions.get(of).copied().map(Version);
+    let driver = connection.driver()?;
+    let answer = Answer {
+        took: started.elapsed(),
+        driver,
+        // Not every driver has these.
+        libvirt: version("daemon"),
+        version: version("hypervisor"),
+        node: connection.node(),
+        guests: None,
+    };
+    Ok((connection, answer))
 }
 
 impl Host {

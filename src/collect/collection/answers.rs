@@ -185,9 +185,11 @@ impl Collection<'_, '_> {
             match (is_alone, guest.stage) {
                 // What else of it may be slow is asked apart from its network statistics.
                 (true, Stage::Bulk) if self.core.health.is_slow(uuid) => {}
-                (true, _) if is_slow || self.core.health.is_asked_alone(uuid) => {
+                // Once may be a busy machine; twice in a row is the guest.
+                (true, _) if self.core.health.is_asked_alone(uuid) => {
                     self.core.health.note_interface(*uuid, &name, is_slow.then_some(took));
                 }
+                (true, _) if is_slow => self.core.health.suspect(*uuid, &name),
                 (false, _) if is_slow => self.core.health.suspect(*uuid, &name),
                 _ => {}
             }
