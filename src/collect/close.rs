@@ -110,10 +110,14 @@ impl Collection<'_, '_> {
             id: sample.id,
             left_behind: is_left_behind.then_some((now, running)),
         };
+        // Over a network a host that stalls for a moment looks the same: then only what lasts is reported.
+        let is_sure = cause != Some(Cause::Locked)
+            || self.core.files.is_some()
+            || self.core.health.last(&uuid) == Completeness::Locked;
         if is_settled {
             self.core.health.note(uuid, &name, noted, self.core.collection);
         }
-        if let Some(cause) = cause {
+        if let Some(cause) = cause.filter(|_| is_sure) {
             collected.held.push(HeldGuest { uuid, name: Arc::clone(&name), cause });
         }
         if completeness == Completeness::Locked && sample.state.is_none() {

@@ -61,14 +61,15 @@ pub fn capture(orders: &Orders<'_>, ending: &Ending, log: &Log) -> Result<Record
     let mut known = None;
     for _ in 0..orders.moments {
         capture.sleep_until(next)?;
-        next = Instant::now() + orders.every;
-        let now = crate::sample::Moment::now();
         let listed = capture.list()?;
         let offer = match known {
             Some(offer) => offer,
             None => capture.offer(&listed)?,
         };
         known = Some(offer);
+        // Only now are the guests asked: so far apart are their answers at the least.
+        next = Instant::now() + orders.every;
+        let now = crate::sample::Moment::now();
         moments.push(capture.moment(now, listed, offer)?);
     }
     if let Some(offer) = known {
