@@ -110,9 +110,11 @@ impl Collection<'_, '_> {
             id: sample.id,
             left_behind: is_left_behind.then_some((now, running)),
         };
-        // Over a network a host that stalls for a moment looks the same: then only what lasts is reported.
+        // A host that stalls for a moment looks the same. Where libvirt lists its guests, and over a network,
+        // only what lasts is reported.
+        let is_held = self.core.files.is_some() && self.core.health.list_is_held();
         let is_sure = cause != Some(Cause::Locked)
-            || self.core.files.is_some()
+            || is_held
             || self.core.health.last(&uuid) == Completeness::Locked;
         if is_settled {
             self.core.health.note(uuid, &name, noted, self.core.collection);
