@@ -30,7 +30,9 @@ impl Collection<'_, '_> {
         self.core.log.ends(&condition(&self.core.uri), message);
         let mut collected = Collected { guests: self.guests.len(), ..Collected::default() };
         collected.excluded = std::mem::take(&mut self.excluded);
-        let running = self.core.running();
+        // A look at libvirt's files that only a guest with a call left behind in it is worth.
+        let is_any_left = self.guests.iter().any(|guest| guest.left_behind);
+        let running = if is_any_left { self.core.running() } else { 0 };
         let (mut not_asked, mut late) = (0, 0);
         for mut guest in std::mem::take(&mut self.guests) {
             match guest.end.take() {
@@ -43,7 +45,6 @@ impl Collection<'_, '_> {
                 Some(End::Failed(error)) => {
                     let failure = format!("it cannot be read: {error}");
                     self.core.health.failures(guest.request.uuid, &guest.name(), &[failure]);
-                    collected.failed.push((guest.request.uuid, guest.name()));
                     continue;
                 }
                 None => {}
@@ -160,17 +161,16 @@ impl Collection<'_, '_> {
         let core = &mut *self.core;
         collected.stuck_calls = core.gate.stuck();
         collected.list_is_late = core.health.list_is_held() && !is_ending;
-        let answered: std::collections::HashSet<uuid::Uuid> = collected
-            .readings
-            .iter()
-            .filter(|reading| reading.sample.completeness.is_answer())
-            .map(|reading| reading.sample.uuid)
-            .collect();
-        core.health.report(&collected.held, |uuid| answered.contains(uuid));
+        let readings = &collected.readings;
+        let answers = |reading: &&Reading| reading.sample.completeness.is_answer();
+        let answered = readings.iter().filter(answers).count();
+        core.health.report(&collected.held, |uuid| {
+            readings.iter().filter(answers).any(|reading| reading.sample.uuid == *uuid)
+        });
         core.health.not_asked(not_asked, collected.stuck_calls);
         let deadline = duration::shown(core.plan.deadline);
         core.health.late(late, collected.guests, &deadline);
-        core.health.report_list(collected.list_is_late, answered.len(), &self.nameless);
+        core.health.report_list(collected.list_is_late, answered, &self.nameless);
         collected.nameless = std::mem::take(&mut self.nameless);
     }
 

@@ -143,8 +143,6 @@ pub struct Collected {
     pub held: Vec<HeldGuest>,
     /// The names of guests that libvirt has locked, and of which no more is known.
     pub nameless: Vec<String>,
-    /// Guests that libvirt could not read, and said why.
-    pub failed: Vec<(Uuid, Arc<str>)>,
     /// Guests that could not be read in time, although nothing seems to hold them.
     pub late: Vec<(Uuid, Arc<str>)>,
     /// Guests of which nothing came in time.
