@@ -48,6 +48,7 @@ pub mod host;
 pub mod libvirt;
 pub mod line_protocol;
 pub mod log;
+pub mod node;
 pub mod plain_file;
 pub mod points;
 pub mod printable;

@@ -25,8 +25,10 @@ use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::host::{self, Moment};
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
+use crate::node::NodeReader;
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
 use crate::sample;
+use crate::schema;
 use crate::sink::{Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
@@ -46,6 +48,8 @@ const GRACE_MAX: Duration = Duration::from_secs(4);
 /// Samples are written after execd's first collection, so that even a kill soon after leaves rates to
 /// its next start, and after a later one when they were last written so long ago.
 const SAMPLES_EVERY: Duration = Duration::from_secs(60);
+/// How long the end waits for connections to be closed beside those of the guests.
+const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 /// How often is looked whether the end was ordered.
 const GLANCE: Duration = Duration::from_millis(50);
 /// Without a trigger for so long execd says that it waits in vain.
@@ -124,7 +128,9 @@ impl Agent {
             .uris
             .iter()
             .map(|uri| {
-                Source::new(Hypervisor::new(uri, plan.clone(), log), place.as_ref(), boot, log)
+                let node = NodeReader::wanted(uri, plan.extra, log);
+                let hypervisor = Hypervisor::new(uri, plan.clone(), log);
+                Source::new(hypervisor, node, place.as_ref(), boot, log)
             })
             .collect();
         let tags = UserTags::new(&settings.tags, &settings.metadata_tags);
@@ -308,6 +314,7 @@ impl Agent {
         if self.settings.extra.has(Extra::Collector) {
             self.write_collectors(&tags, &collectors);
         }
+        self.write_beside(&tags);
         self.sources.iter_mut().for_each(Source::forget_old);
         up
     }
@@ -328,6 +335,26 @@ impl Agent {
             let mut all = tags.clone();
             all.append(self.tags.fixed());
             points::write_collector(&mut self.lines, source.hypervisor.uri(), &all, collector);
+        }
+    }
+
+    /// The hosts, then their storage pools.
+    fn write_beside(&mut self, tags: &[Tags]) {
+        for is_of_host in [true, false] {
+            for (source, tags) in self.sources.iter().zip(tags).filter(|(it, _)| it.node.is_some())
+            {
+                self.lines.stamp(unix_ns(source.moment));
+                let mut all = tags.clone();
+                all.append(self.tags.fixed());
+                let (uri, beside) = (source.hypervisor.uri(), &source.beside);
+                match &beside.host {
+                    Some(host) if is_of_host => {
+                        schema::write_host(&mut self.lines, uri, &all, host)
+                    }
+                    _ if is_of_host => {}
+                    _ => schema::write_pools(&mut self.lines, uri, &all, &beside.pools),
+                }
+            }
         }
     }
 
@@ -367,6 +394,10 @@ impl Agent {
                 let saved = files.save_samples(source.before.values(), boot, now_ns);
                 tell_saved(&self.log, saved.err(), uri, "last samples");
             }
+            if let Some(held) = source.node.as_mut().and_then(NodeReader::saved) {
+                let saved = files.save_node(&held, boot, now_ns);
+                tell_saved(&self.log, saved.err(), uri, "storage pools that do not answer");
+            }
             if let Some(health) = source.hypervisor.saved_health() {
                 let saved = files.save_health(&health, boot, now_ns);
                 let uri = source.hypervisor.uri();
@@ -377,7 +408,12 @@ impl Agent {
 
     /// Closes the connections that nothing waits for: libvirtd logs an error for each that just ends.
     fn close(&mut self) {
-        self.sources.iter_mut().for_each(|source| source.hypervisor.close());
+        for source in &mut self.sources {
+            source.hypervisor.close();
+            if let Some(node) = &mut source.node {
+                node.close(CLOSE_WITHIN);
+            }
+        }
     }
 }
 

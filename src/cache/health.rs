@@ -4,8 +4,6 @@
 
 use std::collections::HashSet;
 
-use uuid::Uuid;
-
 use super::error::{FileError, Trouble};
 use super::file::Directory;
 use super::lines::{Entry, Flaw, Header, Saved, guest_lines, line_of, read_line, update};
@@ -13,6 +11,8 @@ use crate::collect::SavedHealth;
 
 /// What the header calls this kind of file.
 pub(super) const HOLDS: &str = "health";
+/// The same of the host beside its guests and of its storage pools.
+pub(super) const HOLDS_NODE: &str = "node";
 /// How long it is of use, in nanoseconds.
 const KEPT_NS: u64 = 60 * 60 * 1_000_000_000;
 /// How far in the future an entry may lie when two writers' are put together, in nanoseconds.
@@ -22,8 +22,7 @@ const AHEAD_NS: u64 = 60 * 1_000_000_000;
 pub(super) fn load(
     directory: &Directory,
     name: &str,
-    uri: &str,
-    boot: Uuid,
+    header: &Header<'_>,
     now_ns: u64,
 ) -> (Vec<SavedHealth>, Option<Trouble>) {
     let contents = match directory.read(name) {
@@ -31,7 +30,7 @@ pub(super) fn load(
         Ok(None) => return (Vec::new(), None),
         Err(error) => return (Vec::new(), Some(error.into())),
     };
-    match guests(&contents.bytes, uri, boot, now_ns) {
+    match guests(&contents.bytes, header, now_ns) {
         Ok(guests) => (guests, None),
         Err(flaw) => (Vec::new(), Some(flaw.in_file(directory, name))),
     }
@@ -41,8 +40,7 @@ pub(super) fn load(
 pub(super) fn save(
     directory: &Directory,
     name: &str,
-    uri: &str,
-    boot: Uuid,
+    header: &Header<'_>,
     now_ns: u64,
     guests: &[SavedHealth],
 ) -> Result<Saved, FileError> {
@@ -52,15 +50,15 @@ pub(super) fn save(
     };
     let entries = guests.iter().filter_map(entry).collect();
     let times = now_ns.saturating_sub(KEPT_NS)..=now_ns.saturating_add(AHEAD_NS);
-    update(directory, name, &Header::new(HOLDS, uri, Some(boot)), entries, &times, check)
+    update(directory, name, header, entries, &times, check)
 }
 
 fn check(line: &[u8], number: usize) -> Result<(), Flaw> {
     read_line::<SavedHealth>(line, number).map(drop)
 }
 
-fn guests(bytes: &[u8], uri: &str, boot: Uuid, now_ns: u64) -> Result<Vec<SavedHealth>, Flaw> {
-    let lines = guest_lines(bytes, &Header::new(HOLDS, uri, Some(boot)))?;
+fn guests(bytes: &[u8], header: &Header<'_>, now_ns: u64) -> Result<Vec<SavedHealth>, Flaw> {
+    let lines = guest_lines(bytes, header)?;
     let times = now_ns.saturating_sub(KEPT_NS)..=now_ns;
     let mut seen = HashSet::with_capacity(lines.len());
     let mut guests = Vec::with_capacity(lines.len());
@@ -79,6 +77,8 @@ fn guests(bytes: &[u8], uri: &str, boot: Uuid, now_ns: u64) -> Result<Vec<SavedH
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::cache::{HypervisorFiles, Place, Surroundings};
     use crate::collect::SavedBackoff;

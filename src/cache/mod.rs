@@ -35,6 +35,7 @@ use uuid::Uuid;
 pub use devices::DeviceCache;
 pub use error::{Cause, FileError, Trouble};
 pub use file::Lock;
+use lines::Header;
 pub use lines::Saved;
 pub use place::{NoPlace, Place, Surroundings};
 
@@ -52,6 +53,7 @@ pub struct HypervisorFiles {
     devices: String,
     samples: String,
     health: String,
+    node: String,
 }
 
 impl HypervisorFiles {
@@ -64,6 +66,7 @@ impl HypervisorFiles {
             devices: format!("{}-{slug}.jsonl", devices::HOLDS),
             samples: format!("{}-{slug}.jsonl", samples::HOLDS),
             health: format!("{}-{slug}.jsonl", health::HOLDS),
+            node: format!("{}-{slug}.jsonl", health::HOLDS_NODE),
         }
     }
 
@@ -128,8 +131,24 @@ impl HypervisorFiles {
     /// What is known of guests that did not answer, of this boot of the host and of the hour before
     /// `now_ns` on its CLOCK_BOOTTIME, and what is wrong with the file.
     pub fn load_health(&self, boot: Uuid, now_ns: u64) -> (Vec<SavedHealth>, Option<Trouble>) {
+        self.load_held(&self.health, health::HOLDS, boot, now_ns)
+    }
+
+    /// The same of the host beside its guests and of its storage pools.
+    pub fn load_node(&self, boot: Uuid, now_ns: u64) -> (Vec<SavedHealth>, Option<Trouble>) {
+        self.load_held(&self.node, health::HOLDS_NODE, boot, now_ns)
+    }
+
+    fn load_held(
+        &self,
+        file: &str,
+        holds: &'static str,
+        boot: Uuid,
+        now_ns: u64,
+    ) -> (Vec<SavedHealth>, Option<Trouble>) {
+        let header = Header::new(holds, &self.uri, Some(boot));
         match self.place.directory() {
-            Ok(directory) => health::load(&directory, &self.health, &self.uri, boot, now_ns),
+            Ok(directory) => health::load(&directory, file, &header, now_ns),
             Err(error) => (Vec::new(), Some(error.into())),
         }
     }
@@ -142,7 +161,20 @@ impl HypervisorFiles {
         now_ns: u64,
     ) -> Result<Saved, FileError> {
         let directory = self.place.directory()?;
-        health::save(&directory, &self.health, &self.uri, boot, now_ns, guests)
+        let header = Header::new(health::HOLDS, &self.uri, Some(boot));
+        health::save(&directory, &self.health, &header, now_ns, guests)
+    }
+
+    /// Writes what is known of storage pools that did not answer, or of which that was known before.
+    pub fn save_node(
+        &self,
+        held: &[SavedHealth],
+        boot: Uuid,
+        now_ns: u64,
+    ) -> Result<Saved, FileError> {
+        let directory = self.place.directory()?;
+        let header = Header::new(health::HOLDS_NODE, &self.uri, Some(boot));
+        health::save(&directory, &self.node, &header, now_ns, held)
     }
 }
 

@@ -76,13 +76,19 @@ fn fill_vcpus(sample: &mut Domain, guest: &Guest) -> Result<(), Error> {
     const MOST: u16 = 4096;
     let count = sample.vcpu_count.and_then(|count| u16::try_from(count).ok());
     let vcpus = guest.vcpus(count.unwrap_or(MOST).min(MOST))?;
-    let vcpu = |info: crate::libvirt::VcpuInfo| Vcpu {
-        index: info.number,
-        state: u64::try_from(info.state).ok(),
-        time_ns: Some(info.time_ns),
-        ..Vcpu::default()
-    };
-    sample.vcpus = vcpus.into_iter().map(vcpu).collect();
+    let has_statistics = !sample.vcpus.is_empty();
+    for info in vcpus {
+        if !has_statistics {
+            let (state, time_ns) = (u64::try_from(info.state).ok(), Some(info.time_ns));
+            let index = info.number;
+            sample.vcpus.push(Vcpu { index, state, time_ns, ..Vcpu::default() });
+        }
+        // One that the statistics do not have is not plugged in.
+        if let Some(vcpu) = sample.vcpus.iter_mut().find(|vcpu| vcpu.index == info.number) {
+            vcpu.cpu = info.cpu.map(u64::from);
+            vcpu.affinity = info.affinity.into();
+        }
+    }
     Ok(())
 }
 

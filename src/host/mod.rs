@@ -368,7 +368,7 @@ impl Guest {
             Self::Live(guest) => guest.vcpus(most),
             Self::Recorded(guest) => {
                 let vcpus = guest.now()?.vcpus.result()?;
-                Ok(vcpus.iter().take(most.into()).copied().collect())
+                Ok(vcpus.iter().take(most.into()).cloned().collect())
             }
         }
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Moment;
 use crate::libvirt::{Error, Group, Groups, Kind, Offer, Parameter};
 use crate::record::{
-    self, DeviceAnswers, RecordedGuest, RecordedHost, Recording, Statistic, group_of,
+    self, DeviceAnswers, RecordedGuest, RecordedHost, RecordedNode, Recording, Statistic, group_of,
 };
 
 /// A recording that is replayed: each collection asks the moment after the one before it, and from the
@@ -82,6 +82,18 @@ impl Replay {
     /// Whether a collection now asks the last moment.
     pub fn is_at_last(&self) -> bool {
         self.at.load(Ordering::Relaxed) == self.last()
+    }
+
+    /// The host beside its guests, as it was recorded.
+    pub fn node(&self) -> RecordedNode {
+        let Ok(played) = self.open() else { return RecordedNode::default() };
+        let moment = played.contents.recording.moments.get(played.number());
+        moment.map(|moment| moment.node.clone()).unwrap_or_default()
+    }
+
+    /// When the QEMU of this guest started, where the recording has that.
+    pub fn started_at_ns(&self, uuid: &Uuid) -> Option<u64> {
+        self.open().ok()?.find(uuid).ok()?.started_ns
     }
 
     /// The moment that a collection asks now; `None` where the file cannot be read.

@@ -9,6 +9,8 @@
 //! connection.rs  a read-only connection: open, list the guests
 //! guest.rs       one guest's handle and the calls for one guest
 //! extra.rs       the calls for one guest whose answers only `extra` prints
+//! node.rs        the host beside its guests, and its storage pools
+//! cpu_set.rs     sets of CPUs
 //! process.rs     what libvirt does to the process as a whole: its log, its children, the end
 //! value.rs       a typed parameter's value
 //! array.rs       arrays: those that end in NULL, and typed parameters
@@ -19,9 +21,11 @@
 
 mod array;
 mod connection;
+mod cpu_set;
 mod error;
 mod extra;
 mod guest;
+mod node;
 mod process;
 mod statistics;
 mod text;
@@ -29,9 +33,11 @@ mod value;
 
 pub use array::TypedParameters;
 pub use connection::{Connection, Node};
+pub use cpu_set::cpu_set;
 pub use error::{Error, Kind};
 pub use extra::{JobStatistics, State, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
+pub use node::{NodeInfo, PoolInfo, StoragePool};
 pub use process::{begin_process, end_process, leave_session_keyring};
 pub use statistics::{Bulk, Group, Groups, Offer, Parameter, Parameters, Record, Records};
 pub use value::{OwnedValue, Value};

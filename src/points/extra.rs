@@ -212,6 +212,7 @@ fn write_details(
     let (sample, only) = (page.guest.sample, Extras::from_iter([extra]));
     match extra {
         Extra::Limits => {
+            page.line(lines, "vm_limits", |fields| details.write(fields, OMIT, only));
             // Of the devices that are there now, whatever the list says.
             for nic in &sample.nics {
                 if let Some(limits) = details.nic_limits.iter().find(|it| nic.name == it.target) {
@@ -220,9 +221,20 @@ fn write_details(
                 }
             }
             for disk in &sample.disks {
-                if let Some(limits) = details.disk_limits.iter().find(|it| disk.name == it.target) {
+                let Some(limits) = details.disk_limits.iter().find(|it| disk.name == it.target)
+                else {
+                    continue;
+                };
+                super::start_device(own, "disk", &disk.name);
+                page.own(lines, "vm_limits", own, |fields| limits.write(fields, OMIT, only));
+                for filter in &limits.filters {
+                    let groups = &details.throttle_groups;
+                    let Some(group) = groups.iter().find(|it| it.target == *filter) else {
+                        continue;
+                    };
                     super::start_device(own, "disk", &disk.name);
-                    page.own(lines, "vm_limits", own, |fields| limits.write(fields, OMIT, only));
+                    own.add("filter", filter);
+                    page.own(lines, "vm_limits", own, |fields| group.write(fields, OMIT, only));
                 }
             }
         }
@@ -233,7 +245,12 @@ fn write_details(
             });
             for cell in &details.cells {
                 let own = numbered(own, "cell", cell.id);
-                page.own(lines, "vm_numa", own, |fields| cell.write(fields, OMIT, only));
+                page.own(lines, "vm_numa", own, |fields| {
+                    cell.write(fields, OMIT, only);
+                    if let Some(nodes) = details.nodes_of(cell.id) {
+                        nodes.write(fields, OMIT, only);
+                    }
+                });
             }
         }
         Extra::Info => page.line(lines, "vm_info", |fields| {

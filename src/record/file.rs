@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::value::Statistic;
-use super::{Answer, Moment, PlainAnswers, RecordedGuest, RecordedHost, Recording};
+use super::{Answer, Moment, PlainAnswers, RecordedGuest, RecordedHost, RecordedNode, Recording};
 use crate::libvirt::Group;
 use crate::plain_file;
 use crate::record::group_of;
+use crate::schema::is_absent;
 
 const VERSION: u32 = 2;
 /// The first version: one moment, of which the time is unknown, and of each guest only the bulk
@@ -58,6 +59,8 @@ struct MomentHead {
     boot_ns: u64,
     /// How many guests follow.
     guests: usize,
+    #[serde(default, skip_serializing_if = "is_absent")]
+    node: RecordedNode,
 }
 
 /// A guest of the first version.
@@ -150,7 +153,8 @@ impl Recording {
         push_line(&mut text, &header)?;
         for moment in &self.moments {
             let (unix_ns, boot_ns) = (moment.unix_ns, moment.boot_ns);
-            let head = MomentHead { unix_ns, boot_ns, guests: moment.guests.len() };
+            let (guests, node) = (moment.guests.len(), moment.node.clone());
+            let head = MomentHead { unix_ns, boot_ns, guests, node };
             push_line(&mut text, &MomentLine { moment: head })?;
             for guest in &moment.guests {
                 push_line(&mut text, guest)?;
@@ -237,7 +241,7 @@ impl<'a> Lines<'a> {
             let Some(line) = self.next_line()? else {
                 return Err(self.missing(&format_args!("there is no moment {number} of {count}")));
             };
-            let MomentHead { unix_ns, boot_ns, guests: expected } =
+            let MomentHead { unix_ns, boot_ns, guests: expected, node } =
                 self.read::<MomentLine>(line)?.moment;
             if expected > GUESTS_MAX {
                 return Err(self.error(&format_args!("more than {GUESTS_MAX} guests")));
@@ -253,7 +257,7 @@ impl<'a> Lines<'a> {
                 self.check_new(&mut seen, guest.uuid)?;
                 guests.push(guest);
             }
-            moments.push(Moment { unix_ns, boot_ns, guests });
+            moments.push(Moment { unix_ns, boot_ns, guests, node });
         }
         match self.next_line()? {
             Some(_) => Err(self.error(&"one line too many")),

@@ -85,6 +85,9 @@ pub struct Domain {
     /// Why it is in that state, a number of the enum that belongs to the state.
     #[serde(skip)]
     pub state_reason: Option<i64>,
+    /// When its QEMU started, in nanoseconds of the host's CLOCK_BOOTTIME, where that is wanted and known.
+    #[serde(skip)]
+    pub started_at_ns: Option<u64>,
     /// CPU time of the whole guest.
     pub cpu: Cpu,
     /// Virtual CPUs that are plugged in now.

@@ -42,6 +42,11 @@ pub fn job_operation(operation: i64) -> &'static str {
     nth_word(words, operation)
 }
 
+/// virStoragePoolState
+pub fn pool_state(state: i64) -> &'static str {
+    nth_word("inactive building running degraded inaccessible", state)
+}
+
 /// A word of an enum, by its number.
 fn nth_word(words: &'static str, number: i64) -> &'static str {
     let number = usize::try_from(number).ok();

@@ -13,6 +13,7 @@
 //! details.rs    those of the domain's XML
 //! rates.rs      vm_features
 //! collector.rs  vm_collector
+//! host.rs       vm_host and vm_pools
 //! ```
 //!
 //! Which lines there are and in which order is in `points`, where a value comes from besides libvirt's
@@ -25,16 +26,21 @@ mod details;
 mod devices;
 pub mod extra;
 mod guest;
+mod host;
 mod missing;
 mod more;
 mod rates;
 mod row;
 
 pub use collector::{CollectedGuests, Collector, write_collector};
-pub use details::{Cell, Details, DiskLimits, NicLimits, Pin};
+pub use details::{Cell, Details, DiskLimits, NicLimits, NodesOfCell, Pin};
 pub use devices::{DISK_TAGS, DeviceTag, Disk, DiskDevice, NIC_TAGS, Nic, NicDevice, TagRow};
 pub use extra::{EXTRAS, Extra, ExtraRow, Extras, GuestCall, calls, groups, keeps_more, needs_xml};
 pub use guest::{Cpu, Memory, Vcpu, write_metrics, write_totals};
+pub use host::{
+    GuestsOfHost, HostCell, HostFacts, HostPages, HostReading, PoolFacts, PoolReading, write_host,
+    write_pools,
+};
 pub use missing::MissingPolicy;
 pub use more::{
     AS_SENT, AsSentRow, DirtyRate, DirtyRateOfVcpu, Iothread, Job, Monitor, MonitorPart, More,
@@ -42,6 +48,7 @@ pub use more::{
 };
 pub(crate) use more::{take, take_of_vcpu};
 pub use rates::{FEATURES, Feature, FeatureRow, MEMORY_RATE, RateInput, RateRow};
+pub(crate) use row::is_absent;
 pub use row::{FieldKind, FieldRow, Section, Sent};
 
 /// Tags of every line of a guest.
@@ -143,11 +150,13 @@ fn extra_fields() -> Vec<OutputField> {
         DiskLimits::SECTIONS,
         Details::SECTIONS,
         Cell::SECTIONS,
+        NodesOfCell::SECTIONS,
         collector::COLLECTOR,
         OWN,
     ];
     let sent = AS_SENT.iter().map(|it| Section::of(it.extra, it.rows));
-    let sections = of_structs.iter().chain(more::LISTS).copied().flatten().copied();
+    let sections =
+        of_structs.iter().chain(more::LISTS).chain(host::HOST).copied().flatten().copied();
     let mut sections: Vec<Section> = sections.chain(sent).collect();
     sections.sort_by_key(|section| section.extra.map(|extra| extra as usize));
     let rows = sections.iter().filter_map(|it| Some((it.extra?, it.rows)));

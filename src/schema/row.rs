@@ -55,9 +55,11 @@ pub struct FieldRow {
 }
 
 impl FieldRow {
-    /// libvirt's whole name for it, such as `block.N.rd.bytes`; a call is whole by itself.
+    /// libvirt's whole name for it, such as `block.N.rd.bytes`; a call is whole by itself, and so is a path
+    /// that begins with a slash.
     pub fn source(&self) -> String {
-        let group = if self.statistic.starts_with(b"vir") { "" } else { self.group };
+        let is_whole = [&b"vir"[..], b"/"].iter().any(|it| self.statistic.starts_with(it));
+        let group = if is_whole { "" } else { self.group };
         format!("{group}{}", String::from_utf8_lossy(self.statistic))
     }
 

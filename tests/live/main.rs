@@ -5,6 +5,7 @@
 mod support;
 
 mod alone;
+mod beside;
 mod cache;
 mod check;
 mod containers;

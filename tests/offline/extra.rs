@@ -248,6 +248,12 @@ fn fields_are_added_behind_those_that_are_always_there() {
     let added = ",errors=0i,rd_time_ns=6i,wr_time_ns=7i,fl_reqs=8i,fl_time_ns=9i,\
                  allocation_bytes=10i,capacity_bytes=11i,physical_bytes=12i,threshold_bytes=13i";
     assert!(disk.ends_with(added), "{disk}");
+    // The start of its QEMU, and when it was asked, are on one clock.
+    let mut sample = domain(&sent);
+    (sample.started_at_ns, sample.answered_at_ns) = (Some(1_000_000_000), 62_999_999_999);
+    assert_eq!(sample.uptime_s(), Some(61));
+    sample.answered_at_ns = 0;
+    assert_eq!(sample.uptime_s(), None);
     // A vCPU without the counter leaves the sum out, and what is not sent is left out.
     let some = [("vcpu.0.delay", Value::Uint(20)), ("vcpu.1.wait", Value::Uint(11))];
     let totals = always_line(&some, &on, "vm_totals");
@@ -286,8 +292,17 @@ fn a_job_is_told_while_it_runs() {
 
 #[test]
 fn limits_numa_and_info_come_from_the_xml_for_devices_that_are_there() {
-    let text = "<domain><title>web</title><os><type arch='x86_64' machine='q35'>hvm</type></os>\
-        <numatune><memory mode='strict' nodeset='0-1'/></numatune>\
+    let text = "<domain><title>web</title><description>a\nb</description>\
+        <cputune><shares>1</shares><period>2</period><quota>3</quota><global_period>4</global_period>\
+        <global_quota>5</global_quota><emulator_period>6</emulator_period>\
+        <emulator_quota>7</emulator_quota><iothread_period>8</iothread_period>\
+        <iothread_quota>9</iothread_quota></cputune><memtune><hard_limit unit='KiB'>10</hard_limit>\
+        <soft_limit unit='KiB'>11</soft_limit><swap_hard_limit unit='KiB'>12</swap_hard_limit></memtune>\
+        <blkiotune><weight>13</weight></blkiotune><throttlegroups><throttlegroup>\
+        <total_bytes_sec>14</total_bytes_sec><group_name>a b</group_name></throttlegroup>\
+        </throttlegroups><os><type arch='x86_64' machine='q35'>hvm</type></os>\
+        <numatune><memory mode='strict' nodeset='0-1'/>\
+        <memnode cellid='0' mode='preferred' nodeset='1'/></numatune>\
         <cpu><numa><cell id='0' cpus='0-1' memory='1024' unit='KiB'/></numa></cpu><devices>\
         <interface type='bridge'><target dev='vnet0'/><bandwidth>\
         <inbound average='1' peak='2' floor='3' burst='4'/><outbound average='5' peak='6' burst='7'/>\
@@ -295,7 +310,21 @@ fn limits_numa_and_info_come_from_the_xml_for_devices_that_are_there() {
         <disk><target dev='vda'/><iotune><total_bytes_sec>1</total_bytes_sec>\
         <read_bytes_sec>2</read_bytes_sec><write_bytes_sec>3</write_bytes_sec>\
         <total_iops_sec>4</total_iops_sec><read_iops_sec>5</read_iops_sec>\
-        <write_iops_sec>6</write_iops_sec></iotune></disk>\
+        <write_iops_sec>6</write_iops_sec><total_bytes_sec_max>7</total_bytes_sec_max>\
+        <total_bytes_sec_max_length>8</total_bytes_sec_max_length>\
+        <read_bytes_sec_max>9</read_bytes_sec_max>\
+        <read_bytes_sec_max_length>10</read_bytes_sec_max_length>\
+        <write_bytes_sec_max>11</write_bytes_sec_max>\
+        <write_bytes_sec_max_length>12</write_bytes_sec_max_length>\
+        <total_iops_sec_max>13</total_iops_sec_max>\
+        <total_iops_sec_max_length>14</total_iops_sec_max_length>\
+        <read_iops_sec_max>15</read_iops_sec_max>\
+        <read_iops_sec_max_length>16</read_iops_sec_max_length>\
+        <write_iops_sec_max>17</write_iops_sec_max>\
+        <write_iops_sec_max_length>18</write_iops_sec_max_length>\
+        <size_iops_sec>19</size_iops_sec><group_name>g</group_name></iotune></disk>\
+        <disk><target dev='vdb'/><throttlefilters><throttlefilter group='a b'/>\
+        <throttlefilter group='gone'/></throttlefilters></disk>\
         <disk><target dev='gone'/><iotune><total_iops_sec>4</total_iops_sec></iotune></disk>\
         </devices></domain>";
     let (nics, disks) = xml::inventory(text).unwrap();
@@ -307,20 +336,32 @@ fn limits_numa_and_info_come_from_the_xml_for_devices_that_are_there() {
         ("vcpu.maximum", Value::Uint(8)),
         ("net.0.name", Value::Text(b"vnet0")),
         ("block.0.name", Value::Text(b"vda")),
+        ("block.1.name", Value::Text(b"vdb")),
     ]);
     let on = [Extra::Limits, Extra::Numa, Extra::Info];
     assert_eq!(
         more_lines(&mut Writer::default(), &sample, Some(&inventory), &on),
         [
+            "vm_limits cpu_shares=1i,cpu_period_us=2i,cpu_quota_us=3i,global_period_us=4i,\
+             global_quota_us=5i,emulator_period_us=6i,emulator_quota_us=7i,iothread_period_us=8i,\
+             iothread_quota_us=9i,memory_hard_kib=10i,memory_soft_kib=11i,swap_hard_kib=12i,\
+             blkio_weight=13i",
             "vm_limits,devtype=nic,device=vnet0 inbound_average_kb_sec=1i,inbound_peak_kb_sec=2i,\
              inbound_floor_kb_sec=3i,inbound_burst_kib=4i,outbound_average_kb_sec=5i,\
              outbound_peak_kb_sec=6i,outbound_burst_kib=7i",
             "vm_limits,devtype=disk,device=vda total_bytes_sec=1i,read_bytes_sec=2i,\
-             write_bytes_sec=3i,total_iops_sec=4i,read_iops_sec=5i,write_iops_sec=6i",
+             write_bytes_sec=3i,total_iops_sec=4i,read_iops_sec=5i,write_iops_sec=6i,\
+             total_bytes_sec_max=7i,total_bytes_sec_max_length_sec=8i,read_bytes_sec_max=9i,\
+             read_bytes_sec_max_length_sec=10i,write_bytes_sec_max=11i,\
+             write_bytes_sec_max_length_sec=12i,total_iops_sec_max=13i,\
+             total_iops_sec_max_length_sec=14i,read_iops_sec_max=15i,\
+             read_iops_sec_max_length_sec=16i,write_iops_sec_max=17i,\
+             write_iops_sec_max_length_sec=18i,size_iops_sec=19i,group=\"g\"",
+            "vm_limits,devtype=disk,device=vdb,filter=a\\ b total_bytes_sec=14i",
             "vm_numa cells=1i,nodeset=\"0-1\",mode=\"strict\"",
-            "vm_numa,cell=0 memory_kib=1024i,cpus=\"0-1\"",
+            "vm_numa,cell=0 memory_kib=1024i,cpus=\"0-1\",host_nodes=\"1\",mode=\"preferred\"",
             "vm_info title=\"web\",os_type=\"hvm\",machine=\"q35\",arch=\"x86_64\",persistent=true,\
-             autostart=false,vcpus_max=8i",
+             autostart=false,description=\"a b\",vcpus_max=8i",
         ]
     );
 }

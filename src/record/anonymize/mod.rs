@@ -60,6 +60,9 @@ pub fn anonymize(recording: &mut Recording) {
     for guest in recording.moments.iter_mut().flat_map(|moment| &mut moment.guests) {
         anonymize_guest(guest, &mut words);
     }
+    for pool in recording.moments.iter_mut().flat_map(|moment| &mut moment.node.pools) {
+        pool.name = words.of(&pool.name);
+    }
 }
 
 fn anonymize_guest(guest: &mut RecordedGuest, words: &mut Words) {

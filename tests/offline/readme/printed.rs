@@ -13,7 +13,10 @@ use telegraf_virt::libvirt::{self, Parameter};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, CollectedGuests, Collector, Guest, Writer, write_collector};
 use telegraf_virt::sample::{Completeness, Disk, Domain, Job, Memory, More, Nic};
-use telegraf_virt::schema::{AskedBy, GUEST_TAGS, OutputField, output_fields};
+use telegraf_virt::schema::{
+    AskedBy, Details, DiskLimits, FieldKind, FieldRow, GUEST_TAGS, HostCell, HostFacts, HostPages,
+    HostReading, OutputField, PoolFacts, Section, output_fields, write_host, write_pools,
+};
 use telegraf_virt::table::{self, Look};
 
 use super::{Scratch, assert_ten_guests, block_with, metrics_rows, quoted, rows};
@@ -218,6 +221,10 @@ fn full_sample(count: u64) -> Domain {
     if let Some(more) = &mut domain.more {
         more.job = Job::of(1, job.into_iter());
     }
+    domain.started_at_ns = Some(0);
+    for vcpu in &mut domain.vcpus {
+        (vcpu.cpu, vcpu.affinity) = (Some(0), "0-1".into());
+    }
     domain
 }
 
@@ -239,9 +246,20 @@ const JOB: [&str; 12] = [
 
 /// A guest's device list with every tag that there is, and all else that the XML says.
 fn full_inventory() -> Inventory {
-    let text = "<domain><title>a</title><vcpu cpuset='0'>1</vcpu>
-         <os><type arch='x86_64' machine='q35'>hvm</type></os>
-         <numatune><memory mode='strict' nodeset='0'/></numatune>
+    let elements = |sections: &[Section], path: &str| {
+        let rows = sections.iter().flat_map(|section| section.rows);
+        let names =
+            rows.filter_map(|row| str::from_utf8(row.statistic).unwrap().strip_prefix(path));
+        names.map(|name| format!("<{name}>1</{name}>")).collect::<String>()
+    };
+    let [cputune, memtune, blkiotune] = ["cputune", "memtune", "blkiotune"]
+        .map(|it| format!("<{it}>{}</{it}>", elements(Details::SECTIONS, &format!("{it}/"))));
+    let iotune = elements(DiskLimits::SECTIONS, "iotune/");
+    let text = &format!(
+        "<domain><title>a</title><description>b</description><vcpu cpuset='0'>1</vcpu>
+         {cputune}{memtune}{blkiotune}<os><type arch='x86_64' machine='q35'>hvm</type></os>
+         <numatune><memory mode='strict' nodeset='0'/>
+         <memnode cellid='0' mode='strict' nodeset='0'/></numatune>
          <cpu><numa><cell id='0' cpus='0' memory='1' unit='KiB'/></numa></cpu><devices>
            <interface type='network'><mac address='52:54:00:00:00:01'/><source network='lan'/>
              <target dev='vnet0'/><model type='virtio'/><alias name='net0'/><bandwidth>
@@ -249,10 +267,9 @@ fn full_inventory() -> Inventory {
              <outbound average='5' peak='6' burst='7'/></bandwidth></interface>
            <disk type='file' device='disk' model='virtio-transitional'><source file='/a.raw'/>
              <target dev='vda' bus='virtio'/><serial>S1</serial><alias name='disk0'/>
-             <iotune><total_bytes_sec>1</total_bytes_sec><read_bytes_sec>1</read_bytes_sec>
-             <write_bytes_sec>1</write_bytes_sec><total_iops_sec>1</total_iops_sec>
-             <read_iops_sec>1</read_iops_sec><write_iops_sec>1</write_iops_sec></iotune></disk>
-         </devices></domain>";
+             <iotune>{iotune}</iotune></disk>
+         </devices></domain>"
+    );
     let (nics, disks) = xml::inventory(text).unwrap();
     let mut details = details(text).unwrap();
     (details.persistent, details.autostart) = (Some(true), Some(true));
@@ -281,7 +298,44 @@ fn all_lines_with(features: &[Feature], device_tags: &[DeviceTag], extra: &[Extr
             Collector { guests: Some(CollectedGuests::default()), ..Collector::default() };
         write_collector(&mut lines, "qemu:///system", &Tags::default(), &collector);
     }
+    if choice.extra.has(Extra::Host) {
+        write_host(&mut lines, "qemu:///system", &Tags::default(), &full_host());
+    }
+    if choice.extra.has(Extra::Pools) {
+        let pool = r#"{"name": "a", "kind": "dir", "state": 2, "facts": FACTS}"#;
+        let pool = pool.replace("FACTS", &facts(PoolFacts::SECTIONS));
+        let pools = [serde_json::from_str(&pool).unwrap()];
+        write_pools(&mut lines, "qemu:///system", &Tags::default(), &pools);
+    }
     lines::read(std::str::from_utf8(lines.as_bytes()).unwrap())
+}
+
+/// All fields of these rows as a recording has them.
+fn facts(sections: &[Section]) -> String {
+    let field = |row: &FieldRow| {
+        let value = match row.kind {
+            FieldKind::Text => "\"a\"",
+            FieldKind::Flag => "true",
+            _ => "1",
+        };
+        format!("\"{}\": {value}", row.name)
+    };
+    let rows = sections.iter().flat_map(|section| section.rows);
+    format!("{{{}}}", rows.map(field).collect::<Vec<_>>().join(", "))
+}
+
+fn full_host() -> HostReading {
+    let mut host: HostReading =
+        serde_json::from_str(&format!("{{\"facts\": {}}}", facts(HostFacts::SECTIONS))).unwrap();
+    let cell = HostCell {
+        memory_total_kib: Some(1),
+        memory_free_kib: Some(1),
+        cpuset: "0".into(),
+        ..HostCell::default()
+    };
+    host.cells.push(cell);
+    host.pages.push(HostPages { cell: 0, page_kib: 2048, total: Some(1), free: Some(1) });
+    host
 }
 
 fn all_lines(features: &[Feature]) -> Vec<Line> {
