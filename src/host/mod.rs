@@ -15,10 +15,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::libvirt::{
-    self, BlockCounters, Bulk, Connection, Control, CpuTimes, Error, Groups, GuestInfo,
-    MemoryStatistic, NicCounters, Node, Offer, Parameter, Parameters, State, Value, VcpuInfo,
+    self, BlockCounters, BlockJob, Bulk, Connection, Control, CpuTimes, DiskError, Error, Groups,
+    GuestInfo, MemoryStatistic, NicCounters, Node, Offer, Parameter, Parameters, Snapshots, State,
+    Value, VcpuInfo,
 };
-use crate::record::{self, RecordedGuest, plain_calls};
+use crate::record::{self, RecordedGuest, Statistic, plain_calls};
 use crate::sample::boottime_ns;
 use recorded::{Filtered, Played, PlayedGuest, PlayedRecords};
 
@@ -399,6 +400,13 @@ impl Guest {
                 record::parameters(statistics).for_each(take);
                 Ok(())
             }
+        }
+    }
+
+    pub fn block_job(&self, target: &str) -> Result<Option<BlockJob>, Error> {
+        match self {
+            Self::Live(guest) => guest.block_job(target),
+            Self::Recorded(guest) => guest.device(target)?.block_job.result().copied(),
         }
     }
 

@@ -9,6 +9,7 @@
 //! connection.rs  a read-only connection: open, list the guests
 //! guest.rs       one guest's handle and the calls for one guest
 //! extra.rs       the calls for one guest whose answers only `extra` prints
+//! storage.rs     the same of disks' storage: errors, jobs, backing chains, snapshots
 //! node.rs        the host beside its guests, and its storage pools
 //! cpu_set.rs     sets of CPUs
 //! process.rs     what libvirt does to the process as a whole: its log, its children, the end
@@ -28,6 +29,7 @@ mod guest;
 mod node;
 mod process;
 mod statistics;
+mod storage;
 mod text;
 mod value;
 
@@ -40,4 +42,5 @@ pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatis
 pub use node::{NodeInfo, PoolInfo, StoragePool};
 pub use process::{begin_process, end_process, leave_session_keyring};
 pub use statistics::{Bulk, Group, Groups, Offer, Parameter, Parameters, Record, Records};
+pub use storage::{BlockJob, DiskError, Snapshots};
 pub use value::{OwnedValue, Value};

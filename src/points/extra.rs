@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 
 use smol_str::SmolStr;
 
-use super::Page;
+use super::{Page, storage};
 use crate::libvirt::OwnedValue;
 use crate::line_protocol::{Fields, Lines, Tags};
 use crate::sample::{Domain, Job, words};
 use crate::schema::{
     AS_SENT, AsSentRow, Details, DirtyRate, Extra, Extras, MissingPolicy, Monitor, More,
-    SentStatistic, is_taken,
+    SentStatistic, is_taken, write_snapshots,
 };
 
 const OMIT: MissingPolicy = MissingPolicy::OMIT;
@@ -66,18 +66,18 @@ fn field_name(name: &str) -> Option<String> {
 
 /// The fields of one line whose names are libvirt's: of two that become one the first stays, and none
 /// has the name of a tag of the user's, since no line may have both.
-struct Named<'a> {
+pub(super) struct Named<'a> {
     fields: Vec<(String, &'a OwnedValue)>,
     seen: HashSet<String>,
     user_tags: &'a [String],
 }
 
 impl<'a> Named<'a> {
-    fn beside(user_tags: &'a [String]) -> Self {
+    pub(super) fn beside(user_tags: &'a [String]) -> Self {
         Self { fields: Vec::new(), seen: HashSet::new(), user_tags }
     }
 
-    fn add(&mut self, name: &str, value: &'a OwnedValue) {
+    pub(super) fn add(&mut self, name: &str, value: &'a OwnedValue) {
         if let Some(name) = field_name(name)
             && !self.user_tags.contains(&name)
             && self.seen.insert(name.clone())
@@ -86,7 +86,12 @@ impl<'a> Named<'a> {
         }
     }
 
-    fn write(self, fields: &mut Fields<'_>, measurement: &'static str, types: &mut Types) {
+    pub(super) fn write(
+        self,
+        fields: &mut Fields<'_>,
+        measurement: &'static str,
+        types: &mut Types,
+    ) {
         for (name, value) in self.fields {
             types.write(fields, measurement, name, value);
         }
@@ -101,7 +106,13 @@ fn numbered<'t>(tags: &'t mut Tags, key: &str, number: u32) -> &'t Tags {
 }
 
 /// Writes what `extra` prints behind vm_totals.
-pub(super) fn write(page: &Page<'_>, lines: &mut Lines, own: &mut Tags, types: &mut Types) {
+pub(super) fn write(
+    page: &Page<'_>,
+    lines: &mut Lines,
+    own: &mut Tags,
+    types: &mut Types,
+    now_unix_s: u64,
+) {
     let details = page.guest.inventory.and_then(|inventory| inventory.details.as_deref());
     let more = page.guest.sample.more.as_deref();
     for extra in Extra::ALL.into_iter().filter(|&extra| page.choice.extra.has(extra)) {
@@ -110,9 +121,15 @@ pub(super) fn write(page: &Page<'_>, lines: &mut Lines, own: &mut Tags, types: &
         }
         if let Some(more) = more {
             write_more(page, lines, own, types, more, extra);
+            storage::write(page, lines, own, types, &more.storage, extra);
         }
         if let Some(details) = details {
             write_details(page, lines, own, details, extra);
+        }
+        if let (Extra::Snapshots, Some(snapshots)) = (extra, details.and_then(|it| it.snapshots)) {
+            page.line(lines, "vm_snapshots", |fields| {
+                write_snapshots(fields, &snapshots, now_unix_s);
+            });
         }
     }
 }

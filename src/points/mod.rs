@@ -3,6 +3,7 @@
 //! ```text
 //! mod.rs        the four measurements that are always there
 //! extra.rs      those that only `extra` turns on
+//! storage.rs    of these, disks' jobs, backing chains and latencies, and energy
 //! user_tags.rs  the tags that the user configured
 //! ```
 //!
@@ -18,6 +19,7 @@ use crate::schema::{
 };
 
 mod extra;
+mod storage;
 mod user_tags;
 
 pub use crate::schema::{CollectedGuests, Collector, write_collector};
@@ -90,7 +92,7 @@ impl Writer {
         } else {
             page.write_running(lines, device, now_unix_s);
             if choice.extra != Extras::NONE {
-                extra::write(&page, lines, device, types);
+                extra::write(&page, lines, device, types, now_unix_s);
             }
         }
     }

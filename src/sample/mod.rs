@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::libvirt::{Parameter, Value};
-use crate::schema::{self, DirtyRateOfVcpu, Iothread, Monitor, MonitorPart, Sent};
+use crate::schema::{
+    self, BackingImage, DirtyRateOfVcpu, EnergyMonitor, EnergyPackage, Iothread, LatencyBin,
+    Monitor, MonitorPart, Sent, TimedGroup,
+};
 
 pub mod words;
 
@@ -152,6 +155,7 @@ impl Domain {
     fn take(&mut self, name: &[u8], value: Value<'_>) -> bool {
         if let Some(field) = name.strip_prefix(b"block.") {
             fill_indexed(&mut self.disks, field, value)
+                || schema::take_of_disk(&mut self.more, field, value)
         } else if let Some(field) = name.strip_prefix(b"net.") {
             fill_indexed(&mut self.nics, field, value)
         } else if let Some(field) = name.strip_prefix(b"balloon.") {
@@ -217,6 +221,7 @@ macro_rules! numbered {
     )+};
 }
 numbered!(Vcpu, Nic, Disk, Iothread, DirtyRateOfVcpu, Monitor, MonitorPart);
+numbered!(BackingImage, TimedGroup, LatencyBin, EnergyMonitor, EnergyPackage);
 
 /// Fills the part that `field`, such as `0.rd.bytes`, is of; whether it is known.
 pub(crate) fn fill_indexed<T: Numbered>(

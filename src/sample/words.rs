@@ -42,6 +42,16 @@ pub fn job_operation(operation: i64) -> &'static str {
     nth_word(words, operation)
 }
 
+/// virDomainBlockJobType
+pub fn block_job_type(kind: i64) -> &'static str {
+    nth_word("unknown pull copy commit active_commit backup", kind)
+}
+
+/// virDomainDiskErrorCode
+pub fn disk_error(code: i64) -> &'static str {
+    nth_word("none unspecified no_space", code)
+}
+
 /// virStoragePoolState
 pub fn pool_state(state: i64) -> &'static str {
     nth_word("inactive building running degraded inaccessible", state)

@@ -5,6 +5,7 @@ use smol_str::SmolStr;
 
 use super::FieldRow;
 use super::row::{is_absent, statistics};
+use crate::libvirt::Snapshots;
 
 statistics! {
     /// What the domain's XML says that only `extra` prints. What it does not say is absent.
@@ -31,6 +32,9 @@ statistics! {
         /// Limits that disks share, by name, in the XML's order.
         #[serde(skip_serializing_if = "is_absent")]
         throttle_groups: Vec<DiskLimits>,
+        /// Its snapshots, where libvirt was asked for them.
+        #[serde(skip_serializing_if = "is_absent")]
+        snapshots: Option<Snapshots>,
     ] {
         always serde(skip_serializing_if = "is_absent") {
             cpuset b"vcpu/@cpuset" text "" "the host CPUs of each virtual CPU that has no pin of its own";

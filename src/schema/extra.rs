@@ -16,6 +16,14 @@ pub enum GuestCall {
     Job,
     /// virDomainIsPersistent and virDomainGetAutostart, when the domain's XML is read.
     Definition,
+    /// virDomainGetBlockJobInfo, for each disk.
+    BlockJobs,
+    /// virDomainGetDiskErrors
+    DiskErrors,
+    /// virDomainListGetStats, of the block group with backing images.
+    Backing,
+    /// virDomainSnapshotNum and the like, when the domain's XML is read.
+    Snapshots,
 }
 
 /// What is asked of libvirt for a name, beyond what every collection asks.
@@ -114,6 +122,18 @@ extras! {
         { measurement: "vm_host", tags: &["uri", "cell", "page_kib"], of_host: "some 12 calls, and 3 for each NUMA cell" }
     Pools "pools" "the storage pools and how full they are"
         { measurement: "vm_pools", tags: &["uri", "pool", "type"], of_host: "the list of pools, and 3 calls for each" }
+    BlockJobs "block-jobs" "copies, commits, pulls and backups of disks, while they run"
+        { measurement: "vm_block_jobs", tags: &["devtype", "device"], calls: &[(GuestCall::BlockJobs, None)], keeps_more: true }
+    DiskErrors "disk-errors" "why a disk's storage fails, such as no_space"
+        { calls: &[(GuestCall::DiskErrors, None)] }
+    Backing "backing" "each image of the disks' backing chains"
+        { measurement: "vm_backing", tags: &["device", "index"], calls: &[(GuestCall::Backing, None)], keeps_more: true }
+    Snapshots "snapshots" "how many there are, and how old"
+        { measurement: "vm_snapshots", calls: &[(GuestCall::Snapshots, None)], needs_xml: true }
+    DiskLatency "disk-latency" "histograms of how long requests took (libvirt 12.1)"
+        { measurement: "vm_disk_latency", tags: &["device", "op", "le", "interval_s"], keeps_more: true }
+    Energy "energy" "what guests use, where the host's hardware counts it (libvirt 12.4)"
+        { measurement: "vm_energy", tags: &["monitor", "package"], keeps_more: true }
 }
 
 impl Extra {

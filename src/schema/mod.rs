@@ -14,6 +14,7 @@
 //! rates.rs      vm_features
 //! collector.rs  vm_collector
 //! host.rs       vm_host and vm_pools
+//! storage.rs    disks' jobs, backing chains, snapshots, latencies; energy
 //! ```
 //!
 //! Which lines there are and in which order is in `points`, where a value comes from besides libvirt's
@@ -31,6 +32,7 @@ mod missing;
 mod more;
 mod rates;
 mod row;
+mod storage;
 
 pub use collector::{CollectedGuests, Collector, write_collector};
 pub use details::{Cell, Details, DiskLimits, NicLimits, NodesOfCell, Pin};
@@ -46,10 +48,14 @@ pub use more::{
     AS_SENT, AsSentRow, DirtyRate, DirtyRateOfVcpu, Iothread, Job, Monitor, MonitorPart, More,
     SentStatistic,
 };
-pub(crate) use more::{take, take_of_vcpu};
+pub(crate) use more::{take, take_of_disk, take_of_vcpu};
 pub use rates::{FEATURES, Feature, FeatureRow, MEMORY_RATE, RateInput, RateRow};
 pub(crate) use row::is_absent;
 pub use row::{FieldKind, FieldRow, Section, Sent};
+pub use storage::{
+    BackingImage, BlockJobLine, DiskLatency, EnergyMonitor, EnergyPackage, LatencyBin, OPERATIONS,
+    StorageDetails, TimedGroup, write_requests, write_snapshots,
+};
 
 /// Tags of every line of a guest.
 pub const GUEST_TAGS: [&str; 3] = ["VMID", "name", "uuid"];
@@ -155,8 +161,14 @@ fn extra_fields() -> Vec<OutputField> {
         OWN,
     ];
     let sent = AS_SENT.iter().map(|it| Section::of(it.extra, it.rows));
-    let sections =
-        of_structs.iter().chain(more::LISTS).chain(host::HOST).copied().flatten().copied();
+    let sections = of_structs
+        .iter()
+        .chain(more::LISTS)
+        .chain(host::HOST)
+        .chain(storage::STORAGE)
+        .copied()
+        .flatten()
+        .copied();
     let mut sections: Vec<Section> = sections.chain(sent).collect();
     sections.sort_by_key(|section| section.extra.map(|extra| extra as usize));
     let rows = sections.iter().filter_map(|it| Some((it.extra?, it.rows)));

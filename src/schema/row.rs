@@ -3,7 +3,7 @@
 
 use smol_str::SmolStr;
 
-use crate::libvirt::Value;
+use crate::libvirt::{OwnedValue, Value};
 
 use super::Extra;
 
@@ -106,6 +106,10 @@ pub trait Sent: Copy {
     fn boolean(self) -> Option<bool>;
     /// A text; what is no UTF-8 in it is replaced.
     fn text(self) -> Option<SmolStr>;
+    /// A number with a fraction.
+    fn float(self) -> Option<f64>;
+    /// As it was sent, with its type.
+    fn owned(self) -> OwnedValue;
 }
 
 impl Sent for Value<'_> {
@@ -131,6 +135,17 @@ impl Sent for Value<'_> {
         let Value::Text(text) = self else { return None };
         Some(str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text).into(), Into::into))
     }
+
+    fn float(self) -> Option<f64> {
+        match self {
+            Value::Float(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn owned(self) -> OwnedValue {
+        self.into()
+    }
 }
 
 /// An attribute's value, or an element's text, in a domain's XML.
@@ -145,6 +160,14 @@ impl Sent for &str {
 
     fn text(self) -> Option<SmolStr> {
         (!self.is_empty()).then(|| self.into())
+    }
+
+    fn float(self) -> Option<f64> {
+        None
+    }
+
+    fn owned(self) -> OwnedValue {
+        OwnedValue::Text(self.to_owned())
     }
 }
 

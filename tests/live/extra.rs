@@ -256,10 +256,13 @@ fn what_qemu_gives_by_each_name_is_what_virsh_says() {
             "vm_limits",
             "vm_numa",
             "vm_info",
+            "vm_backing",
+            "vm_snapshots",
             "vm_collector",
+            "vm_host",
         ]
     );
-    let collector = lines.last().unwrap();
+    let collector = line(&lines, "vm_collector", &[("uri", &lab.uri())]);
     assert_eq!(collector.tags, [("uri".to_owned(), lab.uri())]);
     assert_eq!(collector.field("up"), &Value::Bool(true));
     let told = [
@@ -272,12 +275,13 @@ fn what_qemu_gives_by_each_name_is_what_virsh_says() {
         "stuck_calls",
         "unknown_statistics",
     ];
-    let lines_of_guests = i64::try_from(lines.len()).unwrap() - 1;
+    let of_guests = lines.iter().filter(|line| line.find_tag("uuid").is_some());
+    let lines_of_guests = i64::try_from(of_guests.count()).unwrap();
     assert_eq!(told.map(|field| collector.int(field)), [1, 0, 0, lines_of_guests, 0, 1, 0, 0]);
     assert!(collector.int("collect_ns") > 0);
     // The second run finds the device list in the cache, with what else the XML said.
     let again = collect(&lab, &all());
-    let collector = again.last().unwrap();
+    let collector = line(&again, "vm_collector", &[("uri", &lab.uri())]);
     assert_eq!((collector.int("cache_hits"), collector.int("cache_misses")), (1, 0));
     assert_eq!(line(&again, "vm_info", &[]).fields, info.fields);
     say(&format!("extra: {same} values of virsh equal"));
@@ -392,7 +396,9 @@ fn nothing_else_is_asked(lab: &Lab) {
             let name = parts.next()?.split(':').next()?;
             let groups = parts.next()?.split("stats=").nth(1).and_then(|it| it.split(',').next());
             // What is ended, what a handle knows by itself, and what libvirt calls inside, is no question.
-            let is_question = (name.starts_with("virDomain") || name.starts_with("virConnect"))
+            let is_question = ["virDomain", "virConnect", "virNode", "virStorage"]
+                .iter()
+                .any(|it| name.starts_with(it))
                 && !["Free", "Close", "GetName", "GetUUID", "GetID", "Ref", "IsAlive", "Internal"]
                     .iter()
                     .any(|it| name.contains(it));
@@ -408,8 +414,9 @@ fn nothing_else_is_asked(lab: &Lab) {
         calls.difference(&plain).cloned().collect::<Vec<String>>()
     };
     let names = ["state-reason", "cpu-waits", "memory-details", "disk-times", "disk-space"];
-    let free = ["cpu-cache", "limits", "numa", "collector", "other", "answer", "uptime"];
-    for name in names.iter().chain(&free) {
+    let free =
+        ["cpu-cache", "limits", "numa", "collector", "other", "answer", "uptime", "disk-latency"];
+    for name in names.iter().chain(&free).chain(&["energy"]) {
         assert_eq!(more(&format!("extra = [\"{name}\"]")), [""; 0], "{name}");
     }
     for (name, groups) in [
@@ -424,6 +431,28 @@ fn nothing_else_is_asked(lab: &Lab) {
     }
     assert_eq!(more("extra = [\"vcpus\"]"), ["virDomainGetVcpus"]);
     assert_eq!(more("extra = [\"jobs\"]"), ["virDomainGetJobStats"]);
+    assert_eq!(more("extra = [\"disk-errors\"]"), ["virDomainGetDiskErrors"]);
+    assert_eq!(more("extra = [\"block-jobs\"]"), ["virDomainGetBlockJobInfo"]);
+    // Of the group block alone, once more.
+    assert_eq!(more("extra = [\"backing\"]"), ["virDomainListGetStats 0x20"]);
+    assert_eq!(
+        more("extra = [\"snapshots\"]"),
+        ["virDomainListAllCheckpoints", "virDomainSnapshotNum"]
+    );
+    let pools = ["virConnectListAllStoragePools"];
+    assert_eq!(more("extra = [\"pools\"]"), pools);
+    let host = [
+        "virConnectGetCapabilities",
+        "virConnectGetLibVersion",
+        "virConnectGetType",
+        "virConnectGetVersion",
+        "virNodeGetCPUStats",
+        "virNodeGetFreePages",
+        "virNodeGetInfo",
+        "virNodeGetMemoryParameters",
+        "virNodeGetMemoryStats",
+    ];
+    assert_eq!(more("extra = [\"host\"]"), host);
     assert_eq!(more("extra = [\"info\"]"), ["virDomainGetAutostart", "virDomainIsPersistent"]);
     let told: Vec<&str> = plain.iter().map(|call| call.split(' ').next().unwrap()).collect();
     say(&format!("extra: a default collection asks {}", told.join(", ")));

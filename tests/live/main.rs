@@ -19,5 +19,6 @@ mod readme;
 mod record;
 mod rights;
 mod states;
+mod storage;
 mod table;
 mod virsh;

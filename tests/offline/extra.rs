@@ -7,10 +7,11 @@
 use telegraf_virt::config::extra::{Extra, Extras};
 use telegraf_virt::devices::details::details;
 use telegraf_virt::devices::{Inventory, xml};
-use telegraf_virt::libvirt::{Parameter, Value};
+use telegraf_virt::libvirt::{Parameter, Snapshots, Value};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, Guest, Writer};
 use telegraf_virt::sample::{Domain, Job, More};
+use telegraf_virt::schema::{BackingImage, BlockJobLine, Details};
 
 type Sent = (&'static str, Value<'static>);
 
@@ -165,6 +166,134 @@ fn what_kvm_counts_stands_by_guest_and_by_vcpu() {
 }
 
 #[test]
+fn a_histogram_is_cumulated_and_a_timed_group_has_its_interval() {
+    let sent = [
+        ("block.0.name", Value::Text(b"vda")),
+        ("block.0.timed_group.count", Value::Uint(2)),
+        ("block.0.timed_group.0.interval", Value::Uint(10)),
+        ("block.0.timed_group.0.rd_latency_min", Value::Uint(11)),
+        ("block.0.timed_group.0.rd_latency_max", Value::Uint(13)),
+        ("block.0.timed_group.0.rd_latency_avg", Value::Uint(12)),
+        ("block.0.timed_group.0.rd_queue_depth_avg", Value::Float(0.25)),
+        ("block.0.timed_group.0.flush_latency_avg", Value::Uint(14)),
+        ("block.0.timed_group.0.zone_append_queue_depth_avg", Value::Float(0.0)),
+        ("block.0.timed_group.1.interval", Value::Uint(60)),
+        ("block.0.timed_group.1.wr_latency_avg", Value::Uint(15)),
+        // Whatever order they come in; a bin that has no start is none.
+        ("block.0.latency_histogram.write.bin.count", Value::Uint(3)),
+        ("block.0.latency_histogram.write.bin.1.start", Value::Uint(1000)),
+        ("block.0.latency_histogram.write.bin.1.value", Value::Uint(5)),
+        ("block.0.latency_histogram.write.bin.0.start", Value::Uint(0)),
+        ("block.0.latency_histogram.write.bin.0.value", Value::Uint(7)),
+        ("block.0.latency_histogram.write.bin.2.start", Value::Uint(20_000)),
+        ("block.0.latency_histogram.write.bin.2.value", Value::Uint(u64::MAX)),
+        ("block.0.latency_histogram.write.bin.3.value", Value::Uint(1)),
+        ("block.0.latency_histogram.read.bin.count", Value::Uint(1)),
+        ("block.0.latency_histogram.read.bin.0.start", Value::Uint(0)),
+        ("block.0.latency_histogram.read.bin.0.value", Value::Uint(9)),
+        // Of a disk that has no line.
+        ("block.1.timed_group.0.interval", Value::Uint(10)),
+    ];
+    assert_eq!(
+        printed(&sent, &[Extra::DiskLatency]),
+        [
+            "vm_disk_latency,device=vda,op=read,le=+Inf requests=9i".to_owned(),
+            "vm_disk_latency,device=vda,op=write,le=1000 requests=7i".to_owned(),
+            "vm_disk_latency,device=vda,op=write,le=20000 requests=12i".to_owned(),
+            format!("vm_disk_latency,device=vda,op=write,le=+Inf requests={}i", i64::MAX),
+            "vm_disk_latency,device=vda,op=read,interval_s=10 latency_min_ns=11i,latency_max_ns=13i,\
+             latency_avg_ns=12i,queue_depth_avg=0.25"
+                .to_owned(),
+            "vm_disk_latency,device=vda,op=flush,interval_s=10 latency_avg_ns=14i".to_owned(),
+            "vm_disk_latency,device=vda,op=zone_append,interval_s=10 queue_depth_avg=0.0".to_owned(),
+            "vm_disk_latency,device=vda,op=write,interval_s=60 latency_avg_ns=15i".to_owned(),
+        ]
+    );
+    assert_eq!(printed(&sent, &[Extra::Other]), [""; 0]);
+}
+
+#[test]
+fn energy_is_told_by_monitor_and_package_as_it_was_sent() {
+    let sent = [
+        ("cpu.energy.monitor.count", Value::Uint(1)),
+        ("cpu.energy.monitor.0.name", Value::Text(b"vcpus_0-3")),
+        ("cpu.energy.monitor.0.vcpus", Value::Text(b"0-3")),
+        ("cpu.energy.monitor.0.pkg.count", Value::Uint(2)),
+        ("cpu.energy.monitor.0.pkg.0.id", Value::Uint(0)),
+        ("cpu.energy.monitor.0.pkg.0.core_energy", Value::Float(12.5)),
+        ("cpu.energy.monitor.0.pkg.0.activity", Value::Uint(3)),
+        ("cpu.energy.monitor.0.pkg.1.id", Value::Uint(8)),
+        ("cpu.energy.monitor.0.pkg.1.core_energy", Value::Float(2.0)),
+    ];
+    assert_eq!(
+        printed(&sent, &[Extra::Energy]),
+        [
+            "vm_energy,monitor=vcpus_0-3,package=0 vcpus=\"0-3\",core_energy=12.5,activity=3i",
+            "vm_energy,monitor=vcpus_0-3,package=8 vcpus=\"0-3\",core_energy=2.0",
+        ]
+    );
+}
+
+#[test]
+fn jobs_errors_images_and_snapshots_of_disks_are_told() {
+    let mut sample =
+        domain(&[("block.0.name", Value::Text(b"vda")), ("block.1.name", Value::Text(b"vdb"))]);
+    sample.disks[0].io_error = "no_space".into();
+    let storage = &mut sample.more.as_mut().unwrap().storage;
+    storage.block_jobs = (0..=6)
+        .map(|kind| BlockJobLine {
+            target: "vda".to_owned(),
+            kind,
+            done_bytes: Some(1),
+            total_bytes: Some(2),
+            bytes_sec: Some(0),
+        })
+        .collect();
+    let sent: [Sent; 9] = [
+        ("block.count", Value::Uint(3)),
+        ("block.0.name", Value::Text(b"vda")),
+        ("block.0.backingIndex", Value::Uint(3)),
+        ("block.0.path", Value::Text(b"/a b")),
+        ("block.0.allocation", Value::Uint(4)),
+        ("block.1.name", Value::Text(b"vda")),
+        ("block.1.backingIndex", Value::Uint(1)),
+        ("block.1.physical", Value::Uint(5)),
+        ("block.2.name", Value::Text(b"sda")),
+    ];
+    storage.backing = BackingImage::of(sent.iter().map(|&(name, value)| (name.as_bytes(), value)));
+    let snapshots =
+        Snapshots { count: Some(2), oldest_s: Some(5), newest_s: Some(90), checkpoints: Some(1) };
+    let details = Details { snapshots: Some(snapshots), ..Details::default() };
+    let inventory = Inventory { details: Some(Box::new(details)), ..Inventory::default() };
+    let types = ["unknown", "pull", "copy", "commit", "active_commit", "backup", "unknown"];
+    let jobs = types.map(|it| {
+        format!(
+            "vm_block_jobs,devtype=disk,device=vda type=\"{it}\",done_bytes=1i,total_bytes=2i,bytes_sec=0i"
+        )
+    });
+    let mut expected = jobs.to_vec();
+    expected.extend([
+        "vm_backing,device=vda,index=3 allocation_bytes=4i,path=\"/a b\"".to_owned(),
+        "vm_backing,device=vda,index=1 physical_bytes=5i".to_owned(),
+        // Made after this moment, by the host's clock: no age below 0. The lines here are of second 0.
+        "vm_snapshots count=2i,oldest_age_s=0i,newest_age_s=0i,checkpoints=1i".to_owned(),
+    ]);
+    let on = [Extra::BlockJobs, Extra::Backing, Extra::Snapshots];
+    assert_eq!(more_lines(&mut Writer::default(), &sample, Some(&inventory), &on), expected);
+    let choice = Choice { extra: extras(&[Extra::DiskErrors]), ..Choice::DEFAULT };
+    let mut lines = Lines::default();
+    lines.start(1);
+    let guest = Guest { sample: &sample, rates: None, inventory: None };
+    Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 0);
+    let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("io_error")).collect();
+    assert!(
+        matches!(told[..], [line] if line.contains("errors=0i,io_error=\"no_space\"")),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_nobody_knows_is_passed_through_with_its_type() {
     let sent = [
         ("state.new", Value::Text(b"a \"b\"")),
@@ -173,10 +302,10 @@ fn what_nobody_knows_is_passed_through_with_its_type() {
         ("net.1.hwaddr", Value::Text(b"52:54:00:00:00:02")),
         ("block.1.name", Value::Text(b"vdb")),
         ("block.1.limits.request_alignment", Value::Uint(512)),
-        ("block.1.timed_group.0.rd_queue_depth_avg", Value::Float(0.5)),
-        ("block.1.latency_histogram.read.bin.2.value", Value::Uint(7)),
+        ("block.1.timed_group.0.new", Value::Float(0.5)),
+        ("block.1.latency_histogram.new.bin.2.value", Value::Uint(7)),
         ("iothread.2.poll-weight", Value::Uint(9)),
-        ("cpu.energy.monitor.0.pkg.1.id", Value::Uint(1)),
+        ("cpu.energy.monitor.0.new", Value::Uint(1)),
         ("vcpu.0.new", Value::Bool(true)),
         ("dirtyrate.vcpu.4.new", Value::Int(-3)),
         ("a new group.x", Value::Float(f64::NAN)),
@@ -188,9 +317,9 @@ fn what_nobody_knows_is_passed_through_with_its_type() {
             "vm_other state_new=\"a \\\"b\\\"\",a_new_group_y=1i",
             "vm_other,devtype=nic,device=vnet3 net_hwaddr=\"52:54:00:00:00:01\"",
             "vm_other,devtype=disk,device=vdb block_limits_request_alignment=512i,\
-             block_timed_group_0_rd_queue_depth_avg=0.5,block_latency_histogram_read_bin_2_value=7i",
+             block_timed_group_0_new=0.5,block_latency_histogram_new_bin_2_value=7i",
             "vm_other,index=2 iothread_poll_weight=9i",
-            "vm_other,index=0 cpu_energy_monitor_pkg_1_id=1i",
+            "vm_other,index=0 cpu_energy_monitor_new=1i",
             "vm_other,vcpu=0 vcpu_new=true",
             "vm_other,vcpu=4 dirtyrate_vcpu_new=-3i",
         ]

@@ -107,6 +107,10 @@ fn extras_table() -> String {
         let calls = row.calls.iter().filter(|(_, group)| group.is_none());
         let calls = calls.map(|(call, _)| match call {
             telegraf_virt::schema::GuestCall::Definition => "two calls when its XML is read",
+            telegraf_virt::schema::GuestCall::Snapshots => {
+                "two calls when its XML is read, and two more for each chain of snapshots"
+            }
+            telegraf_virt::schema::GuestCall::BlockJobs => "one more call for each disk",
             _ => "one more call for each guest",
         });
         let xml = row.needs_xml.then(|| "the domain's XML, read anyway".to_owned());

@@ -9,13 +9,14 @@ use telegraf_virt::config::{DeviceTag, Feature, Missing};
 use telegraf_virt::devices::details::details;
 use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::features::{DiskRates, NicRates, Rates, rates};
-use telegraf_virt::libvirt::{self, Parameter};
+use telegraf_virt::libvirt::{self, Parameter, Snapshots};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, CollectedGuests, Collector, Guest, Writer, write_collector};
 use telegraf_virt::sample::{Completeness, Disk, Domain, Job, Memory, More, Nic};
 use telegraf_virt::schema::{
-    AskedBy, Details, DiskLimits, FieldKind, FieldRow, GUEST_TAGS, HostCell, HostFacts, HostPages,
-    HostReading, OutputField, PoolFacts, Section, output_fields, write_host, write_pools,
+    AskedBy, BackingImage, BlockJobLine, Details, DiskLimits, FieldKind, FieldRow, GUEST_TAGS,
+    HostCell, HostFacts, HostPages, HostReading, OutputField, PoolFacts, Section, output_fields,
+    write_host, write_pools,
 };
 use telegraf_virt::table::{self, Look};
 
@@ -167,17 +168,27 @@ const FEATURES: [(&str, Feature); 5] = [
 
 /// The statistics that the schema names, each one a number here, which all but the texts are.
 fn statistics_told() -> Vec<String> {
-    const TEXTS: [&str; 4] = [
+    const TEXTS: [&str; 5] = [
+        "cpu.energy.monitor.0.vcpus",
         "dirtyrate.calc_mode",
         "dirtyrate.calc_start_time",
         "memory.bandwidth.monitor.0.vcpus",
         "cpu.cache.monitor.0.vcpus",
     ];
-    let mut told = vec!["vcpu.0.halt_exits.sum".to_owned()];
+    let mut told = [
+        "vcpu.0.halt_exits.sum",
+        "block.0.latency_histogram.read.bin.0.start",
+        "block.0.timed_group.0.interval",
+        "cpu.energy.monitor.0.pkg.0.id",
+        "cpu.energy.monitor.0.pkg.0.core_energy",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     for field in output_fields() {
         let statistic = field.source.trim_start_matches("the sum of ");
         let statistic = statistic.replace(".N", ".0").replace(".M", ".0");
-        let is_known = statistic.contains('.') && !statistic.contains(['/', ' ']);
+        let statistic = statistic.replace(".OP.", ".read.").replace(".OP_", ".rd_");
+        let is_known = statistic.contains('.') && !statistic.contains(['/', ' ', '*']);
         if is_known && !TEXTS.contains(&&*statistic) && !told.contains(&statistic) {
             told.push(statistic);
         }
@@ -198,7 +209,9 @@ fn full_sample(count: u64) -> Domain {
     let numbers = statistics_told();
     let value = libvirt::Value::Uint(count);
     parameters.extend(numbers.iter().map(|name| Parameter { name: name.as_bytes(), value }));
-    let texts: [(&[u8], &[u8]); 7] = [
+    let texts: [(&[u8], &[u8]); 9] = [
+        (b"cpu.energy.monitor.0.name", b"a"),
+        (b"cpu.energy.monitor.0.vcpus", b"0"),
         (b"net.0.name", b"vnet0"),
         (b"block.0.name", b"vda"),
         (b"dirtyrate.calc_mode", b"dirty-ring"),
@@ -220,8 +233,26 @@ fn full_sample(count: u64) -> Domain {
     assert_eq!(domain.fill([unknown].into_iter()), 1);
     if let Some(more) = &mut domain.more {
         more.job = Job::of(1, job.into_iter());
+        let one = Some(1);
+        more.storage.block_jobs = vec![BlockJobLine {
+            target: "vda".to_owned(),
+            kind: 1,
+            done_bytes: one,
+            total_bytes: one,
+            bytes_sec: one,
+        }];
+        more.storage.backing = vec![BackingImage {
+            target: "vda".into(),
+            backing_index: one,
+            allocation_bytes: one,
+            capacity_bytes: one,
+            physical_bytes: one,
+            path: "/a".into(),
+            ..BackingImage::default()
+        }];
     }
     domain.started_at_ns = Some(0);
+    domain.disks[0].io_error = "none".into();
     for vcpu in &mut domain.vcpus {
         (vcpu.cpu, vcpu.affinity) = (Some(0), "0-1".into());
     }
@@ -273,6 +304,9 @@ fn full_inventory() -> Inventory {
     let (nics, disks) = xml::inventory(text).unwrap();
     let mut details = details(text).unwrap();
     (details.persistent, details.autostart) = (Some(true), Some(true));
+    let one = Some(1);
+    details.snapshots =
+        Some(Snapshots { count: one, oldest_s: one, newest_s: one, checkpoints: one });
     let details = Some(Box::new(details));
     Inventory { id: 1, nics, disks, details, ..Inventory::default() }
 }
@@ -407,7 +441,9 @@ fn each_name_in_extra_adds_what_the_schema_says_and_nothing_else() {
             .filter(|it| !it.row.name.contains('*'))
             .map(|it| {
                 let of = format!("{} {}", it.measurement, it.devtype).trim_end().to_owned();
-                (of, it.row.name.to_owned(), it.row.kind.type_name().to_owned())
+                // Here libvirt sends a number.
+                let kind = it.row.kind.type_name().replace("as sent", "integer");
+                (of, it.row.name.to_owned(), kind)
             })
             .collect();
         if extra == Extra::Other {
