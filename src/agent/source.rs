@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::cache::{DeviceCache, HypervisorFiles, Place};
 use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Reading};
-use crate::config::Settings;
+use crate::config::{DomainFilter, Settings};
 use crate::deadline::{Deadline, Ending};
 use crate::devices::Inventory;
 use crate::features::{self, Rates};
@@ -121,6 +121,25 @@ impl Source {
             self.excluded.insert(guest.uuid);
         }
         Some(collected)
+    }
+
+    /// What is known of the guest's devices.
+    pub(super) fn inventory(&self, uuid: &Uuid) -> Option<&Inventory> {
+        self.devices.known(uuid).map(Arc::as_ref)
+    }
+
+    /// Whether the filter lets events of this guest pass. Its state does not count: an event changes it.
+    pub(super) fn takes_events_of(&self, domains: &DomainFilter, name: &str, uuid: &Uuid) -> bool {
+        if !domains.takes(name, uuid) || self.excluded.contains(uuid) {
+            return false;
+        }
+        let metadata = || self.inventory(uuid).and_then(|inventory| inventory.metadata.as_ref());
+        !domains.has_metadata() || metadata().is_some_and(|it| domains.takes_metadata(it))
+    }
+
+    /// Ends the belief in what is known of the guest's devices: they are read again.
+    pub(super) fn outdate(&mut self, uuid: &Uuid) {
+        self.devices.outdate(uuid);
     }
 
     /// Forgets the guests whose last sample is too old for a rate.
