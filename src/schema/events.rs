@@ -7,8 +7,8 @@ const ROW: FieldRow = FieldRow {
     name: "",
     kind: FieldKind::Text,
     unit: "",
-    group: "events: ",
-    statistic: b"",
+    group: "",
+    statistic: b"virConnectDomainEventRegisterAny",
     text: "",
 };
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::events::{PROBE, Seen, VirshEvents, of_lines};
 use crate::support::execd::Execd;
@@ -156,7 +157,26 @@ fn each_event_that_virsh_sees_is_one_line() {
     }
     assert!(ours.iter().any(|(_, event, _)| event == "job_completed"), "{ours:#?}");
     say(&format!("events: {} lines of vm_events, as virsh event has them", ours.len()));
-    drop(execd.end());
+    drop(execd);
+}
+
+#[test]
+fn what_happened_since_the_last_collection_is_printed_at_the_end() {
+    let Some(lab) = Lab::require("events, end") else { return };
+    create(&lab, PROBE);
+    create(&lab, "web");
+    let mut execd = listen(&[&lab], "");
+    let virsh = VirshEvents::start(&lab);
+    events(&mut execd);
+    lab.virsh(&["resume", "web"]);
+    wait_until("virsh has seen it", LIMIT, || virsh.text().contains("Resumed").then_some(()));
+    // libvirt tells one after the other.
+    std::thread::sleep(Duration::from_secs(1));
+    let started = Instant::now();
+    let seen = of_lines(&execd.end_with_lines());
+    let resumed = ("web".to_owned(), "resumed".to_owned(), "unpaused".to_owned());
+    assert_eq!(seen, [resumed]);
+    assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
@@ -192,17 +212,26 @@ fn a_full_disk_is_told_with_its_name_and_why() {
     let seen = |event: &str, key: &str| ours.iter().any(|it| it.1 == event && it.2.contains(key));
     assert!(seen("suspended", "ioerror"), "{ours:#?}");
     assert!(seen("block_threshold", "vdb"), "{ours:#?}");
-    drop(execd.end());
+    drop(execd);
 }
 
 #[test]
 fn a_libvirtd_that_restarts_is_told_once_and_events_come_again() {
+    restart(3);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_libvirtd_that_restarts_twenty_times_is_told_each_time() {
+    restart(20);
+}
+
+fn restart(times: u32) {
     let Some(lab) = Lab::require("events, restart") else { return };
     create(&lab, "web");
     create(&lab, "other");
     let mut execd = listen(&[&lab], "[domains]\nexclude = [\"other\"]\n");
     events(&mut execd);
-    let times = 3;
     for _ in 0..times {
         lab.signal_libvirtd("-TERM");
         lab.start_libvirtd();
@@ -230,7 +259,7 @@ fn a_libvirtd_that_restarts_is_told_once_and_events_come_again() {
         assert!(seen.iter().all(|(guest, ..)| guest == "web"), "{seen:#?}");
         events(&mut execd);
     }
-    drop(execd.end());
+    drop(execd);
 }
 
 #[test]
@@ -272,7 +301,7 @@ fn a_migration_is_told_with_the_time_that_the_guest_stood_still() {
     assert!(details("stopped").iter().any(|it| it.contains("migrated")), "{all:#?}");
     assert!(details("started").iter().any(|it| it.contains("migrated")), "{all:#?}");
     say(&format!("events: a migration's downtime {ours} ms, virsh on the target {theirs} ms"));
-    drop(execd.end());
+    drop(execd);
 }
 
 #[test]
@@ -316,4 +345,91 @@ fn the_command_tells_a_person_and_scripts_until_it_is_ended() {
     assert_eq!(objects[0]["fields"]["count"], 1);
     assert_eq!(outputs[2].lines().count(), 2);
     assert!(outputs[2].starts_with("vm_events,VMID="), "{}", outputs[2]);
+}
+
+/// A number that looks random and is the same each time.
+fn next(seed: &mut u64) -> usize {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    usize::try_from(*seed >> 33).unwrap()
+}
+
+#[test]
+#[ignore = "takes five minutes"]
+fn for_five_minutes_of_random_operations_virsh_sees_the_same() {
+    let Some(lab) = Lab::require("events, random operations") else { return };
+    create(&lab, PROBE);
+    let guests: Vec<String> = (1..=20).map(|number| format!("g{number:02}")).collect();
+    guests.iter().for_each(|name| drop(create(&lab, name)));
+    let mut execd = listen(&[&lab], "");
+    let virsh = VirshEvents::start(&lab);
+    let mut ours = of_lines(&events(&mut execd));
+    let until = Instant::now() + Duration::from_secs(300);
+    let (mut seed, mut operations) = (20_261_128, 0);
+    let saved = lab.scratch().join("saved").display().to_string();
+    let nic = "<interface type='ethernet'><mac address='52:54:00:aa:bb:cc'/>\
+               <model type='usb-net'/></interface>";
+    // What does not fit the guest's state fails, and tells of nothing.
+    let try_virsh = |arguments: &[&str]| {
+        drop(run(Command::new("virsh").args(["-q", "-c", &lab.write_uri()]).args(arguments)));
+    };
+    let file = lab.scratch().join("nic.xml");
+    fs::write(&file, nic).unwrap();
+    while Instant::now() < until {
+        let guest = &guests[next(&mut seed) % guests.len()];
+        match next(&mut seed) % 9 {
+            0 => try_virsh(&["resume", guest]),
+            1 => try_virsh(&["suspend", guest]),
+            2 => try_virsh(&["reset", guest]),
+            3 => try_virsh(&["destroy", guest]),
+            4 => try_virsh(&["start", guest]),
+            5 => try_virsh(&["start", "--paused", guest]),
+            6 => try_virsh(&["attach-device", guest, file.to_str().unwrap()]),
+            7 => try_virsh(&["detach-device", guest, file.to_str().unwrap()]),
+            _ => {
+                let _ = fs::remove_file(&saved);
+                try_virsh(&["save", guest, &saved]);
+                try_virsh(&["restore", &saved]);
+            }
+        }
+        operations += 1;
+        if operations % 10 == 0 {
+            ours.extend(of_lines(&events(&mut execd)));
+        }
+    }
+    assert_same(&mut execd, &virsh, &mut ours);
+    say(&format!(
+        "events: {operations} random operations, {} events, the same as virsh",
+        ours.len()
+    ));
+    drop(execd);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn of_more_events_than_fit_the_rest_is_counted() {
+    const MOST: usize = 10_000;
+    let Some(lab) = Lab::require("events, burst") else { return };
+    create(&lab, "web");
+    let mut execd = listen(&[&lab], "");
+    events(&mut execd);
+    let pairs = MOST / 2 + 250;
+    let commands = "resume web\nsuspend web\n".repeat(pairs);
+    let mut virsh = Command::new("virsh")
+        .args(["-q", "-c", &lab.write_uri()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    virsh.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+    assert!(virsh.wait().unwrap().success());
+    std::thread::sleep(Duration::from_secs(2));
+    let lines = events(&mut execd);
+    assert_eq!(lines.len(), MOST + 1);
+    let lost = lines.last().unwrap();
+    assert_eq!(lost.tag("event"), "lost");
+    assert_eq!(lost.field("detail"), &Value::Text("queue_full".into()));
+    assert_eq!(lost.int("dropped"), i64::try_from(2 * pairs - MOST).unwrap());
+    lab.virsh(&["resume", "web"]);
+    wait_until("the next event comes", LIMIT, || (events(&mut execd).len() == 1).then_some(()));
+    drop(execd);
 }
