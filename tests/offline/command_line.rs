@@ -68,7 +68,7 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
             &["--format", "tabel"],
             "E! --format is \"tabel\", but must be influx, table or json; did you mean table?",
         ),
-        (&["--format", "json"], "E! --format is \"json\", but must be influx or table"),
+        (&["--format", "yaml"], "E! --format is \"yaml\", but must be influx or table"),
         (
             &["execd", "--format", "table"],
             "E! --format belongs to once, not to execd, as in telegraf-virt once --format table",
