@@ -68,14 +68,14 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
             &["--format", "tabel"],
             "E! --format is \"tabel\", but must be influx, table or json; did you mean table?",
         ),
-        (&["--format", "yaml"], "E! --format is \"yaml\", but must be influx or table"),
+        (&["--format", "yaml"], "E! --format is \"yaml\", but must be influx, table or json"),
         (
             &["execd", "--format", "table"],
-            "E! --format belongs to once, not to execd, as in telegraf-virt once --format table",
+            "E! --format belongs to once and events, not to execd, as in telegraf-virt once --format table",
         ),
         (
             &["--format", "influx", "check"],
-            "E! --format belongs to once, not to check, as in telegraf-virt once --format table",
+            "E! --format belongs to once and events, not to check, as in telegraf-virt once --format table",
         ),
         (&["-x"], "E! unknown option \"-x\"; telegraf-virt --help lists them"),
         (&["--a\nE! b"], "E! unknown option \"--a\\nE! b\"; telegraf-virt --help lists them"),
