@@ -16,9 +16,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
-use crate::cache::{self, Place, Surroundings};
+use crate::cache::{CacheDir, CacheEnv, FileError};
 use crate::cli::Format;
 use crate::collect::{Collected, Hypervisor, Plan, Reading};
 use crate::config::Settings;
@@ -30,7 +28,6 @@ use crate::json;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
-use crate::sample;
 use crate::sink::{Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
@@ -47,9 +44,8 @@ pub enum Exit {
 
 /// The most time that is left after the order to end.
 const GRACE_MAX: Duration = Duration::from_secs(4);
-/// Samples are written after execd's first collection, so that even a kill soon after leaves rates to
-/// its next start, and after a later one when they were last written so long ago.
-const SAMPLES_EVERY: Duration = Duration::from_secs(60);
+/// execd saves after its first collection, then at most this often, so that a restart after a kill is warm.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// How often is looked whether the end was ordered.
 const GLANCE: Duration = Duration::from_millis(50);
 /// Without a trigger for so long execd says that it waits in vain.
@@ -71,8 +67,8 @@ struct Agent {
     writer: Writer,
     choice: Choice,
     tags: UserTags,
-    boot: Option<Uuid>,
-    samples_written: Option<Instant>,
+    /// When the cache was written last.
+    saved: Option<Instant>,
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
@@ -139,15 +135,12 @@ impl Agent {
             host_name: settings.uris.len() > 1,
             extra: settings.extra,
         };
-        let place = place(&settings, ending, log);
-        sink.lock_in(place.clone());
-        let boot = cache::boot_id();
+        let folder = cache_folder(&settings, ending, log);
+        sink.lock_in(folder.clone());
         let sources = settings
             .uris
             .iter()
-            .map(|uri| {
-                Source::new(Hypervisor::new(uri, plan.clone(), log), place.as_ref(), boot, log)
-            })
+            .map(|uri| Source::new(Hypervisor::new(uri, plan.clone(), log), folder.as_ref(), log))
             .collect();
         let tags = UserTags::new(&settings.tags, &settings.metadata_tags);
         let fixed = settings.tags.iter().map(|(name, _)| name);
@@ -171,8 +164,7 @@ impl Agent {
             writer: Writer::default(),
             choice,
             tags,
-            boot,
-            samples_written: None,
+            saved: None,
         }
     }
 
@@ -195,8 +187,7 @@ impl Agent {
 
     /// Keeps what the next run shall know, and says how it went.
     fn end(&mut self, up: usize, printed: Result<(), SinkError>, triggers: &Triggers) -> Exit {
-        self.keep_devices();
-        self.keep_samples();
+        self.save();
         self.close();
         // Whoever stopped us believes what has arrived, if we say that all is well.
         let is_fine = up > 0 || triggers.ending.since().is_some();
@@ -238,8 +229,7 @@ impl Agent {
                 }
             }
         };
-        self.keep_devices();
-        self.keep_samples();
+        self.save();
         self.close();
         let grace = self.grace();
         self.sink.finish(&Deadline::within(grace, &triggers.ending, grace));
@@ -257,10 +247,8 @@ impl Agent {
         let began = Instant::now();
         let printed = self.print(&Deadline::at_ending(&triggers.ending, grace));
         self.note_slow_reader(began.elapsed(), triggers.arrived().saturating_sub(arrived));
-        self.keep_devices();
-        let is_time = self.samples_written.is_none_or(|moment| moment.elapsed() >= SAMPLES_EVERY);
-        if is_time {
-            self.keep_samples();
+        if self.saved.is_none_or(|moment| moment.elapsed() >= SAVE_EVERY) {
+            self.save();
         }
         match printed {
             Ok(()) => Ok(()),
@@ -381,32 +369,12 @@ impl Agent {
         }
     }
 
-    fn keep_devices(&mut self) {
-        let now_unix_s = Moment::now().unix.as_secs();
+    /// Keeps what the next run must know.
+    fn save(&mut self) {
+        self.saved = Some(Instant::now());
         for source in &mut self.sources {
-            let Some(files) = &source.files else { continue };
-            let saved =
-                files.save_devices(&mut source.devices, now_unix_s, self.settings.cache.ttl);
-            tell_saved(&self.log, saved.err(), source.hypervisor.uri(), "device lists");
-        }
-    }
-
-    fn keep_samples(&mut self) {
-        let Some(boot) = self.boot else { return };
-        self.samples_written = Some(Instant::now());
-        let now_ns = sample::boottime_ns();
-        for source in &mut self.sources {
-            let Some(files) = &source.files else { continue };
-            let uri = source.hypervisor.uri();
-            if !source.before.is_empty() {
-                let saved = files.save_samples(source.before.values(), boot, now_ns);
-                tell_saved(&self.log, saved.err(), uri, "last samples");
-            }
-            if let Some(health) = source.hypervisor.saved_health() {
-                let saved = files.save_health(&health, boot, now_ns);
-                let uri = source.hypervisor.uri();
-                tell_saved(&self.log, saved.err(), uri, "guests that do not answer");
-            }
+            let saved = source.save(self.settings.cache.ttl);
+            report_saved(&self.log, saved.err(), source.hypervisor.uri());
         }
     }
 
@@ -461,7 +429,7 @@ fn source_tag(name: Option<&str>) -> Tags {
 
 /// The cache's folder, or the word that there is none. It may be on a mount that is gone, so that looking
 /// at it never ends: it is looked at on a thread that can be left behind.
-fn place(settings: &Settings, ending: &Ending, log: &Log) -> Option<Place> {
+fn cache_folder(settings: &Settings, ending: &Ending, log: &Log) -> Option<CacheDir> {
     let is_of_use = settings.uris.iter().any(|uri| !uri.starts_with(host::REPLAY));
     if !settings.cache.enabled || !is_of_use {
         return None;
@@ -470,7 +438,7 @@ fn place(settings: &Settings, ending: &Ending, log: &Log) -> Option<Place> {
     let named = settings.cache.dir.clone();
     let body = move || {
         // Nobody waits any more where time is over.
-        let _ = sender.send(Place::of(named.as_deref(), &Surroundings::of_process()));
+        let _ = sender.send(CacheDir::of(named.as_deref(), &CacheEnv::of_process()));
     };
     thread::Builder::new().name("cache".to_owned()).spawn(body).ok()?;
     let found_by = Deadline::within(settings.deadline / 4, ending, Duration::ZERO);
@@ -485,15 +453,17 @@ fn place(settings: &Settings, ending: &Ending, log: &Log) -> Option<Place> {
     None
 }
 
-fn tell_saved(log: &Log, error: Option<cache::FileError>, uri: &str, what: &str) {
-    let key = format!("saving {what} {uri}");
+fn report_saved(log: &Log, error: Option<FileError>, uri: &str) {
+    let key = format!("saving {uri}");
     match error {
         Some(error) => log.begins(
             &key,
             Level::Warn,
-            format_args!("cannot keep the {what} of {uri} for the next run: {error}; `telegraf-virt check` says \
-                 what mends it"),
+            format_args!(
+                "cannot save the cache of {uri} for the next run: {error}; `telegraf-virt check` says how to \
+                 fix it"
+            ),
         ),
-        None => log.ends(&key, format_args!("the {what} of {uri} are kept again")),
+        None => log.ends(&key, format_args!("the cache of {uri} is saved again")),
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::cache::{DeviceCache, HypervisorFiles, Place};
+use crate::cache::{CacheDir, CacheTime, DeviceCache, FileError, SavedState, StateFile};
 use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Reading};
 use crate::config::{DomainFilter, Settings};
 use crate::deadline::{Deadline, Ending};
@@ -26,7 +26,7 @@ const GONE_MAX: usize = 1000;
 /// One hypervisor, with what is known of its guests.
 pub(super) struct Source {
     pub(super) hypervisor: Hypervisor,
-    pub(super) files: Option<HypervisorFiles>,
+    pub(super) file: Option<StateFile>,
     pub(super) devices: DeviceCache,
     pub(super) before: HashMap<Uuid, Domain>,
     /// How many guests its last collection had.
@@ -40,36 +40,21 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(
-        mut hypervisor: Hypervisor,
-        place: Option<&Place>,
-        boot: Option<Uuid>,
-        log: &Log,
-    ) -> Self {
+    pub(super) fn new(mut hypervisor: Hypervisor, folder: Option<&CacheDir>, log: &Log) -> Self {
         // What a recording prints must not depend on what is on this disk.
-        let place = place.filter(|_| hypervisor.replay().is_none());
-        let files = place.map(|place| HypervisorFiles::new(place.clone(), hypervisor.uri()));
-        let mut devices = DeviceCache::default();
-        let mut before = HashMap::new();
-        if let Some(files) = &files {
-            let (loaded, trouble) = files.load_devices();
-            devices = loaded;
-            trouble.into_iter().for_each(|trouble| log.warn(trouble));
-            if let Some(boot) = boot {
-                let (loaded, trouble) = files.load_samples(boot, sample::boottime_ns());
-                before = loaded;
-                trouble.into_iter().for_each(|trouble| log.warn(trouble));
-            }
+        let folder = folder.filter(|_| hypervisor.replay().is_none());
+        let file = folder.map(|folder| StateFile::new(folder.clone(), hypervisor.uri()));
+        let mut state = SavedState::default();
+        if let Some(file) = &file {
+            let warning;
+            (state, warning) = file.load(&CacheTime::now());
+            warning.into_iter().for_each(|warning| log.warn(warning));
         }
-        let health = files.as_ref().zip(boot).map(|(files, boot)| {
-            let (health, trouble) = files.load_health(boot, sample::boottime_ns());
-            trouble.into_iter().for_each(|trouble| log.warn(trouble));
-            health
-        });
-        hypervisor.restore(roster(&devices, &before), health.unwrap_or_default());
+        let SavedState { devices, samples: before, health } = state;
+        hypervisor.restore(roster(&devices, &before), health);
         let (took, moment, excluded) = (Duration::ZERO, Moment::now(), HashSet::new());
         let guests = before.len();
-        Self { hypervisor, files, devices, before, guests, took, moment, excluded }
+        Self { hypervisor, file, devices, before, guests, took, moment, excluded }
     }
 
     /// One collection of this hypervisor; `None` where it is down.
@@ -162,6 +147,14 @@ impl Source {
             collected.readings.into_iter().for_each(|reading| self.keep(reading.sample));
             self.forget_old();
         }
+    }
+
+    /// Writes what the next run must know into the cache.
+    pub(super) fn save(&mut self, ttl: Duration) -> Result<(), FileError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let health = self.hypervisor.saved_health();
+        file.save(&mut self.devices, self.before.values(), &health, &CacheTime::now(), ttl)?;
+        Ok(())
     }
 
     /// Keeps a sample for the next collection's rates. Where a recording is at its end the next
