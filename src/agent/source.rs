@@ -160,7 +160,9 @@ impl Source {
     /// Keeps a sample for the next collection's rates. Where a recording is at its end the next
     /// collection is of the same moment, and has its rates from the same one before it.
     pub(super) fn keep(&mut self, sample: Domain) {
-        let old = if self.hypervisor.replay().is_some_and(Replay::is_at_last) {
+        // Of a guest that libvirt has locked nothing came: what is known of it from before stays.
+        let is_nothing = sample.answered_at_ns == 0;
+        let old = if is_nothing || self.hypervisor.replay().is_some_and(Replay::is_at_last) {
             Some(sample)
         } else {
             self.before.insert(sample.uuid, sample)

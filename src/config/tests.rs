@@ -31,7 +31,7 @@ fn every_setting_is_read() {
         missing = "omit"
         extra = []
         features = ["net", "disk", "cpu", "latency", "balloon", "net"]
-        device_tags = ["mac", "model", "bus", "serial", "alias", "path", "network", "mac"]
+        device_tags = ["mac", "model", "bus", "serial", "alias", "path", "network", "type", "mac"]
         cache.dir = "/srv/cache"
         cache.ttl = "0s"
         [domains]
@@ -272,7 +272,7 @@ fn an_impossible_value_says_what_is_possible() {
         ),
         (
             "device_tags = ['target']",
-            "c.toml, line 1: device_tags holds \"target\", but each entry must be \"mac\", \
+            "c.toml, line 1: device_tags holds \"target\", but each entry must be \"type\", \"mac\", \
              \"model\", \"bus\", \"serial\", \"alias\", \"path\" or \"network\"",
         ),
         (

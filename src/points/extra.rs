@@ -14,7 +14,7 @@ use crate::schema::{
     SentStatistic, is_taken,
 };
 
-const OMIT: MissingPolicy = MissingPolicy::OMIT;
+const OMIT: MissingPolicy<'static> = MissingPolicy::OMIT;
 /// Names that libvirt may bring and that are remembered for their type.
 const MOST_NAMES: usize = 10_000;
 

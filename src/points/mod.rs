@@ -102,7 +102,7 @@ struct Page<'a> {
     user: &'a Tags,
     guest: &'a Guest<'a>,
     choice: &'a Choice,
-    policy: MissingPolicy,
+    policy: MissingPolicy<'a>,
 }
 
 impl Page<'_> {
@@ -134,6 +134,7 @@ impl Page<'_> {
             if let Some(known) = inventory.and_then(|it| it.nic(&nic.name)) {
                 add_tags(tags, &choice.device_tags, |tag| TagRow::value(NIC_TAGS, tag, known));
             }
+            let policy = policy.of_device(&nic.name);
             self.own(lines, "vm_devices", tags, |fields| nic.write(fields, policy, choice.extra));
         }
         for disk in &self.guest.sample.disks {
@@ -141,6 +142,7 @@ impl Page<'_> {
             if let Some(known) = inventory.and_then(|it| it.disk(&disk.name)) {
                 add_tags(tags, &choice.device_tags, |tag| TagRow::value(DISK_TAGS, tag, known));
             }
+            let policy = policy.of_device(&disk.name);
             self.own(lines, "vm_devices", tags, |fields| disk.write(fields, policy, choice.extra));
         }
     }

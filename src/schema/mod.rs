@@ -36,6 +36,7 @@ pub use collector::{CollectedGuests, Collector, write_collector};
 pub use details::{Cell, Details, DiskLimits, NicLimits, Pin};
 pub use devices::{DISK_TAGS, DeviceTag, Disk, DiskDevice, NIC_TAGS, Nic, NicDevice, TagRow};
 pub use extra::{EXTRAS, Extra, ExtraRow, Extras, GuestCall, calls, groups, keeps_more, needs_xml};
+pub(crate) use guest::VCPU_COUNT;
 pub use guest::{Cpu, Memory, Vcpu, write_metrics, write_totals};
 pub use missing::MissingPolicy;
 pub use more::{
@@ -44,7 +45,7 @@ pub use more::{
 };
 pub(crate) use more::{take, take_of_vcpu};
 pub use rates::{FEATURES, Feature, FeatureRow, MEMORY_RATE, RateInput, RateRow};
-pub use row::{FieldKind, FieldRow, Section, Sent};
+pub use row::{FieldKind, FieldRow, Section, Sent, mark_of};
 
 /// Tags of every line of a guest.
 pub const GUEST_TAGS: [&str; 3] = ["VMID", "name", "uuid"];

@@ -407,7 +407,8 @@ fn each_name_in_extra_adds_what_the_schema_says_and_nothing_else() {
     }
 }
 
-const DEVICE_TAGS: [DeviceTag; 7] = [
+const DEVICE_TAGS: [DeviceTag; 8] = [
+    DeviceTag::Type,
     DeviceTag::Mac,
     DeviceTag::Model,
     DeviceTag::Bus,
