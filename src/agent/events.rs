@@ -116,7 +116,7 @@ impl Agent {
                 self.collect_quietly(&triggers.ending);
             }
         };
-        self.keep_devices();
+        self.save();
         self.close();
         exit
     }

@@ -108,7 +108,7 @@ impl Plugin<'_> {
     pub(super) fn settings(
         &self,
         command: &[String],
-        around: &Surroundings<'_>,
+        around: &PluginEnv<'_>,
     ) -> Result<(Cli, Settings), String> {
         let arguments = command.iter().skip_while(|word| !is_us(word)).map(OsString::from);
         let cli = cli::parse(arguments).map_err(|exit| match exit {
