@@ -320,7 +320,7 @@ fn a_reader_slower_than_the_deadline_is_told_of_with_the_triggers_that_were_merg
     stdin.write_all(b"\n").unwrap();
     // It waits for the reader when the pipe, which holds 64 KiB, has no room for another piece.
     wait_until("the pipe is full", Duration::from_secs(60), || {
-        (ioctl_fionread(&reader).unwrap() > (60 << 10)).then_some(())
+        (ioctl_fionread(&reader).unwrap() > 60_000).then_some(())
     });
     for _ in 0..3 {
         stdin.write_all(b"\n").unwrap();
