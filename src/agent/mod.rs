@@ -43,9 +43,10 @@ pub enum Exit {
 
 /// The most time that is left after the order to end.
 const GRACE_MAX: Duration = Duration::from_secs(4);
-/// Samples are written after execd's first collection, so that even a kill soon after leaves rates to
-/// its next start, and after a later one when they were last written so long ago.
-const SAMPLES_EVERY: Duration = Duration::from_secs(60);
+/// The cache is written after execd's first collection, so that even a kill soon after leaves rates to
+/// its next start, and after a later one when it was last written so long ago: what a write costs grows with
+/// all guests, and what a kill loses costs one reading of some guests' XML.
+const CACHE_EVERY: Duration = Duration::from_secs(60);
 /// How often is looked whether the end was ordered.
 const GLANCE: Duration = Duration::from_millis(50);
 /// Without a trigger for so long execd says that it waits in vain.
@@ -64,7 +65,7 @@ struct Agent {
     choice: Choice,
     tags: UserTags,
     boot: Option<Uuid>,
-    samples_written: Option<Instant>,
+    cache_written: Option<Instant>,
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
@@ -148,7 +149,7 @@ impl Agent {
             choice,
             tags,
             boot,
-            samples_written: None,
+            cache_written: None,
         }
     }
 
@@ -228,10 +229,10 @@ impl Agent {
         let began = Instant::now();
         let printed = self.print(&Deadline::at_ending(&triggers.ending, grace));
         self.note_slow_reader(began.elapsed(), triggers.arrived().saturating_sub(arrived));
-        self.keep_devices();
-        let is_time = self.samples_written.is_none_or(|moment| moment.elapsed() >= SAMPLES_EVERY);
-        if is_time {
+        if self.cache_written.is_none_or(|moment| moment.elapsed() >= CACHE_EVERY) {
+            self.keep_devices();
             self.keep_samples();
+            self.cache_written = Some(Instant::now());
         }
         match printed {
             Ok(()) => Ok(()),
@@ -358,7 +359,6 @@ impl Agent {
 
     fn keep_samples(&mut self) {
         let Some(boot) = self.boot else { return };
-        self.samples_written = Some(Instant::now());
         let now_ns = sample::boottime_ns();
         for source in &mut self.sources {
             let Some(files) = &source.files else { continue };

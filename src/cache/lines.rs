@@ -7,7 +7,7 @@
 //! here, by which what two writers know is put together.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,10 @@ use super::file::{Directory, SIZE_MAX};
 const VERSION: u64 = 1;
 /// Most guests in one file.
 const GUESTS_MAX: usize = 32_768;
+/// Most guests in a file beside those of the run that writes it: guests that are gone, and those that only
+/// other runs read. The newest of them stay. A hypervisor may have other guests each time, and neither the
+/// file nor what it costs to write it may grow with all that it ever had.
+pub(super) const OTHERS_MAX: usize = 4096;
 /// Longest line. A guest with 2 NICs and 3 disks has about 1.5 KB.
 const LINE_MAX: usize = 4 * 1024 * 1024;
 /// What the header and the closing line take at most, beside the URI.
@@ -192,20 +196,22 @@ pub(super) fn update(
     Ok(saved)
 }
 
-/// The lines of a file, but for those of which we have newer ones: these need not even be read whole.
+/// The lines of a file, but for those of which we have newer ones or the very same: these need not even be
+/// read whole.
 fn entries<'a>(
     bytes: &'a [u8],
     wanted: &Header<'_>,
     ours: &[Entry<'_>],
     check: CheckLine,
 ) -> Result<Vec<Entry<'a>>, Flaw> {
-    let ours: HashMap<Uuid, u64> =
-        ours.iter().filter(|entry| entry.first_hand).map(|entry| (entry.uuid, entry.at)).collect();
+    let ours: HashMap<Uuid, &Entry> = ours.iter().map(|entry| (entry.uuid, entry)).collect();
     let mut entries = Vec::new();
     for (index, line) in guest_lines(bytes, wanted)?.into_iter().enumerate() {
         let number = index + 2;
         let Known { name, uuid, at } = read_line(line, number)?;
-        if ours.get(&uuid).is_some_and(|ours| *ours >= at) {
+        if ours.get(&uuid).is_some_and(|ours| {
+            ours.at > at || ours.at == at && (ours.first_hand || *ours.line == *line)
+        }) {
             continue;
         }
         check(line, number)?;
@@ -216,10 +222,11 @@ fn entries<'a>(
 
 fn merged<'a>(
     ours: Vec<Entry<'a>>,
-    theirs: Vec<Entry<'a>>,
+    mut theirs: Vec<Entry<'a>>,
     times: &RangeInclusive<u64>,
 ) -> Vec<Entry<'a>> {
-    let mut guests: HashMap<Uuid, Entry> = HashMap::with_capacity(ours.len().max(theirs.len()));
+    keep_newest_others(&ours, &mut theirs);
+    let mut guests: HashMap<Uuid, Entry> = HashMap::with_capacity(ours.len() + theirs.len());
     for entry in ours.into_iter().chain(theirs) {
         if !times.contains(&entry.at) {
             continue;
@@ -232,6 +239,20 @@ fn merged<'a>(
         }
     }
     guests.into_values().collect()
+}
+
+/// Leaves, of the guests that we know nothing of, the newest.
+fn keep_newest_others(ours: &[Entry<'_>], theirs: &mut Vec<Entry<'_>>) {
+    if theirs.len() <= OTHERS_MAX {
+        return;
+    }
+    let ours: HashSet<Uuid> = ours.iter().map(|entry| entry.uuid).collect();
+    theirs.sort_by_key(|entry| std::cmp::Reverse(entry.at));
+    let mut others = 0;
+    theirs.retain(|entry| {
+        others += usize::from(!ours.contains(&entry.uuid));
+        others <= OTHERS_MAX || ours.contains(&entry.uuid)
+    });
 }
 
 /// A whole file of these guests, or of the newest of them where there are too many.

@@ -87,7 +87,8 @@ impl HypervisorFiles {
     }
 
     /// Writes the device cache, where it has something that the file lacks. Guests that others
-    /// wrote stay; those whose XML was last read a day and `ttl` ago go.
+    /// wrote stay, the newest of them where there are many; those whose XML was last read a day and
+    /// `ttl` ago go.
     pub fn save_devices(
         &self,
         cache: &mut DeviceCache,

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cache::{Place, Surroundings};
 
 fn header() -> Header<'static> {
     Header::new("devices", "qemu:///system", None)
@@ -169,6 +170,25 @@ fn a_file_stays_within_its_size_and_keeps_the_newest_guests() {
     assert_eq!(oldest, Some(1));
 }
 
+#[test]
+fn of_guests_that_only_others_know_the_newest_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::named(folder.path(), &Surroundings::of_process()).unwrap();
+    let directory = place.directory().unwrap();
+    let save = |entries| update(&directory, "file", &header(), entries, &(0..=u64::MAX), check);
+    let theirs = OTHERS_MAX as u128 + 100;
+    save((0..theirs).map(|n| entry("x", n, n as u64)).collect()).unwrap();
+    // Of these 100, 50 are among the oldest of theirs, which stay since they are ours.
+    let ours = (0..50).chain(theirs..theirs + 50).map(|n| entry("x", n, n as u64)).collect();
+    let guests = OTHERS_MAX + 100;
+    assert_eq!(save(ours), Ok(Saved::Written { guests, left_out: 0 }));
+    let bytes = directory.read("file").unwrap().unwrap().bytes;
+    let mut kept: Vec<u64> =
+        entries(&bytes, &header(), &[], check).unwrap().iter().map(|entry| entry.at).collect();
+    kept.sort_unstable();
+    assert!(kept.into_iter().eq((0..50).chain(100..guests as u64 + 50)));
+}
+
 /// Text between a right header and a right closing line, as only somebody who knows the form can
 /// make it.
 pub(in crate::cache) fn forged(header: &Header<'_>, lines: &[Vec<u8>]) -> Vec<u8> {
@@ -216,4 +236,10 @@ fn a_line_that_ours_replaces_need_not_be_right_and_any_other_must() {
     assert!(entries(&bytes, &header(), &[], check).is_err());
     let bytes = file(vec![damaged("a", 1, 11), entry("b", 2, 20)]);
     assert!(entries(&bytes, &header(), &newer, check).is_err());
+    // Of one time, and not first-hand: only the very same line need not be read.
+    let same = [entry("a", 1, 10)];
+    let bytes = file(vec![entry("a", 1, 10), entry("b", 2, 20)]);
+    assert_eq!(entries(&bytes, &header(), &same, check), Ok(vec![entry("b", 2, 20)]));
+    let bytes = file(vec![damaged("a", 1, 10), entry("b", 2, 20)]);
+    assert!(entries(&bytes, &header(), &same, check).is_err());
 }
