@@ -246,9 +246,8 @@ fn no_step(text: &str) -> String {
     let shown: String =
         text.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect();
     format!(
-        "has the step {shown}, which is none: a step is an element's name, perhaps with the \
-         {{URI}} of its namespace before it and conditions such as [@name='value'] after it, and the last \
-         one may be an @attribute; there are no * or functions"
+        "has the step {shown}, which is none: a step is an element's name, with {{URI}} before it or \
+         [@name='value'] after it where that is wanted, and the last one may be an @attribute"
     )
 }
 

@@ -139,9 +139,8 @@ fn a_wrong_path_says_what_is_wrong_with_it() {
     let long = "a".repeat(PATH_MAX + 1);
     let no_step = |step: &str| {
         format!(
-            "has the step {step}, which is none: a step is an element's name, perhaps with the \
-             {{URI}} of its namespace before it and conditions such as [@name='value'] after it, and the \
-             last one may be an @attribute; there are no * or functions"
+            "has the step {step}, which is none: a step is an element's name, with {{URI}} before it or \
+             [@name='value'] after it where that is wanted, and the last one may be an @attribute"
         )
     };
     let one_slash = "starts with one /, which only /domain/metadata/ may, /domain/title, \
