@@ -17,6 +17,7 @@ mod hosts;
 mod hotplug;
 mod readme;
 mod record;
+mod replaced;
 mod rights;
 mod states;
 mod table;
