@@ -5,18 +5,19 @@ use std::time::{Duration, Instant};
 
 use super::{Batch, Collection, ListPhase, RETRY};
 use crate::collect::assemble;
-use crate::collect::call::{Answer, Asked, Detailed, Done, How, Purpose, Sampled};
+use crate::collect::call::{Answer, Asked, Detailed, How, Purpose, Sampled};
 use crate::collect::cause::Cause;
 use crate::collect::gate::{CallKind, Hold, OpenCall};
 use crate::collect::guest_state::{Context, End, GuestState, Next, Stage};
 use crate::collect::health;
 use crate::collect::session::Listed;
+use crate::pool::Done;
 use crate::sample::Completeness;
 
 impl Collection<'_, '_> {
     /// Takes an answer.
-    pub(in crate::collect) fn take(&mut self, done: Done, now: Instant) {
-        let Done { id, result, is_last } = done;
+    pub(in crate::collect) fn take(&mut self, done: Done<Answer>, now: Instant) {
+        let Done { id, result, is_last, .. } = done;
         let is_list = ListPhase::Waiting(id) == self.list;
         let call = if is_last { self.core.close(id) } else { None };
         let is_now = match (&call, self.core.gate.find(id)) {
