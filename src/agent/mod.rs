@@ -3,10 +3,12 @@
 //!
 //! ```text
 //! mod.rs     the loop, and one collection to lines
+//! events.rs  what happens between collections, as lines and for a person
 //! source.rs  one hypervisor, with what is known of its guests
 //! show.rs    one collection as a table
 //! ```
 
+mod events;
 mod show;
 mod source;
 
@@ -19,7 +21,9 @@ use crate::collect::{Collected, Hypervisor, Plan, Reading};
 use crate::config::Settings;
 use crate::config::extra::Extra;
 use crate::deadline::{Deadline, Ending, time_to_collect};
+use crate::events::Events;
 use crate::host::{self, Moment};
+use crate::json;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
@@ -51,6 +55,10 @@ struct Agent {
     log: Arc<Log>,
     sources: Vec<Source>,
     sink: Sink,
+    /// Whether lines are printed as JSON.
+    is_json: bool,
+    /// What happens between collections, where that is asked for.
+    events: Option<Events>,
     lines: Lines,
     /// Instead of lines, where the collection is for a person.
     rows: Option<Vec<Row>>,
@@ -63,10 +71,24 @@ struct Agent {
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
 pub fn once(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+    for name in settings.extra.execd_only() {
+        log.warn(format_args!("extra: \"{name}\" is for execd, and once prints nothing for it"));
+    }
     match (start(settings, &triggers.ending, log), format) {
-        (Ok(mut agent), Format::Influx) => agent.once(triggers),
         (Ok(mut agent), Format::Table) => agent.show(triggers, &Look::of_stdout()),
+        (Ok(mut agent), _) => {
+            agent.is_json = format == Format::Json;
+            agent.once(triggers)
+        }
         (Err(exit), _) => exit,
+    }
+}
+
+/// What happens to the guests, to standard output, until the end.
+pub fn events(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+    match start(settings, &triggers.ending, log) {
+        Ok(agent) => agent.tell_events(format, triggers),
+        Err(exit) => exit,
     }
 }
 
@@ -133,6 +155,8 @@ impl Agent {
             log: Arc::clone(log),
             sources,
             sink,
+            is_json: false,
+            events: None,
             lines: Lines::default(),
             rows: None,
             writer: Writer::default(),
@@ -173,6 +197,11 @@ impl Agent {
 
     /// A collection at each trigger, until the end.
     fn execd(mut self, triggers: &Triggers, interval: Option<Duration>) -> Exit {
+        if self.settings.extra.has(Extra::Events)
+            && let Err(exit) = self.listen()
+        {
+            return exit;
+        }
         self.log.info("ready: triggers count from here on");
         let exit = loop {
             match triggers.next(interval, IDLE) {
@@ -194,7 +223,7 @@ impl Agent {
                              keep it open; under Telegraf's inputs.execd set `signal = \"STDIN\"`",
                         );
                     }
-                    break Exit::Fine;
+                    break self.print_last_events(&triggers.ending);
                 }
             }
         };
@@ -255,6 +284,7 @@ impl Agent {
     fn collect(&mut self, deadline: &Deadline) -> usize {
         let started = Moment::now();
         self.log.collection_begins();
+        self.outdate_touched();
         let settings = &self.settings;
         let collected: Vec<Option<Collected>> = match self.sources.as_mut_slice() {
             [source] => vec![source.read(settings, started, deadline)],
@@ -264,6 +294,7 @@ impl Agent {
         let names = source::names(&self.sources);
         let tags: Vec<Tags> = names.iter().map(|name| source_tag(name.as_deref())).collect();
         let up = collected.iter().flatten().count();
+        self.write_events(&names, &tags);
         let mut collectors = self.collectors(&collected);
         for (place, reading) in sorted(collected) {
             let (Some(source), Some(tags), Some(collector)) =
@@ -318,7 +349,11 @@ impl Agent {
     }
 
     fn print(&mut self, deadline: &Deadline) -> Result<(), SinkError> {
-        let result = self.sink.write(self.lines.as_bytes(), deadline);
+        let result = if self.is_json {
+            self.sink.write(&json::objects(self.lines.as_bytes()), deadline)
+        } else {
+            self.sink.write(self.lines.as_bytes(), deadline)
+        };
         self.tell_printed(&result);
         self.log.debug(format_args!("{} lines", self.lines.count()));
         result
@@ -343,6 +378,9 @@ impl Agent {
 
     /// Closes the connections that nothing waits for: libvirtd logs an error for each that just ends.
     fn close(&mut self) {
+        if let Some(events) = &self.events {
+            events.end();
+        }
         self.sources.iter_mut().for_each(|source| source.hypervisor.close());
     }
 }

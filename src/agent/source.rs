@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::cache::{CacheDir, CacheTime, DeviceCache, FileError, SavedState, StateFile};
 use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Reading};
-use crate::config::Settings;
+use crate::config::{DomainFilter, Settings};
 use crate::deadline::{Deadline, Ending};
 use crate::devices::Inventory;
 use crate::features::{self, Rates};
@@ -108,6 +108,25 @@ impl Source {
         Some(collected)
     }
 
+    /// What is known of the guest's devices.
+    pub(super) fn inventory(&self, uuid: &Uuid) -> Option<&Inventory> {
+        self.devices.known(uuid).map(Arc::as_ref)
+    }
+
+    /// Whether the filter lets events of this guest pass. Its state does not count: an event changes it.
+    pub(super) fn takes_events_of(&self, domains: &DomainFilter, name: &str, uuid: &Uuid) -> bool {
+        if !domains.takes(name, uuid) || self.excluded.contains(uuid) {
+            return false;
+        }
+        let metadata = || self.inventory(uuid).and_then(|inventory| inventory.metadata.as_ref());
+        !domains.has_metadata() || metadata().is_some_and(|it| domains.takes_metadata(it))
+    }
+
+    /// Ends the belief in what is known of the guest's devices: they are read again.
+    pub(super) fn outdate(&mut self, uuid: &Uuid) {
+        self.devices.outdate(uuid);
+    }
+
     /// Forgets the guests whose last sample is too old for a rate.
     pub(super) fn forget_old(&mut self) {
         let now_ns = match self.hypervisor.replay() {
@@ -141,7 +160,9 @@ impl Source {
     /// Keeps a sample for the next collection's rates. Where a recording is at its end the next
     /// collection is of the same moment, and has its rates from the same one before it.
     pub(super) fn keep(&mut self, sample: Domain) {
-        let old = if self.hypervisor.replay().is_some_and(Replay::is_at_last) {
+        // Of a guest that libvirt has locked nothing came: what is known of it from before stays.
+        let is_nothing = sample.answered_at_ns == 0;
+        let old = if is_nothing || self.hypervisor.replay().is_some_and(Replay::is_at_last) {
             Some(sample)
         } else {
             self.before.insert(sample.uuid, sample)

@@ -55,6 +55,14 @@ impl DeviceCache {
         self.guests.get(uuid).map(|guest| &guest.inventory)
     }
 
+    /// Ends the belief in a guest's inventory: it is not fresh any more, and serves where its XML cannot be
+    /// read.
+    pub fn outdate(&mut self, uuid: &Uuid) {
+        if let Some(guest) = self.guests.get_mut(uuid) {
+            guest.read_at_unix_s = 0;
+        }
+    }
+
     /// Keeps the inventory of a guest whose XML has just been read.
     pub fn insert(
         &mut self,

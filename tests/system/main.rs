@@ -9,6 +9,7 @@ mod dashboards;
 mod exec;
 mod execd;
 mod file;
+mod gate;
 mod instructions;
 mod migration;
 mod package;
