@@ -1,19 +1,18 @@
 //! One collection from its trigger to the sink, and the loop around it: the only file that knows
-//! every room.
+//! all other modules.
 //!
 //! ```text
 //! mod.rs     the loop, and one collection to lines
 //! events.rs  what happens between collections, as lines and for a person
 //! source.rs  one hypervisor, with what is known of its guests
-//! show.rs    one collection for a person's eyes
+//! show.rs    one collection as a table
 //! ```
 
 mod events;
 mod show;
 mod source;
 
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cache::{CacheDir, CacheEnv, FileError};
@@ -28,6 +27,7 @@ use crate::json;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
+use crate::pool::Caller;
 use crate::sink::{Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
@@ -46,8 +46,6 @@ pub enum Exit {
 const GRACE_MAX: Duration = Duration::from_secs(4);
 /// execd saves after its first collection, then at most this often, so that a restart after a kill is warm.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// How often is looked whether the end was ordered.
-const GLANCE: Duration = Duration::from_millis(50);
 /// Without a trigger for so long execd says that it waits in vain.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -434,20 +432,12 @@ fn cache_folder(settings: &Settings, ending: &Ending, log: &Log) -> Option<Cache
     if !settings.cache.enabled || !is_of_use {
         return None;
     }
-    let (sender, receiver) = mpsc::channel();
     let named = settings.cache.dir.clone();
-    let body = move || {
-        // Nobody waits any more where time is over.
-        let _ = sender.send(CacheDir::of(named.as_deref(), &CacheEnv::of_process()));
-    };
-    thread::Builder::new().name("cache".to_owned()).spawn(body).ok()?;
+    let mut finder = Caller::without_connection("cache");
+    finder.call(move |(), _| Ok(CacheDir::of(named.as_deref(), &CacheEnv::of_process())));
     let found_by = Deadline::within(settings.deadline / 4, ending, Duration::ZERO);
-    loop {
-        match receiver.recv_timeout(found_by.left(GLANCE)) {
-            Ok(found) => return found.map_err(|none| log.warn(none)).ok(),
-            Err(mpsc::RecvTimeoutError::Timeout) if !found_by.is_over() => {}
-            Err(_) => break,
-        }
+    if let Some(Ok(found)) = finder.next(&found_by) {
+        return found.map_err(|none| log.warn(none)).ok();
     }
     log.warn("the folder for the cache does not answer, so there is none; is its mount gone?");
     None
