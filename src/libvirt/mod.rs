@@ -12,6 +12,8 @@
 //! storage.rs     the same of disks' storage: errors, jobs, backing chains, snapshots
 //! node.rs        the host beside its guests, and its storage pools
 //! cpu_set.rs     sets of CPUs
+//! event_loop.rs  libvirt's event loop, on a thread of its own
+//! events.rs      what libvirt tells of guests as it happens
 //! process.rs     what libvirt does to the process as a whole: its log, its children, the end
 //! value.rs       a typed parameter's value
 //! array.rs       arrays: those that end in NULL, and typed parameters
@@ -24,6 +26,8 @@ mod array;
 mod connection;
 mod cpu_set;
 mod error;
+mod event_loop;
+mod events;
 mod extra;
 mod guest;
 mod node;
@@ -37,6 +41,8 @@ pub use array::TypedParameters;
 pub use connection::{Connection, Node};
 pub use cpu_set::cpu_set;
 pub use error::{Error, Kind};
+pub use event_loop::start_event_loop;
+pub use events::{ClosedTaker, EventTaker, GuestEvent, Happening, Subscription};
 pub use extra::{JobStatistics, State, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
 pub use node::{NodeInfo, PoolInfo, StoragePool};

@@ -47,8 +47,9 @@ const MOST_LEFT: usize = 4;
 const MOST_POOLS: usize = 10_000;
 /// How often a waiter looks whether the program was told to end.
 const GLANCE: Duration = Duration::from_millis(250);
-/// Under this UUID the cache keeps what held the host's own calls; the nil one is the list of the pools.
+/// Under these UUIDs the cache keeps what held the host's own calls, and the list of the pools.
 const OF_HOST: Uuid = Uuid::max();
+const OF_LIST: Uuid = Uuid::from_u128(u128::MAX - 1);
 
 /// What came of a collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -142,7 +143,7 @@ impl NodeReader {
         for SavedHealth { name, uuid, locked, .. } in saved {
             let target = match uuid {
                 OF_HOST => Target::Host,
-                nil if nil.is_nil() => Target::List,
+                OF_LIST => Target::List,
                 _ => Target::Pool(uuid),
             };
             if target == Target::Pool(uuid) && !name.is_empty() && self.known.len() < MOST_POOLS {
@@ -157,13 +158,13 @@ impl NodeReader {
     }
 
     /// What the next run must know: the pools, which it asks one by one where the list does not come, and
-    /// what did not answer. `None` where that is nothing.
-    pub fn saved(&mut self) -> Option<Vec<SavedHealth>> {
+    /// what did not answer.
+    pub fn saved(&mut self) -> Vec<SavedHealth> {
         let (now, at) = (Instant::now(), boottime_ns());
         let saved = self.held.iter().map(|(target, backoff)| {
             let uuid = match *target {
                 Target::Host => OF_HOST,
-                Target::List => Uuid::nil(),
+                Target::List => OF_LIST,
                 Target::Pool(uuid) => uuid,
             };
             let name = self.name(*target).unwrap_or_default().to_owned();
@@ -184,7 +185,8 @@ impl NodeReader {
         let well = self.saved.difference(&held);
         saved.extend(well.map(|&uuid| SavedHealth { uuid, at, ..SavedHealth::default() }));
         self.saved = held;
-        (!saved.is_empty()).then_some(saved)
+        saved.iter_mut().for_each(|saved| saved.is_beside_guests = true);
+        saved
     }
 
     /// Gives the orders for a collection, which begins now. Nothing is waited for.

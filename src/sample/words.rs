@@ -58,7 +58,7 @@ pub fn pool_state(state: i64) -> &'static str {
 }
 
 /// A word of an enum, by its number.
-fn nth_word(words: &'static str, number: i64) -> &'static str {
+pub(crate) fn nth_word(words: &'static str, number: i64) -> &'static str {
     let number = usize::try_from(number).ok();
     number.and_then(|number| words.split(' ').nth(number)).unwrap_or("unknown")
 }

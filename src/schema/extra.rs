@@ -45,6 +45,8 @@ pub struct ExtraRow {
     pub measurement: &'static str,
     /// What is asked of the host, in words; empty where only guests are asked.
     pub of_host: &'static str,
+    /// Whether it takes more than one collection: `once` does not print it.
+    pub execd_only: bool,
     /// Tags that a line of this measurement may have beside the guest's.
     pub tags: &'static [&'static str],
 }
@@ -59,6 +61,7 @@ impl ExtraRow {
         keeps_more: false,
         measurement: "",
         of_host: "",
+        execd_only: false,
         tags: &[],
     };
 }
@@ -134,6 +137,8 @@ extras! {
         { measurement: "vm_disk_latency", tags: &["device", "op", "le", "interval_s"], keeps_more: true }
     Energy "energy" "what guests use, where the host's hardware counts it (libvirt 12.4)"
         { measurement: "vm_energy", tags: &["monitor", "package"], keeps_more: true }
+    Events "events" "what happens to the guests between two collections; execd only"
+        { measurement: "vm_events", tags: &["uri", "event", "devtype", "device"], execd_only: true }
 }
 
 impl Extra {
@@ -159,6 +164,11 @@ impl Extras {
     /// Whether it is in the set.
     pub fn has(self, extra: Extra) -> bool {
         self.0 & (1 << extra as u8) != 0
+    }
+
+    /// Those of them that take more than one collection.
+    pub fn execd_only(self) -> impl Iterator<Item = &'static str> {
+        self.rows().filter(|row| row.execd_only).map(|row| row.name)
     }
 
     fn rows(self) -> impl Iterator<Item = &'static ExtraRow> {

@@ -71,7 +71,7 @@ statistics! {
 
 macro_rules! own_rows {
     ($($(#[$meta:meta])* $row:ident = $name:literal $kind:ident $unit:literal $statistic:literal $text:literal;)+) => {
-        $($(#[$meta])* pub(super) const $row: FieldRow = FieldRow {
+        $($(#[$meta])* pub(crate) const $row: FieldRow = FieldRow {
             name: $name,
             kind: FieldKind::$kind,
             unit: $unit,
@@ -101,8 +101,8 @@ macro_rules! line {
         const $rows: &[FieldRow] = &[$($row.named($name)),+];
 
         #[inline(always)]
-        fn $write(fields: &mut Fields<'_>, policy: MissingPolicy, sample: &Domain) {
-            $(policy.field(fields, $name, sample.$($value).+);)+
+        fn $write(fields: &mut Fields<'_>, policy: MissingPolicy<'_>, sample: &Domain) {
+            $(policy.statistic(fields, $name, sample.$($value).+, &$row);)+
         }
     };
 }
@@ -164,7 +164,7 @@ impl Domain {
 #[inline(always)]
 pub fn write_metrics(
     fields: &mut Fields<'_>,
-    policy: MissingPolicy,
+    policy: MissingPolicy<'_>,
     extras: Extras,
     sample: &Domain,
 ) {
@@ -188,7 +188,7 @@ pub fn write_metrics(
 #[inline(always)]
 pub fn write_totals(
     fields: &mut Fields<'_>,
-    policy: MissingPolicy,
+    policy: MissingPolicy<'_>,
     extras: Extras,
     sample: &Domain,
 ) {

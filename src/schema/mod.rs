@@ -15,6 +15,7 @@
 //! collector.rs  vm_collector
 //! host.rs       vm_host and vm_pools
 //! storage.rs    disks' jobs, backing chains, snapshots, latencies; energy
+//! events.rs     vm_events
 //! ```
 //!
 //! Which lines there are and in which order is in `points`, where a value comes from besides libvirt's
@@ -25,6 +26,7 @@ use std::sync::LazyLock;
 mod collector;
 mod details;
 mod devices;
+mod events;
 pub mod extra;
 mod guest;
 mod host;
@@ -38,6 +40,7 @@ pub use collector::{CollectedGuests, Collector, write_collector};
 pub use details::{Cell, Details, DiskLimits, NicLimits, NodesOfCell, Pin};
 pub use devices::{DISK_TAGS, DeviceTag, Disk, DiskDevice, NIC_TAGS, Nic, NicDevice, TagRow};
 pub use extra::{EXTRAS, Extra, ExtraRow, Extras, GuestCall, calls, groups, keeps_more, needs_xml};
+pub(crate) use guest::VCPU_COUNT;
 pub use guest::{Cpu, Memory, Vcpu, write_metrics, write_totals};
 pub use host::{
     GuestsOfHost, HostCell, HostFacts, HostPages, HostReading, PoolFacts, PoolReading, write_host,
@@ -51,7 +54,7 @@ pub use more::{
 pub(crate) use more::{take, take_of_disk, take_of_vcpu};
 pub use rates::{FEATURES, Feature, FeatureRow, MEMORY_RATE, RateInput, RateRow};
 pub(crate) use row::is_absent;
-pub use row::{FieldKind, FieldRow, Section, Sent};
+pub use row::{FieldKind, FieldRow, Section, Sent, mark_of};
 pub use storage::{
     BackingImage, BlockJobLine, DiskLatency, EnergyMonitor, EnergyPackage, LatencyBin, OPERATIONS,
     StorageDetails, TimedGroup, write_requests, write_snapshots,
@@ -146,6 +149,7 @@ fn extra_fields() -> Vec<OutputField> {
         Section::of(Extra::Numa, &[details::CELLS]),
         Section::of(Extra::Info, &[guest::VCPU_MAXIMUM]),
         Section::of(Extra::Other, &[more::OTHER]),
+        Section::of(Extra::Events, Job::SECTIONS[0].rows),
     ];
     let of_structs = [
         Vcpu::SECTIONS,
@@ -158,6 +162,7 @@ fn extra_fields() -> Vec<OutputField> {
         Cell::SECTIONS,
         NodesOfCell::SECTIONS,
         collector::COLLECTOR,
+        events::EVENTS,
         OWN,
     ];
     let sent = AS_SENT.iter().map(|it| Section::of(it.extra, it.rows));

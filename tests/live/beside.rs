@@ -207,10 +207,10 @@ fn dead_pool(lab: &Lab) {
     lab.virsh(&["pool-define-as", "dead", "dir", "--target", folder]);
 }
 
-/// Lets go of what waits for the pipe.
+/// Lets go of what waits for the pipe: whoever opens it for both ways waits for nobody, and when it is closed
+/// the others read its end.
 fn revive(lab: &Lab) {
-    // A writer that nobody reads from is stuck itself.
-    lab.inside(&["timeout", "20", "sh", "-c", "echo > /var/lib/libvirt/dead.fifo"]);
+    lab.inside(&["sh", "-c", "exec 3<>/var/lib/libvirt/dead.fifo; sleep 1"]);
 }
 
 #[test]

@@ -447,7 +447,6 @@ fn nothing_else_is_asked(lab: &Lab) {
         "virConnectGetType",
         "virConnectGetVersion",
         "virNodeGetCPUStats",
-        "virNodeGetFreePages",
         "virNodeGetInfo",
         "virNodeGetMemoryParameters",
         "virNodeGetMemoryStats",
