@@ -13,6 +13,7 @@
 //! details.rs    those of the domain's XML
 //! rates.rs      vm_features
 //! collector.rs  vm_collector
+//! events.rs     vm_events
 //! ```
 //!
 //! Which lines there are and in which order is in `points`, where a value comes from besides libvirt's
@@ -23,6 +24,7 @@ use std::sync::LazyLock;
 mod collector;
 mod details;
 mod devices;
+mod events;
 pub mod extra;
 mod guest;
 mod missing;
@@ -134,6 +136,7 @@ fn extra_fields() -> Vec<OutputField> {
         Section::of(Extra::Numa, &[details::CELLS]),
         Section::of(Extra::Info, &[guest::VCPU_MAXIMUM]),
         Section::of(Extra::Other, &[more::OTHER]),
+        Section::of(Extra::Events, Job::SECTIONS[0].rows),
     ];
     let of_structs = [
         Vcpu::SECTIONS,
@@ -145,6 +148,7 @@ fn extra_fields() -> Vec<OutputField> {
         Details::SECTIONS,
         Cell::SECTIONS,
         collector::COLLECTOR,
+        events::EVENTS,
         OWN,
     ];
     let sent = AS_SENT.iter().map(|it| Section::of(it.extra, it.rows));

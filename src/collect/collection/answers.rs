@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::{Batch, Collection, KnownOf, ListPhase, RETRY};
 use crate::collect::assemble;
-use crate::collect::call::{Answer, Asked, Detailed, Done, How, Purpose, Sampled};
+use crate::collect::call::{Answer, Asked, Detailed, How, Purpose, Sampled};
 use crate::collect::cause::Cause;
 use crate::collect::gate::{CallKind, Hold, OpenCall};
 use crate::collect::guest_state::{Context, End, GuestState, Next, Stage};
 use crate::collect::health;
 use crate::collect::session::Listed;
+use crate::pool::Done;
 use crate::sample::{Completeness, Domain};
 
 /// The sample before this one, where it is of the same boot.
@@ -24,8 +25,8 @@ pub(in crate::collect) fn known_before<'k>(
 
 impl Collection<'_, '_> {
     /// Takes an answer.
-    pub(in crate::collect) fn take(&mut self, done: Done, now: Instant) {
-        let Done { id, result, is_last } = done;
+    pub(in crate::collect) fn take(&mut self, done: Done<Answer>, now: Instant) {
+        let Done { id, result, is_last, .. } = done;
         let is_list = ListPhase::Waiting(id) == self.list;
         let call = if is_last { self.core.close(id) } else { None };
         let is_now = match (&call, self.core.gate.find(id)) {

@@ -21,13 +21,14 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::call::{Call, CallId, How, Patience, Progress};
+use super::call::{Call, How, Patience, Progress};
 use super::coordinator::Coordinator;
 use super::gate::CallKind;
 use super::guest_state::{GuestState, Stage};
 use super::request::ReadRequest;
 use super::session::Listed;
 use super::{Excluded, Known};
+use crate::pool::CallId;
 
 /// A call that took this long is taken for stuck, and others do its work meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);

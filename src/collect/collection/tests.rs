@@ -8,10 +8,10 @@ use proptest::prelude::*;
 
 use super::simulation::{Fault, Host, LIBVIRTD_WORKERS, MS, OF_GUEST, Simulation, listed};
 use super::*;
-use crate::collect::call::Done;
 use crate::collect::tests::plan;
 use crate::libvirt::{Error, Kind};
 use crate::log::{Level, Log};
+use crate::pool::Done;
 use crate::sample::Completeness;
 
 /// From one collection's start to the next.
@@ -59,7 +59,7 @@ fn run(
                 simulation.instant(),
                 1_000_000_000_000 + u64::try_from(simulation.now.as_nanos()).unwrap(),
             );
-            let saved = core.health.saved(now, ns).unwrap_or_default();
+            let saved = core.health.saved(now, ns);
             let roster = Arc::clone(&core.roster);
             let next = core.gate_number();
             core = new();
@@ -106,7 +106,10 @@ fn collect(
             if breaks && !has_broken && matches!(call, Call::Ask(_)) {
                 has_broken = true;
                 let result = Err(Error::of(Kind::Other, "the connection broke"));
-                collection.take(Done { id, result, is_last: true }, simulation.instant());
+                collection.take(
+                    Done { id, result, is_last: true, is_urgent: true },
+                    simulation.instant(),
+                );
                 continue;
             }
             simulation.submit(id, call, progress);
