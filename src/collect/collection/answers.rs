@@ -289,8 +289,11 @@ impl Collection<'_, '_> {
         let shown = guest.inventory.as_ref();
         let needs = assemble::needs(sample, &guest.request, shown, &read, selection);
         // One that answers now is not what a call with several guests waits for.
-        match needs.filter(|_| matches!(hold, Hold::None | Hold::Suspect)) {
+        match needs {
             None => guest.settle(completeness, None),
+            Some(_) if !matches!(hold, Hold::None | Hold::Suspect) => {
+                guest.settle_without_details();
+            }
             Some(purpose) => {
                 // What was read before its statistics came is read again with the rest.
                 if purpose == Purpose::WithXml {
