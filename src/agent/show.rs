@@ -1,6 +1,5 @@
 //! A collection for a person's eyes: a table, with rates even where no earlier sample is stored.
 
-use std::thread;
 use std::time::Duration;
 
 use super::{Agent, Exit};
@@ -12,8 +11,6 @@ use crate::trigger::Triggers;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Rates over less than this many seconds tell little: two more samples are better.
 const SHORTEST_S: f64 = 0.5;
-/// How often to look whether the program was told to end.
-const GLANCE: Duration = Duration::from_millis(50);
 
 impl Agent {
     /// One collection as a table, or two where the first has no rates for a guest.
@@ -54,9 +51,7 @@ impl Agent {
 /// Waits; whether there is time for more.
 fn pause(ending: &Ending) -> bool {
     let pause = Deadline::within(PAUSE, ending, Duration::ZERO);
-    while !pause.is_over() {
-        thread::sleep(pause.left(GLANCE));
-    }
+    pause.sleep();
     !pause.is_ending()
 }
 

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::call::{Answer, CallId, Done};
+use super::call::Answer;
 use super::gate::{CallKind, Gate, Hold, OpenCall};
 use super::health::Health;
 use super::session::Listed;
 use super::{Plan, pid_files};
 use crate::libvirt::Offer;
 use crate::log::Log;
+use crate::pool::{CallId, Done};
 use crate::sample::Domain;
 
 /// What lasts of one hypervisor.
@@ -71,7 +72,7 @@ impl Coordinator {
     }
 
     /// Takes an answer that came between two collections: its call is over, and a list is the newest.
-    pub(super) fn take_late(&mut self, done: Done, now: Instant) {
+    pub(super) fn take_late(&mut self, done: Done<Answer>, now: Instant) {
         if !done.is_last {
             return;
         }

@@ -15,8 +15,8 @@
 //!     cause.rs         what may hold a guest, in words
 //!     backoff.rs       when what held a call may be asked again
 //!
-//! blocks, on threads of its own:
-//!   worker.rs        the threads that call libvirt
+//! blocks, on the threads of a pool:
+//!   worker.rs        how a worker of the pool makes a call
 //!     session.rs       a connection and its handles
 //!       permit.rs        one list at a time, among workers
 //!     ask.rs           the bulk statistics of some guests
@@ -27,7 +27,6 @@
 //!
 //! call.rs          the calls between the two, as data
 //! request.rs       what is asked of a guest, and what comes of it
-//! results.rs       the answers, on their way back
 //! ```
 //!
 //! libvirt's calls cannot be cancelled, and any of them may never come back. Each is made by a worker that
@@ -53,7 +52,6 @@ mod health;
 mod permit;
 pub(crate) mod pid_files;
 mod request;
-mod results;
 mod session;
 mod worker;
 
@@ -78,10 +76,10 @@ use crate::sample::{Domain, boottime_ns};
 use call::Answer;
 use collection::Collection;
 use coordinator::Coordinator;
-use worker::Pool;
+use worker::Workers;
 
-/// How often a waiter looks whether the program was told to end.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Nobody waits longer at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// How long the end waits for idle connections to be closed: a healthy libvirtd takes a millisecond.
 const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 
@@ -106,7 +104,7 @@ pub struct Plan {
 pub struct Hypervisor {
     uri: Arc<str>,
     origin: Origin,
-    pool: Pool,
+    workers: Workers,
     core: Coordinator,
     is_expected: bool,
 }
@@ -185,7 +183,7 @@ impl Hypervisor {
         let uri: Arc<str> = uri.into();
         let selection = Arc::clone(&plan.selection);
         Self {
-            pool: Pool::new(origin.clone(), Arc::clone(log), selection),
+            workers: Workers::new(origin.clone(), Arc::clone(log), selection),
             core: Coordinator::new(&uri, plan, log),
             uri,
             origin,
@@ -211,7 +209,7 @@ impl Hypervisor {
     /// Whether it is worth while that others wait for it: not when it was down the last time, and has not
     /// been heard of since. What it may answer later is heard in the next collection.
     pub fn is_expected(&mut self) -> bool {
-        for done in self.pool.wait(1, Duration::ZERO) {
+        for done in self.workers.pool.arrived() {
             self.is_expected |= matches!(done.result, Ok(Answer::Listed(_)));
             self.core.take_late(done, Instant::now());
         }
@@ -224,8 +222,8 @@ impl Hypervisor {
         self.core.health.restore(health, Instant::now(), boottime_ns());
     }
 
-    /// What the next run must know of the guests' health; `None` where there is nothing to save.
-    pub fn saved_health(&mut self) -> Option<Vec<SavedHealth>> {
+    /// What the next run must know of the guests' health.
+    pub fn saved_health(&mut self) -> Vec<SavedHealth> {
         self.core.health.saved(Instant::now(), boottime_ns())
     }
 
@@ -242,7 +240,7 @@ impl Hypervisor {
 
     /// Closes the connections that are idle.
     pub fn close(&mut self) {
-        self.pool.close(CLOSE_WITHIN);
+        self.workers.pool.close(CLOSE_WITHIN);
     }
 
     /// Reads every guest that is selected, by the deadline. It is given up with the others whose end
@@ -255,31 +253,31 @@ impl Hypervisor {
         known: impl Fn(&Listed) -> Known<'k> + 'k,
         deadline: &Deadline,
     ) -> Result<Collected, Down> {
-        let (pool, workers) = (&mut self.pool, self.core.plan.workers);
+        let (workers, most) = (&mut self.workers, self.core.plan.workers);
         let alone = deadline.whatever_others_do();
         let mut collection = Collection::begin(&mut self.core, &known, Instant::now());
         loop {
             let now = Instant::now();
-            for (id, call, progress) in collection.calls(pool.idle(), now) {
-                pool.submit(id, call, progress);
+            for (id, call, progress) in collection.calls(workers.pool.idle(), now) {
+                workers.submit(id, call, progress);
             }
             let deadline = if collection.has_answered { &alone } else { deadline };
             if collection.is_over() || deadline.is_over() {
                 break;
             }
-            let most = collection.wake_in(now).unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL);
-            for done in pool.wait(collection.enough(), deadline.left(most)) {
+            let wake_in = collection.wake_in(now).unwrap_or(LONGEST_WAIT);
+            for done in workers.pool.wait(collection.enough(), wake_in, deadline) {
                 collection.take(done, Instant::now());
             }
         }
         // What has arrived counts, also when the end is ordered.
-        for done in pool.wait(1, Duration::ZERO) {
+        for done in workers.pool.arrived() {
             collection.take(done, Instant::now());
         }
         let is_ending = deadline.is_ending();
         let collected = collection.close(is_ending, Instant::now());
         self.is_expected = collected.is_ok();
-        pool.shrink(workers);
+        workers.pool.shrink(most);
         collected
     }
 }

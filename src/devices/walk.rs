@@ -95,14 +95,6 @@ impl OpenPath {
         self.ends.len()
     }
 
-    /// The names, the innermost element's first.
-    pub(crate) fn innermost_first(&self) -> impl Iterator<Item = &str> {
-        (0..self.ends.len()).rev().map(|place| {
-            let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-            &self.text[start + 1..self.ends[place]]
-        })
-    }
-
     fn push(&mut self, name: &str) {
         self.text.push('/');
         self.text.push_str(name);

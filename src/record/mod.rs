@@ -20,7 +20,7 @@ mod file;
 mod keep;
 mod value;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,9 @@ pub(crate) use calls::plain_calls;
 pub use calls::{Answer, DeviceAnswers, PlainAnswers, RecordedJob};
 pub use capture::{Orders, capture};
 pub use command::Command;
-pub use file::{FileError, MOMENTS_MAX, RecordError, read};
+pub use file::{
+    FileError, IndexedGuest, IndexedMoment, MOMENTS_MAX, RecordError, RecordingFile, read,
+};
 pub use keep::{KeepError, NewFile};
 pub use value::Statistic;
 pub(crate) use value::parameters;
@@ -149,14 +151,6 @@ pub(crate) fn group_of(name: &[u8]) -> Option<Group> {
         b"vm" => Group::Vm,
         _ => return None,
     })
-}
-
-/// The guests of each moment by their identity.
-pub(crate) fn by_uuid(recording: &Recording) -> Vec<HashMap<Uuid, usize>> {
-    let of_moment = |moment: &Moment| {
-        moment.guests.iter().enumerate().map(|(place, guest)| (guest.uuid, place)).collect()
-    };
-    recording.moments.iter().map(of_moment).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What was measured, typed: one [`Domain`] a guest and collection, as libvirt answered it.
 //!
 //! ```text
-//! mod.rs    a guest, and how it takes in what libvirt sent
-//! words.rs  libvirt's enums in words
+//! mod.rs     a guest, and how it takes in what libvirt sent
+//! absent.rs  what is known of values that are missing
+//! words.rs   libvirt's enums in words
 //! ```
 //!
 //! The parts of a guest are made of the rows in `schema`, which also have libvirt's names. Missing and
@@ -19,7 +20,10 @@ use uuid::Uuid;
 use crate::libvirt::{Parameter, Value};
 use crate::schema::{self, DirtyRateOfVcpu, Iothread, Monitor, MonitorPart, Sent};
 
+mod absent;
 pub mod words;
+
+pub use absent::Absent;
 
 pub use crate::schema::{Cpu, Disk, Job, Memory, More, Nic, Vcpu};
 
@@ -101,6 +105,9 @@ pub struct Domain {
     /// Block devices, in libvirt's order; cdrom and floppy drives too until the inventory has
     /// told them apart.
     pub disks: Vec<Disk>,
+    /// What earlier samples of this boot say of the values that are missing.
+    #[serde(default, skip_serializing_if = "Absent::is_empty")]
+    pub absent: Absent,
     /// What is printed only when `extra` asks for it; `None` where nothing of it is kept.
     #[serde(skip)]
     pub more: Option<Box<More>>,
@@ -215,6 +222,12 @@ macro_rules! numbered {
 }
 numbered!(Vcpu, Nic, Disk, Iothread, DirtyRateOfVcpu, Monitor, MonitorPart);
 
+/// So few parts stay in the order in which they were sent. More are in the order of their numbers, so that one
+/// is found quickly.
+const FEW_PARTS: usize = 64;
+/// So many parts are brought into the order of their numbers.
+const MOST_OUT_OF_ORDER: usize = 4096;
+
 /// Fills the part that `field`, such as `0.rd.bytes`, is of; whether it is known.
 pub(crate) fn fill_indexed<T: Numbered>(
     parts: &mut Vec<T>,
@@ -223,16 +236,28 @@ pub(crate) fn fill_indexed<T: Numbered>(
 ) -> bool {
     let Some((index, field)) = split_index(field) else { return field == b"count" };
     // libvirt sends the parts one after another, so that it is nearly always the last one.
-    let position = match parts.last() {
-        Some(last) if last.index() == index => Some(parts.len() - 1),
-        _ => parts.iter().position(|part| part.index() == index),
+    if let Some(last) = parts.last_mut().filter(|last| last.index() == index) {
+        return last.fill(field, value);
+    }
+    let found = if parts.len() < FEW_PARTS {
+        parts.iter().position(|part| part.index() == index).ok_or(parts.len())
+    } else {
+        if parts.len() == FEW_PARTS {
+            parts.sort_by_key(T::index);
+        }
+        parts.binary_search_by_key(&index, T::index)
     };
-    if let Some(part) = position.and_then(|position| parts.get_mut(position)) {
-        return part.fill(field, value);
+    let position = match found {
+        Ok(position) => return parts.get_mut(position).is_some_and(|part| part.fill(field, value)),
+        Err(position) => position,
+    };
+    // No libvirt sends so many, the higher numbers first: to bring them into order would take long.
+    if position < parts.len() && parts.len() >= MOST_OUT_OF_ORDER {
+        return false;
     }
     let mut part = T::new(index);
     let known = part.fill(field, value);
-    parts.push(part);
+    parts.insert(position, part);
     known
 }
 

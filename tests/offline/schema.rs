@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use crate::support::exporter_names;
 use crate::support::metric_types::metric_types;
 use telegraf_virt::schema::{
     AskedBy, DeviceTag, EXTRAS, Extra, FEATURES, FieldKind, GUEST_TAGS, OutputField, SOURCE_TAG,
@@ -110,7 +111,10 @@ fn extras_table() -> String {
             _ => "one more call for each guest",
         });
         let xml = row.needs_xml.then(|| "the domain's XML, read anyway".to_owned());
-        let asks: Vec<String> = groups.chain(calls.map(str::to_owned)).chain(xml).collect();
+        // What takes more than one collection listens, or reckons.
+        let listens = (extra == Extra::Events).then(|| "a connection to listen on".to_owned());
+        let calls = calls.map(str::to_owned);
+        let asks: Vec<String> = groups.chain(calls).chain(xml).chain(listens).collect();
         let asks = if asks.is_empty() { "nothing".to_owned() } else { asks.join("; ") };
         let adds: BTreeSet<String> = output_fields()
             .iter()
@@ -189,6 +193,49 @@ fn the_sample_configuration_lists_the_names_of_the_schema() {
 #[test]
 fn the_types_for_prometheus_are_those_of_the_schema() {
     hold("fixtures/schema/metric_types.toml", &metric_types());
+    // The example has them as its last part.
+    let file = "telegraf.d/telegraf-virt-prometheus.conf.example";
+    let text = fs::read_to_string(path(file)).unwrap();
+    let table = "[outputs.prometheus_client.metric_types]\n";
+    let (before, _) = text.split_once(&format!("  {table}")).unwrap();
+    let types = metric_types().replace('\n', "\n  ");
+    hold(file, &format!("{before}  {}\n", types.trim_end()));
+}
+
+/// The outputs of the example for remote write, as its filters divide the fields.
+#[test]
+fn the_example_for_remote_write_sends_every_number_once_and_no_words() {
+    let text = fs::read_to_string(path("telegraf.d/telegraf-virt-remote-write.conf.example"));
+    let settings: toml::Table = text.unwrap().parse().unwrap();
+    let outputs = settings["outputs"]["http"].as_array().unwrap();
+    let has = |output: &toml::Value, key: &str, name: &str| {
+        let list = output.get(key).and_then(toml::Value::as_array);
+        list.map(|names| {
+            let mut names = names.iter().map(|it| it.as_str().unwrap());
+            names.any(|it| it == name || (it == "vm_*" && name.starts_with("vm_")))
+        })
+    };
+    for field in output_fields() {
+        let (measurement, name) = (field.measurement, field.row.name);
+        // Names with an asterisk, and vm_other's, are libvirt's; these are numbers.
+        if measurement == "vm_other" {
+            continue;
+        }
+        let sent = outputs.iter().filter(|output| {
+            has(output, "namepass", measurement).unwrap_or(true)
+                && !has(output, "namedrop", measurement).unwrap_or(false)
+                && !has(output, "fieldexclude", name).unwrap_or(false)
+        });
+        let expected = usize::from(field.row.kind != FieldKind::Text);
+        assert_eq!(sent.count(), expected, "{measurement} {name}");
+    }
+}
+
+#[test]
+fn the_rules_for_the_exporters_names_are_those_of_the_readme() {
+    let (rules, count) = exporter_names::rules();
+    assert!(count > 60, "{count}");
+    hold("dashboards/rules/exporter-names.yml", &rules);
 }
 
 #[test]

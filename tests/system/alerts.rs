@@ -23,7 +23,7 @@ const GUESTS: [&str; 6] = ["well", "hangs", "steals", "swaps", "errs", "drops"];
 const HOSTS: [&str; 4] = ["hv-well", "hv-late", "hv-slow", "hv-down"];
 
 /// Which rule must fire for which of them, under its names for VictoriaMetrics and for Grafana.
-const FIRE: [(&str, &str, &str); 8] = [
+pub const FIRE: [(&str, &str, &str); 8] = [
     ("GuestHangs", "Guest hangs", "hangs"),
     ("GuestStealHigh", "Guest waits for a host CPU", "steals"),
     ("GuestSwapsIn", "Guest swaps in", "swaps"),
@@ -34,13 +34,13 @@ const FIRE: [(&str, &str, &str); 8] = [
     ("HypervisorDown", "Hypervisor does not answer", "hv-down"),
 ];
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
 /// Collections each 10 s, as the program prints them, of all guests and hosts; while it is `ailing`, each
 /// but the healthy ones has what it is named after.
-fn lines(time: Range<i64>, ailing: &Range<i64>) -> String {
+pub fn lines(time: Range<i64>, ailing: &Range<i64>) -> String {
     let mut lines = String::new();
     for now in time.clone().step_by(10) {
         let at = |who: &str, ail: &str| who == ail && ailing.contains(&now);
@@ -93,7 +93,7 @@ fn lines(time: Range<i64>, ailing: &Range<i64>) -> String {
 }
 
 /// Whom an alert is about: a guest, or a hypervisor's host.
-fn about(labels: &BTreeMap<String, String>) -> String {
+pub fn about(labels: &BTreeMap<String, String>) -> String {
     labels.get("name").filter(|name| !name.is_empty()).unwrap_or(&labels["host"]).clone()
 }
 

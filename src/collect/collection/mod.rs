@@ -21,13 +21,14 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::call::{Call, CallId, How, Patience, Progress};
+use super::call::{Call, How, Patience, Progress};
 use super::coordinator::Coordinator;
 use super::gate::CallKind;
 use super::guest_state::{GuestState, Stage};
 use super::request::ReadRequest;
 use super::session::Listed;
 use super::{Excluded, Known};
+use crate::pool::CallId;
 
 /// A call that took this long is taken for stuck, and others do its work meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -38,6 +39,8 @@ const BULK_PATIENCE: Duration = Duration::from_millis(600);
 const LIST_WAIT: Duration = Duration::from_millis(150);
 /// A hypervisor that was there a moment ago, and whose connection fails, is tried again so often.
 const RETRY: Duration = Duration::from_millis(100);
+
+pub(super) use answers::known_before;
 
 /// What is known of a guest from before.
 pub(super) type KnownOf<'k> = dyn Fn(&Listed) -> Known<'k> + 'k;

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::collect::call::{
-    Answer, Ask, Asked, Call, CallId, DetailRequest, Detailed, Done, How, Progress, Sampled, Step,
+    Answer, Ask, Asked, Call, DetailRequest, Detailed, How, Progress, Sampled, Step,
 };
 use crate::collect::request::{GuestRequest, always};
 use crate::collect::session::Listed;
 use crate::devices::{DiskDevice, Inventory, NicDevice};
 use crate::libvirt::{Control, Group, Offer};
+use crate::pool::{CallId, Done};
 use crate::sample::{Disk, Nic};
 
 /// libvirtd's own limit.
@@ -287,7 +288,7 @@ impl Simulation {
     }
 
     /// Lets time pass until a call has something to say, or until this moment. Returns what it says.
-    pub(super) fn advance(&mut self, until: Duration) -> Vec<Done> {
+    pub(super) fn advance(&mut self, until: Duration) -> Vec<Done<Answer>> {
         loop {
             let ids: Vec<CallId> = self.running.keys().copied().collect();
             for &id in ids.iter().take(LIBVIRTD_WORKERS) {
@@ -325,7 +326,7 @@ impl Simulation {
         }
     }
 
-    fn step_done(&mut self, id: CallId) -> Option<Done> {
+    fn step_done(&mut self, id: CallId) -> Option<Done<Answer>> {
         let now = self.instant();
         let running = self.running.get_mut(&id)?;
         running.until = None;
@@ -340,6 +341,7 @@ impl Simulation {
                 id,
                 result: Ok(Answer::Detailed(place.unwrap_or(0), detailed)),
                 is_last: false,
+                is_urgent: false,
             })
             .inspect(|_| self.end_if_over(id));
         }
@@ -363,7 +365,7 @@ impl Simulation {
             ),
             _ => Answer::Listed(Arc::default()),
         };
-        Some(Done { id, result: Ok(answer), is_last: true })
+        Some(Done { id, result: Ok(answer), is_last: true, is_urgent: true })
     }
 
     /// A call for details ends with an answer of its own.

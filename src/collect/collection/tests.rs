@@ -11,10 +11,10 @@ use super::simulation::{
 };
 use super::*;
 use crate::collect::KnownDevices;
-use crate::collect::call::Done;
 use crate::collect::tests::plan;
 use crate::libvirt::{Error, Kind};
 use crate::log::{Level, Log};
+use crate::pool::Done;
 use crate::sample::Completeness;
 
 /// From one collection's start to the next.
@@ -61,7 +61,7 @@ fn run(
                 simulation.instant(),
                 1_000_000_000_000 + u64::try_from(simulation.now.as_nanos()).unwrap(),
             );
-            let saved = core.health.saved(now, ns).unwrap_or_default();
+            let saved = core.health.saved(now, ns);
             let roster = Arc::clone(&core.roster);
             let next = core.gate_number();
             core = new();
@@ -95,7 +95,10 @@ fn collect(
             if breaks && !has_broken && matches!(call, Call::Ask(_)) {
                 has_broken = true;
                 let result = Err(Error::of(Kind::Other, "the connection broke"));
-                collection.take(Done { id, result, is_last: true }, simulation.instant());
+                collection.take(
+                    Done { id, result, is_last: true, is_urgent: true },
+                    simulation.instant(),
+                );
                 continue;
             }
             simulation.submit(id, call, progress);
