@@ -90,7 +90,9 @@ mod tests {
     use crate::devices::metadata::Metadata;
 
     /// What each platform writes, from its own code or documents.
-    const DOCUMENTS: [(&str, &str, &[(&str, &str)]); 6] = [
+    type Document = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+    const DOCUMENTS: [Document; 6] = [
         // <https://docs.openstack.org/nova/latest/>, nova/virt/libvirt/config.py
         (
             "nova",

@@ -61,7 +61,7 @@ impl<'a> Guest<'a> {
     /// The line of a device after a change; the XML of this guest alone was read, and is not again.
     fn changed(&mut self, device: &str, what: &str) -> Option<Line> {
         let (lines, asked) = self.collect();
-        assert_eq!(asked, [self.uuid.clone()], "{what}");
+        assert_eq!(asked, std::slice::from_ref(&self.uuid), "{what}");
         let line = find(&lines, &self.uuid, "vm_devices", Some(device)).cloned();
         let (lines, asked) = self.collect();
         assert_eq!(asked, Vec::<String>::new(), "known from then on: {what}");
