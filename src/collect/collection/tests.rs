@@ -208,6 +208,24 @@ fn a_list_that_was_held_once_is_not_waited_for_longer() {
 }
 
 #[test]
+fn guests_that_are_locked_one_after_another_are_each_found_in_time() {
+    for between in [0, 1, 200] {
+        let lock = |it: u32| {
+            let from = SECOND * 15 + SECOND * 10 * it + MS * between * it;
+            (4 + it as usize, Fault::Locked((from, from + SECOND * 10)))
+        };
+        let faults = (0..6).map(lock).collect();
+        let host = Host { guests: 20, faults, slow_list: Duration::ZERO, breaks_in: None };
+        let mut simulation = Simulation::new(host);
+        let (outcomes, messages) = run(&mut simulation, 9, false, false);
+        for outcome in &outcomes {
+            assert!(outcome.complete.len() >= 19, "{between}: {outcomes:#?} {messages:#?}");
+            assert!(outcome.took <= MS * 1200, "{between}: {outcomes:#?} {messages:#?}");
+        }
+    }
+}
+
+#[test]
 fn a_guest_that_is_locked_just_after_the_list_came_is_whole_afterwards() {
     let mut simulation = one(2, 1, Fault::Locked((SECOND * 10 + MS, SECOND * 21)));
     let (outcomes, messages) = run(&mut simulation, 5, false, false);
