@@ -19,6 +19,8 @@ mod names;
 mod terminal;
 mod units;
 
+pub(crate) use units::bytes;
+
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
