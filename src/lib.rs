@@ -22,11 +22,13 @@
 //! | [`sample`] | what was measured, typed; absent is `None` |
 //! | [`devices`] | a guest's device list, from its XML |
 //! | [`cache`] | device lists and last samples on disk, from one run to the next |
+//! | [`events`] | what libvirt tells of guests as it happens, from a thread of its own |
 //! | [`features`] | two samples to rates, pure |
 //! | [`plain_file`] | opening files that others name |
 //! | [`schema`] | the one table of measurements, tags and fields, and the code made of it |
 //! | [`points`] | the lines of a guest, in their order |
 //! | [`printable`] | text that others wrote, made harmless for a terminal |
+//! | [`json`] | lines as JSON, for scripts |
 //! | [`line_protocol`] | escaping and numbers, into one buffer |
 //! | [`table`] | a person's view: the figures of a collection, for a terminal |
 //! | [`sink`] | standard output: whole lines, whatever is behind it |
@@ -43,8 +45,10 @@ pub mod collect;
 pub mod config;
 pub mod deadline;
 pub mod devices;
+pub mod events;
 pub mod features;
 pub mod host;
+pub mod json;
 pub mod libvirt;
 pub mod line_protocol;
 pub mod log;

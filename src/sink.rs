@@ -16,7 +16,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{dup2_stderr, dup2_stdout};
 
-use crate::cache::Place;
+use crate::cache::CacheDir;
 use crate::deadline::Deadline;
 
 /// What a pipe takes whole: PIPE_BUF on Linux.
@@ -51,7 +51,7 @@ pub struct Sink {
     output: Output,
     /// Where the lock is that runs of ours share. Whoever may read the file could hold the file's own
     /// lock, and slow each run by it.
-    locks: Option<Place>,
+    locks: Option<CacheDir>,
 }
 
 enum Output {
@@ -114,7 +114,7 @@ impl Sink {
     }
 
     /// Shares a lock in this folder with other runs that write into a file.
-    pub fn lock_in(&mut self, place: Option<Place>) {
+    pub fn lock_in(&mut self, place: Option<CacheDir>) {
         self.locks = place;
     }
 
@@ -225,7 +225,7 @@ fn piece_length(lines: &[u8]) -> usize {
 fn write_file(
     mut file: &File,
     lines: &[u8],
-    locks: Option<&Place>,
+    locks: Option<&CacheDir>,
     deadline: &Deadline,
 ) -> Result<(), SinkError> {
     // One write goes out whole without a lock, nearly always.

@@ -3,10 +3,12 @@
 //!
 //! ```text
 //! mod.rs     the loop, and one collection to lines
+//! events.rs  what happens between collections, as lines and for a person
 //! source.rs  one hypervisor, with what is known of its guests
 //! show.rs    one collection for a person's eyes
 //! ```
 
+mod events;
 mod show;
 mod source;
 
@@ -14,19 +16,18 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
-use crate::cache::{self, Place, Surroundings};
+use crate::cache::{CacheDir, CacheEnv, FileError};
 use crate::cli::Format;
 use crate::collect::{Collected, Hypervisor, Plan, Reading};
 use crate::config::Settings;
 use crate::config::extra::Extra;
 use crate::deadline::{Deadline, Ending, time_to_collect};
+use crate::events::Events;
 use crate::host::{self, Moment};
+use crate::json;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
-use crate::sample;
 use crate::sink::{Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
@@ -43,9 +44,8 @@ pub enum Exit {
 
 /// The most time that is left after the order to end.
 const GRACE_MAX: Duration = Duration::from_secs(4);
-/// Samples are written after execd's first collection, so that even a kill soon after leaves rates to
-/// its next start, and after a later one when they were last written so long ago.
-const SAMPLES_EVERY: Duration = Duration::from_secs(60);
+/// execd saves after its first collection, then at most this often, so that a restart after a kill is warm.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// How often is looked whether the end was ordered.
 const GLANCE: Duration = Duration::from_millis(50);
 /// Without a trigger for so long execd says that it waits in vain.
@@ -57,22 +57,40 @@ struct Agent {
     log: Arc<Log>,
     sources: Vec<Source>,
     sink: Sink,
+    /// Whether lines are printed as JSON.
+    is_json: bool,
+    /// What happens between collections, where that is asked for.
+    events: Option<Events>,
     lines: Lines,
     /// Instead of lines, where the collection is for a person.
     rows: Option<Vec<Row>>,
     writer: Writer,
     choice: Choice,
     tags: UserTags,
-    boot: Option<Uuid>,
-    samples_written: Option<Instant>,
+    /// When the cache was written last.
+    saved: Option<Instant>,
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
 pub fn once(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+    for name in settings.extra.execd_only() {
+        log.warn(format_args!("extra: \"{name}\" is for execd, and once prints nothing for it"));
+    }
     match (start(settings, &triggers.ending, log), format) {
-        (Ok(mut agent), Format::Influx) => agent.once(triggers),
         (Ok(mut agent), Format::Table) => agent.show(triggers, &Look::of_stdout()),
+        (Ok(mut agent), _) => {
+            agent.is_json = format == Format::Json;
+            agent.once(triggers)
+        }
         (Err(exit), _) => exit,
+    }
+}
+
+/// What happens to the guests, to standard output, until the end.
+pub fn events(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+    match start(settings, &triggers.ending, log) {
+        Ok(agent) => agent.tell_events(format, triggers),
+        Err(exit) => exit,
     }
 }
 
@@ -117,15 +135,12 @@ impl Agent {
             host_name: settings.uris.len() > 1,
             extra: settings.extra,
         };
-        let place = place(&settings, ending, log);
-        sink.lock_in(place.clone());
-        let boot = cache::boot_id();
+        let folder = cache_folder(&settings, ending, log);
+        sink.lock_in(folder.clone());
         let sources = settings
             .uris
             .iter()
-            .map(|uri| {
-                Source::new(Hypervisor::new(uri, plan.clone(), log), place.as_ref(), boot, log)
-            })
+            .map(|uri| Source::new(Hypervisor::new(uri, plan.clone(), log), folder.as_ref(), log))
             .collect();
         let tags = UserTags::new(&settings.tags, &settings.metadata_tags);
         let fixed = settings.tags.iter().map(|(name, _)| name);
@@ -142,13 +157,14 @@ impl Agent {
             log: Arc::clone(log),
             sources,
             sink,
+            is_json: false,
+            events: None,
             lines: Lines::default(),
             rows: None,
             writer: Writer::default(),
             choice,
             tags,
-            boot,
-            samples_written: None,
+            saved: None,
         }
     }
 
@@ -171,8 +187,7 @@ impl Agent {
 
     /// Keeps what the next run shall know, and says how it went.
     fn end(&mut self, up: usize, printed: Result<(), SinkError>, triggers: &Triggers) -> Exit {
-        self.keep_devices();
-        self.keep_samples();
+        self.save();
         self.close();
         // Whoever stopped us believes what has arrived, if we say that all is well.
         let is_fine = up > 0 || triggers.ending.since().is_some();
@@ -184,6 +199,11 @@ impl Agent {
 
     /// A collection at each trigger, until the end.
     fn execd(mut self, triggers: &Triggers, interval: Option<Duration>) -> Exit {
+        if self.settings.extra.has(Extra::Events)
+            && let Err(exit) = self.listen()
+        {
+            return exit;
+        }
         self.log.info("ready: triggers count from here on");
         let exit = loop {
             match triggers.next(interval, IDLE) {
@@ -205,12 +225,11 @@ impl Agent {
                              keep it open; under Telegraf's inputs.execd set `signal = \"STDIN\"`",
                         );
                     }
-                    break Exit::Fine;
+                    break self.print_last_events(&triggers.ending);
                 }
             }
         };
-        self.keep_devices();
-        self.keep_samples();
+        self.save();
         self.close();
         let grace = self.grace();
         self.sink.finish(&Deadline::within(grace, &triggers.ending, grace));
@@ -228,10 +247,8 @@ impl Agent {
         let began = Instant::now();
         let printed = self.print(&Deadline::at_ending(&triggers.ending, grace));
         self.note_slow_reader(began.elapsed(), triggers.arrived().saturating_sub(arrived));
-        self.keep_devices();
-        let is_time = self.samples_written.is_none_or(|moment| moment.elapsed() >= SAMPLES_EVERY);
-        if is_time {
-            self.keep_samples();
+        if self.saved.is_none_or(|moment| moment.elapsed() >= SAVE_EVERY) {
+            self.save();
         }
         match printed {
             Ok(()) => Ok(()),
@@ -269,6 +286,7 @@ impl Agent {
     fn collect(&mut self, deadline: &Deadline) -> usize {
         let started = Moment::now();
         self.log.collection_begins();
+        self.outdate_touched();
         let settings = &self.settings;
         let collected: Vec<Option<Collected>> = match self.sources.as_mut_slice() {
             [source] => vec![source.read(settings, started, deadline)],
@@ -278,6 +296,7 @@ impl Agent {
         let names = source::names(&self.sources);
         let tags: Vec<Tags> = names.iter().map(|name| source_tag(name.as_deref())).collect();
         let up = collected.iter().flatten().count();
+        self.write_events(&names, &tags);
         let mut collectors = self.collectors(&collected);
         for (place, reading) in sorted(collected) {
             let (Some(source), Some(tags), Some(collector)) =
@@ -332,7 +351,11 @@ impl Agent {
     }
 
     fn print(&mut self, deadline: &Deadline) -> Result<(), SinkError> {
-        let result = self.sink.write(self.lines.as_bytes(), deadline);
+        let result = if self.is_json {
+            self.sink.write(&json::objects(self.lines.as_bytes()), deadline)
+        } else {
+            self.sink.write(self.lines.as_bytes(), deadline)
+        };
         self.tell_printed(&result);
         self.log.debug(format_args!("{} lines", self.lines.count()));
         result
@@ -346,37 +369,20 @@ impl Agent {
         }
     }
 
-    fn keep_devices(&mut self) {
-        let now_unix_s = Moment::now().unix.as_secs();
+    /// Keeps what the next run must know.
+    fn save(&mut self) {
+        self.saved = Some(Instant::now());
         for source in &mut self.sources {
-            let Some(files) = &source.files else { continue };
-            let saved =
-                files.save_devices(&mut source.devices, now_unix_s, self.settings.cache.ttl);
-            tell_saved(&self.log, saved.err(), source.hypervisor.uri(), "device lists");
-        }
-    }
-
-    fn keep_samples(&mut self) {
-        let Some(boot) = self.boot else { return };
-        self.samples_written = Some(Instant::now());
-        let now_ns = sample::boottime_ns();
-        for source in &mut self.sources {
-            let Some(files) = &source.files else { continue };
-            let uri = source.hypervisor.uri();
-            if !source.before.is_empty() {
-                let saved = files.save_samples(source.before.values(), boot, now_ns);
-                tell_saved(&self.log, saved.err(), uri, "last samples");
-            }
-            if let Some(health) = source.hypervisor.saved_health() {
-                let saved = files.save_health(&health, boot, now_ns);
-                let uri = source.hypervisor.uri();
-                tell_saved(&self.log, saved.err(), uri, "guests that do not answer");
-            }
+            let saved = source.save(self.settings.cache.ttl);
+            report_saved(&self.log, saved.err(), source.hypervisor.uri());
         }
     }
 
     /// Closes the connections that nothing waits for: libvirtd logs an error for each that just ends.
     fn close(&mut self) {
+        if let Some(events) = &self.events {
+            events.end();
+        }
         self.sources.iter_mut().for_each(|source| source.hypervisor.close());
     }
 }
@@ -423,7 +429,7 @@ fn source_tag(name: Option<&str>) -> Tags {
 
 /// The cache's folder, or the word that there is none. It may be on a mount that is gone, so that looking
 /// at it never ends: it is looked at on a thread that can be left behind.
-fn place(settings: &Settings, ending: &Ending, log: &Log) -> Option<Place> {
+fn cache_folder(settings: &Settings, ending: &Ending, log: &Log) -> Option<CacheDir> {
     let is_of_use = settings.uris.iter().any(|uri| !uri.starts_with(host::REPLAY));
     if !settings.cache.enabled || !is_of_use {
         return None;
@@ -432,7 +438,7 @@ fn place(settings: &Settings, ending: &Ending, log: &Log) -> Option<Place> {
     let named = settings.cache.dir.clone();
     let body = move || {
         // Nobody waits any more where time is over.
-        let _ = sender.send(Place::of(named.as_deref(), &Surroundings::of_process()));
+        let _ = sender.send(CacheDir::of(named.as_deref(), &CacheEnv::of_process()));
     };
     thread::Builder::new().name("cache".to_owned()).spawn(body).ok()?;
     let found_by = Deadline::within(settings.deadline / 4, ending, Duration::ZERO);
@@ -447,15 +453,17 @@ fn place(settings: &Settings, ending: &Ending, log: &Log) -> Option<Place> {
     None
 }
 
-fn tell_saved(log: &Log, error: Option<cache::FileError>, uri: &str, what: &str) {
-    let key = format!("saving {what} {uri}");
+fn report_saved(log: &Log, error: Option<FileError>, uri: &str) {
+    let key = format!("saving {uri}");
     match error {
         Some(error) => log.begins(
             &key,
             Level::Warn,
-            format_args!("cannot keep the {what} of {uri} for the next run: {error}; `telegraf-virt check` says \
-                 what mends it"),
+            format_args!(
+                "cannot save the cache of {uri} for the next run: {error}; `telegraf-virt check` says how to \
+                 fix it"
+            ),
         ),
-        None => log.ends(&key, format_args!("the {what} of {uri} are kept again")),
+        None => log.ends(&key, format_args!("the cache of {uri} is saved again")),
     }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::cache::{DeviceCache, HypervisorFiles, Place};
+use crate::cache::{CacheDir, CacheTime, DeviceCache, FileError, SavedState, StateFile};
 use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Reading};
-use crate::config::Settings;
+use crate::config::{DomainFilter, Settings};
 use crate::deadline::{Deadline, Ending};
 use crate::devices::Inventory;
 use crate::features::{self, Rates};
@@ -26,7 +26,7 @@ const GONE_MAX: usize = 1000;
 /// One hypervisor, with what is known of its guests.
 pub(super) struct Source {
     pub(super) hypervisor: Hypervisor,
-    pub(super) files: Option<HypervisorFiles>,
+    pub(super) file: Option<StateFile>,
     pub(super) devices: DeviceCache,
     pub(super) before: HashMap<Uuid, Domain>,
     /// How many guests its last collection had.
@@ -40,36 +40,21 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(
-        mut hypervisor: Hypervisor,
-        place: Option<&Place>,
-        boot: Option<Uuid>,
-        log: &Log,
-    ) -> Self {
+    pub(super) fn new(mut hypervisor: Hypervisor, folder: Option<&CacheDir>, log: &Log) -> Self {
         // What a recording prints must not depend on what is on this disk.
-        let place = place.filter(|_| hypervisor.replay().is_none());
-        let files = place.map(|place| HypervisorFiles::new(place.clone(), hypervisor.uri()));
-        let mut devices = DeviceCache::default();
-        let mut before = HashMap::new();
-        if let Some(files) = &files {
-            let (loaded, trouble) = files.load_devices();
-            devices = loaded;
-            trouble.into_iter().for_each(|trouble| log.warn(trouble));
-            if let Some(boot) = boot {
-                let (loaded, trouble) = files.load_samples(boot, sample::boottime_ns());
-                before = loaded;
-                trouble.into_iter().for_each(|trouble| log.warn(trouble));
-            }
+        let folder = folder.filter(|_| hypervisor.replay().is_none());
+        let file = folder.map(|folder| StateFile::new(folder.clone(), hypervisor.uri()));
+        let mut state = SavedState::default();
+        if let Some(file) = &file {
+            let warning;
+            (state, warning) = file.load(&CacheTime::now());
+            warning.into_iter().for_each(|warning| log.warn(warning));
         }
-        let health = files.as_ref().zip(boot).map(|(files, boot)| {
-            let (health, trouble) = files.load_health(boot, sample::boottime_ns());
-            trouble.into_iter().for_each(|trouble| log.warn(trouble));
-            health
-        });
-        hypervisor.restore(roster(&devices, &before), health.unwrap_or_default());
+        let SavedState { devices, samples: before, health } = state;
+        hypervisor.restore(roster(&devices, &before), health);
         let (took, moment, excluded) = (Duration::ZERO, Moment::now(), HashSet::new());
         let guests = before.len();
-        Self { hypervisor, files, devices, before, guests, took, moment, excluded }
+        Self { hypervisor, file, devices, before, guests, took, moment, excluded }
     }
 
     /// One collection of this hypervisor; `None` where it is down.
@@ -123,6 +108,25 @@ impl Source {
         Some(collected)
     }
 
+    /// What is known of the guest's devices.
+    pub(super) fn inventory(&self, uuid: &Uuid) -> Option<&Inventory> {
+        self.devices.known(uuid).map(Arc::as_ref)
+    }
+
+    /// Whether the filter lets events of this guest pass. Its state does not count: an event changes it.
+    pub(super) fn takes_events_of(&self, domains: &DomainFilter, name: &str, uuid: &Uuid) -> bool {
+        if !domains.takes(name, uuid) || self.excluded.contains(uuid) {
+            return false;
+        }
+        let metadata = || self.inventory(uuid).and_then(|inventory| inventory.metadata.as_ref());
+        !domains.has_metadata() || metadata().is_some_and(|it| domains.takes_metadata(it))
+    }
+
+    /// Ends the belief in what is known of the guest's devices: they are read again.
+    pub(super) fn outdate(&mut self, uuid: &Uuid) {
+        self.devices.outdate(uuid);
+    }
+
     /// Forgets the guests whose last sample is too old for a rate.
     pub(super) fn forget_old(&mut self) {
         let now_ns = match self.hypervisor.replay() {
@@ -145,10 +149,20 @@ impl Source {
         }
     }
 
+    /// Writes what the next run must know into the cache.
+    pub(super) fn save(&mut self, ttl: Duration) -> Result<(), FileError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let health = self.hypervisor.saved_health();
+        file.save(&mut self.devices, self.before.values(), &health, &CacheTime::now(), ttl)?;
+        Ok(())
+    }
+
     /// Keeps a sample for the next collection's rates. Where a recording is at its end the next
     /// collection is of the same moment, and has its rates from the same one before it.
     pub(super) fn keep(&mut self, sample: Domain) {
-        let old = if self.hypervisor.replay().is_some_and(Replay::is_at_last) {
+        // Of a guest that libvirt has locked nothing came: what is known of it from before stays.
+        let is_nothing = sample.answered_at_ns == 0;
+        let old = if is_nothing || self.hypervisor.replay().is_some_and(Replay::is_at_last) {
             Some(sample)
         } else {
             self.before.insert(sample.uuid, sample)

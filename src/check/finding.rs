@@ -1,6 +1,6 @@
 //! What was found, where, and how it stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
@@ -63,7 +63,7 @@ pub enum Verdict {
     Good,
     /// A collection delivers what the guests offer, and yet something could be better.
     Advice,
-    /// A hypervisor, a guest or the cache is lost.
+    /// A hypervisor, a guest, the cache, or what Telegraf would collect is lost.
     Lost,
 }
 
@@ -148,7 +148,10 @@ impl Finding {
         Self { about: Some(what.into()), ..self }
     }
 
-    pub(super) fn of_guests(self, guests: Vec<String>) -> Self {
+    /// Names each of these guests once.
+    pub(super) fn of_guests(self, mut guests: Vec<String>) -> Self {
+        let mut named = HashSet::new();
+        guests.retain(|guest| named.insert(guest.clone()));
         Self { guests, ..self }
     }
 

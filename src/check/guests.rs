@@ -29,7 +29,7 @@ pub(super) fn findings(host: &CollectedHost, settings: &Settings, ending: &Endin
         Err(error) => return vec![kinds::gone_down(error).about(&host.uri)],
     };
     let mut findings = vec![read(host, collected)];
-    findings.extend(filtered(host, settings));
+    findings.extend(filtered(host));
     findings.extend(held(host, collected, settings));
     let whole: Vec<&Reading> = collected
         .readings
@@ -65,7 +65,12 @@ fn read(host: &CollectedHost, collected: &Collected) -> Finding {
             .fact("filtered", host.filtered.len())
             .fact("inactive", host.inactive)
     };
-    if guests > 0 || !host.filtered.is_empty() {
+    if guests == 0 && !host.filtered.is_empty() {
+        let mut names = host.filtered.clone();
+        names.sort_unstable();
+        return fill(kinds::all_filtered(counted(names.len(), "guest")).of_guests(names));
+    }
+    if guests > 0 {
         return fill(kinds::read(whole, guests, inactive));
     }
     fill(kinds::no_guest(inactive, shell(&host.uri)))
@@ -81,18 +86,12 @@ fn is_starting(reading: &&Reading) -> bool {
     reading.sample.completeness == Completeness::Starting
 }
 
-fn filtered(host: &CollectedHost, settings: &Settings) -> Option<Finding> {
+/// The guests that the filters exclude, where others are read.
+fn filtered(host: &CollectedHost) -> Option<Finding> {
     let mut names = host.filtered.clone();
     names.sort_unstable();
-    if names.is_empty() {
-        return None;
-    }
-    let count = counted(names.len(), "guest");
-    if !host.taken.is_empty() {
-        return Some(kinds::filtered(count).of_guests(names));
-    }
-    let inactive = if settings.domains.inactive { "" } else { " that run" };
-    Some(kinds::all_filtered(inactive).of_guests(names))
+    let is_told = names.is_empty() || host.taken.is_empty();
+    (!is_told).then(|| kinds::filtered(counted(names.len(), "guest")).of_guests(names))
 }
 
 /// A guest, as it is shown and as a command names it. Its name is another's word, such as `--help`: a

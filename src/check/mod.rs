@@ -145,8 +145,8 @@ fn look(subject: &Subject, ending: &Ending, sections: &Sender<Section>) {
     tell(Area::Collection, None, trial.findings(settings, &telegraf));
     tell(Area::Cache, None, cache::findings(subject));
     tell(Area::Limits, None, limits::findings(&hosts, settings));
-    tell(Area::Telegraf, None, telegraf.findings);
-    let of_user = telegraf::user::findings(subject, &told.borrow(), ending);
+    tell(Area::Telegraf, None, telegraf.findings.clone());
+    let of_user = telegraf::user::findings(subject, &telegraf, &told.borrow(), ending);
     tell(Area::TelegrafUser, None, of_user);
 }
 

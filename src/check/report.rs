@@ -1,6 +1,7 @@
 //! The findings as a person reads them: a heading for each area, 80 columns, what is lost and what
 //! mends it below each finding, one line of verdict at the end. On a terminal with marks and colours.
 
+use std::collections::HashSet;
 use std::env;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -127,17 +128,35 @@ pub(super) fn verdict_line(sections: &[Section], is_whole: bool, style: Style) -
 pub(super) fn summary(sections: &[Section], is_whole: bool) -> String {
     let all = || sections.iter().flat_map(|section| &section.findings);
     let notes = all().filter(|finding| finding.verdict == Verdict::Advice).count();
-    let hypervisors = lost_in(sections, Area::Hypervisor).count();
-    let guests: usize = lost_in(sections, Area::Guests).map(|it| it.guests.len().max(1)).sum();
-    let mut lost = Vec::new();
-    if hypervisors > 0 {
-        lost.push(counted(hypervisors, "hypervisor"));
+    // Several findings may be about one hypervisor or guest, which is lost once.
+    let (mut hypervisors, mut guests, mut unnamed) = (HashSet::new(), HashSet::new(), false);
+    for section in sections {
+        for finding in lost_in(std::slice::from_ref(section), section.area) {
+            let host = section.about.as_deref().or(finding.about.as_deref());
+            match section.area {
+                Area::Hypervisor => _ = hypervisors.insert(host),
+                Area::Guests if finding.id == "gone-down" => _ = hypervisors.insert(host),
+                Area::Guests if finding.guests.is_empty() => unnamed = true,
+                Area::Guests => guests.extend(finding.guests.iter().map(|guest| (host, guest))),
+                _ => {}
+            }
+        }
     }
-    if guests > 0 {
-        lost.push(counted(guests, "guest"));
+    let mut lost = Vec::new();
+    if !hypervisors.is_empty() {
+        lost.push(counted(hypervisors.len(), "hypervisor"));
+    }
+    if !guests.is_empty() {
+        lost.push(counted(guests.len(), "guest"));
+    } else if unnamed {
+        lost.push("data of guests".to_owned());
     }
     if lost_in(sections, Area::Cache).next().is_some() {
         lost.push("the cache".to_owned());
+    }
+    let of_telegraf = [Area::Telegraf, Area::TelegrafUser];
+    if of_telegraf.into_iter().any(|area| lost_in(sections, area).next().is_some()) {
+        lost.push("what Telegraf would collect".to_owned());
     }
     let notes_above = match notes {
         0 => String::new(),
@@ -151,7 +170,7 @@ pub(super) fn summary(sections: &[Section], is_whole: bool) -> String {
     match lost.as_slice() {
         [] => format!("A collection delivers everything that the guests offer{notes_above}."),
         lost => format!(
-            "Lost: {}. Mend what is marked LOST, and run this again{notes_above}.",
+            "Lost: {}. Fix what is marked LOST, and run this again{notes_above}.",
             lost.join(", ")
         ),
     }
@@ -236,8 +255,27 @@ mod tests {
 
     #[test]
     fn the_last_line_counts_what_is_lost() {
-        let lost = "Lost: 2 guests. Mend what is marked LOST, and run this again.";
+        let lost = "Lost: 2 guests. Fix what is marked LOST, and run this again.";
         assert_eq!(summary(&sections(), true), lost);
+        // The same guest in another finding is lost once; one of the same name elsewhere is another.
+        let mut more = sections();
+        let again = more[0].findings[1].clone().of_guests(vec!["two".into(), "two".into()]);
+        assert_eq!(again.guests, ["two"]);
+        more[0].findings.push(again);
+        assert_eq!(summary(&more, true), lost);
+        let other = Section { about: Some("y:///".to_owned()), ..more[0].clone() };
+        more.push(other);
+        assert_eq!(summary(&more, true), lost.replace('2', "4"));
+        let telegraf = |area| {
+            let finding = Finding::new(Verdict::Lost, "c", "it never asks".to_owned());
+            vec![Section { area, about: None, findings: vec![finding] }]
+        };
+        for area in [Area::Telegraf, Area::TelegrafUser] {
+            let lost = lost.replace("2 guests", "what Telegraf would collect");
+            assert_eq!(summary(&telegraf(area), true), lost);
+        }
+        let unnamed = lost.replace("2 guests", "data of guests");
+        assert_eq!(summary(&telegraf(Area::Guests), true), unnamed);
         assert_eq!(summary(&[], true), "A collection delivers everything that the guests offer.");
         assert!(summary(&[], false).starts_with("Ended before all was looked at"));
     }

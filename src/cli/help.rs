@@ -12,16 +12,17 @@ pub(super) fn text(command: Option<Command>) -> String {
         Some(Command::Execd) => EXECD_HELP,
         Some(Command::Check) => CHECK_HELP,
         Some(Command::Record) => RECORD_HELP,
+        Some(Command::Events) => EVENTS_HELP,
         Some(Command::Config) => CONFIG_HELP,
     };
-    // The program's own help leaves out what only one command has: it must fit a screen.
-    let is_of_one = |option: &str| {
+    // The program's own help leaves out what only one or two commands have: it must fit a screen.
+    let is_of_few = |option: &str| {
         let offer = Command::ALL.iter().filter(|command| command.offers(option)).count();
-        offer == 1
+        matches!(offer, 1 | 2)
     };
     let hidden = |option: &str| match command {
         Some(command) => !command.offers(option),
-        None => is_of_one(option),
+        None => is_of_few(option),
     };
     let shown = Cli::command().mut_args(|arg| {
         let hide = arg.get_long().is_none_or(hidden);
@@ -100,8 +101,8 @@ const CHECK_HELP: &str = "\
 Looks at all that a collection needs (configuration, hypervisor, guests, cache,
 limits) and at Telegraf's files, and says what is wrong, what is lost by it,
 and the command that mends it. Changes nothing. As root it also looks as
-Telegraf's user. Exit code 0: a collection delivers all that the guests offer;
-1: it does not, and what is lost is marked LOST.
+Telegraf's user. Exit code 0: all that the guests offer is delivered, and
+Telegraf collects it, as far as its files show; 1: what is lost is marked LOST.
 
 Usage: telegraf-virt [OPTIONS] check
 
@@ -124,6 +125,21 @@ Examples:
   telegraf-virt record --anonymize host.jsonl
   telegraf-virt once -u replay:host.jsonl   what once printed there
   ssh host telegraf-virt record - > host.jsonl
+
+Options:
+{options}
+";
+
+const EVENTS_HELP: &str = "\
+Prints what happens to the guests as libvirt tells of it, one line an event,
+until Ctrl-C: starts, stops, migrations, full disks, devices that come and go.
+
+Usage: telegraf-virt [OPTIONS] events
+
+Examples:
+  telegraf-virt events                      14:03:07 web-01 io_error vda enospc
+  telegraf-virt events --format json | jq .tags
+  telegraf-virt events --format influx >> events.line
 
 Options:
 {options}

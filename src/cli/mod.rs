@@ -38,13 +38,16 @@ pub enum Command {
     Check,
     /// Writes a host's raw answers into a file.
     Record,
+    /// Prints what happens to the guests, as it happens.
+    Events,
     /// Prints the sample configuration.
     Config,
 }
 
 impl Command {
     /// All of them, in the order in which they are told of.
-    pub const ALL: [Self; 5] = [Self::Once, Self::Execd, Self::Check, Self::Record, Self::Config];
+    pub const ALL: [Self; 6] =
+        [Self::Once, Self::Execd, Self::Check, Self::Record, Self::Events, Self::Config];
 
     /// The word for it on the command line.
     pub fn name(self) -> &'static str {
@@ -53,6 +56,7 @@ impl Command {
             Self::Execd => "execd",
             Self::Check => "check",
             Self::Record => "record",
+            Self::Events => "events",
             Self::Config => "config",
         }
     }
@@ -64,6 +68,7 @@ impl Command {
             Self::Execd => "stay: one collection at each newline on standard input",
             Self::Check => "what is wrong with all that a collection needs, and how to mend it",
             Self::Record => "write a host's raw answers into a file, for a report of a bug",
+            Self::Events => "what happens to the guests, as it happens, until Ctrl-C",
             Self::Config => "print the sample configuration: every setting, its default, its use",
         }
     }
@@ -83,7 +88,7 @@ impl Command {
 /// Options that are of some commands only: of which, and how it is written.
 const OWN: [(&str, &[Command], &str); 5] = [
     ("interval", &[Command::Execd, Command::Record], "telegraf-virt execd --interval 10s"),
-    ("format", &[Command::Once], "telegraf-virt once --format table"),
+    ("format", &[Command::Once, Command::Events], "telegraf-virt once --format table"),
     ("json", &[Command::Check], "telegraf-virt check --json"),
     ("samples", &[Command::Record], "telegraf-virt record --samples 5 FILE"),
     ("anonymize", &[Command::Record], "telegraf-virt record --anonymize FILE"),
@@ -97,10 +102,15 @@ pub enum Format {
     Influx,
     /// A table, for a person.
     Table,
+    /// An object a line, for scripts.
+    Json,
+    /// A few words an event, for a person.
+    Text,
 }
 
 /// The words for `--format`.
-pub const FORMATS: [(&str, Format); 2] = [("influx", Format::Influx), ("table", Format::Table)];
+pub const FORMATS: [(&str, Format); 3] =
+    [("influx", Format::Influx), ("table", Format::Table), ("json", Format::Json)];
 
 /// The command line, read.
 #[derive(Clone, Debug, Parser)]
@@ -172,9 +182,10 @@ pub struct Cli {
             as :00, :10, :20 with 10s. Of record: from one sample to the next, 1s unless set.")]
     pub interval: Option<Duration>,
 
-    /// once: influx (line protocol), or table, for a person
+    /// once: influx, json, or table, for a person
     #[arg(long = "format", value_name = "FORMAT", value_parser = text_as(format),
-        long_help = "Of once only: influx, which is the default, prints line protocol; table \
+        long_help = "Of once and events. influx prints line protocol, which is once's default. json \
+            prints one object a line of it, with measurement, tags, fields and timestamp. Of once, table \
             prints a person's view: each guest's state, CPU, steal, memory, and the rates of its \
             network and disks. Where no earlier sample is stored it takes two, a second apart, \
             each within the deadline. It fits $COLUMNS, else the terminal: names are cut, then \
@@ -265,7 +276,10 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
         return Err(Exit::Text(format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"))));
     }
     cli.command = cli.command_named.unwrap_or_default();
-    cli.format = cli.format_named.unwrap_or_default();
+    cli.format = cli.format_named.unwrap_or(match cli.command {
+        Command::Events => Format::Text,
+        _ => Format::Influx,
+    });
     match cli.misfit() {
         Some(message) => Err(Exit::Refused(message)),
         None => Ok(cli),
@@ -277,7 +291,7 @@ impl Cli {
     pub fn log_level(&self) -> Level {
         self.log_level_named.unwrap_or(match self.command {
             Command::Execd | Command::Record => Level::Info,
-            Command::Once | Command::Check | Command::Config => Level::Warn,
+            Command::Once | Command::Check | Command::Events | Command::Config => Level::Warn,
         })
     }
 
@@ -351,6 +365,10 @@ impl Cli {
         }
         if command == Command::Record {
             return self.misfit_of_record();
+        }
+        if command == Command::Events && self.format == Format::Table {
+            let how = "leave --format out for what a person reads";
+            return Some(format!("events has no table: {how}"));
         }
         let twice = self.uris.iter().enumerate().find(|(n, uri)| self.uris[..*n].contains(uri));
         twice.map(|(_, uri)| format!("--uri {} is given twice: leave one out", quoted(uri)))
@@ -430,7 +448,7 @@ pub const LEVELS: [(&str, Level); 4] = [
 fn format(text: &str) -> Result<Format, String> {
     let found = FORMATS.into_iter().find(|(name, _)| *name == text);
     found.map(|(_, format)| format).ok_or_else(|| {
-        let must = "must be influx or table".to_owned();
+        let must = "must be influx, table or json".to_owned();
         match names::nearest(text, FORMATS.map(|(name, _)| name)) {
             Some(name) => format!("{must}; did you mean {name}?"),
             None => must,

@@ -93,8 +93,8 @@ impl Health {
         }
     }
 
-    /// What the next run must know; `None` where it is what the file has: nothing.
-    pub(super) fn saved(&mut self, now: Instant, now_ns: u64) -> Option<Vec<SavedHealth>> {
+    /// What the next run must know, where that is not what the file has already.
+    pub(super) fn saved(&mut self, now: Instant, now_ns: u64) -> Vec<SavedHealth> {
         let is_of_note = |health: &GuestHealth| !health.last.is_answer() || health.slow.is_some();
         let guest = |(uuid, health): (&Uuid, &GuestHealth)| SavedHealth {
             name: health.name.to_string(),
@@ -117,7 +117,7 @@ impl Health {
         let well = well.map(|&uuid| SavedHealth { uuid, at: now_ns, ..SavedHealth::default() });
         saved.extend(well);
         self.saved = is_held;
-        (!saved.is_empty()).then_some(saved)
+        saved
     }
 
     /// Forgets the guests that are no longer listed.

@@ -224,8 +224,8 @@ impl Hypervisor {
         self.core.health.restore(health, Instant::now(), boottime_ns());
     }
 
-    /// What the next run must know of the guests' health; `None` where there is nothing to save.
-    pub fn saved_health(&mut self) -> Option<Vec<SavedHealth>> {
+    /// What the next run must know of the guests' health.
+    pub fn saved_health(&mut self) -> Vec<SavedHealth> {
         self.core.health.saved(Instant::now(), boottime_ns())
     }
 

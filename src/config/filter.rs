@@ -144,8 +144,6 @@ pub(super) struct DevicePattern {
 pub(super) enum Part {
     /// Its name, as the tag `device` has it.
     Device,
-    /// `<interface type>`; of disks disk or lun.
-    Type,
     /// What a tag of it has.
     Tag(DeviceTag),
 }
@@ -153,7 +151,7 @@ pub(super) enum Part {
 /// What devices with these tags are told apart by.
 pub(super) fn parts<T>(rows: &[TagRow<T>]) -> Vec<(&'static str, Part)> {
     let tags = rows.iter().map(|row| (row.tag.name(), Part::Tag(row.tag)));
-    [("device", Part::Device), ("type", Part::Type)].into_iter().chain(tags).collect()
+    [("device", Part::Device)].into_iter().chain(tags).collect()
 }
 
 impl DeviceFilter {
@@ -167,7 +165,6 @@ impl DeviceFilter {
         self.nics.take(|DevicePattern { part, pattern }| {
             let value = match part {
                 Part::Device => Some(name),
-                Part::Type => known.map(|nic| nic.kind.as_str()),
                 Part::Tag(tag) => {
                     known.and_then(|nic| TagRow::value(NIC_TAGS, *tag, nic)).map(String::as_str)
                 }
@@ -179,9 +176,12 @@ impl DeviceFilter {
     /// Whether the disk of this target is read; `known` is what the guest's XML says of it.
     pub fn takes_disk(&self, name: &str, known: Option<&DiskDevice>) -> bool {
         self.disks.take(|DevicePattern { part, pattern }| {
+            let kind = known.map(|disk| disk.kind.name());
+            if *part == Part::Tag(DeviceTag::Type) && kind.is_some_and(|it| pattern.matches(it)) {
+                return true;
+            }
             let value = match part {
                 Part::Device => Some(name),
-                Part::Type => known.map(|disk| disk.kind.name()),
                 Part::Tag(tag) => {
                     known.and_then(|disk| TagRow::value(DISK_TAGS, *tag, disk)).map(String::as_str)
                 }

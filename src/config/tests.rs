@@ -31,7 +31,7 @@ fn every_setting_is_read() {
         missing = "omit"
         extra = []
         features = ["net", "disk", "cpu", "latency", "balloon", "net"]
-        device_tags = ["mac", "model", "bus", "serial", "alias", "path", "network", "mac"]
+        device_tags = ["mac", "model", "bus", "serial", "alias", "path", "network", "type", "mac"]
         cache.dir = "/srv/cache"
         cache.ttl = "0s"
         [domains]
@@ -272,7 +272,7 @@ fn an_impossible_value_says_what_is_possible() {
         ),
         (
             "device_tags = ['target']",
-            "c.toml, line 1: device_tags holds \"target\", but each entry must be \"mac\", \
+            "c.toml, line 1: device_tags holds \"target\", but each entry must be \"type\", \"mac\", \
              \"model\", \"bus\", \"serial\", \"alias\", \"path\" or \"network\"",
         ),
         (
@@ -280,14 +280,14 @@ fn an_impossible_value_says_what_is_possible() {
             "c.toml, line 1: extra holds \"\", but each entry must be \"state-reason\", \"cpu-waits\", \
              \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
              \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\" or \"answer\"",
+             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\" or \"events\"",
         ),
         (
             "extra = ['vcpu']",
             "c.toml, line 1: extra holds \"vcpu\", but each entry must be \"state-reason\", \"cpu-waits\", \
              \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
              \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\" or \"answer\"; did you mean \"vcpus\"?",
+             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\" or \"events\"; did you mean \"vcpus\"?",
         ),
         (
             "uris = ['']",

@@ -9,6 +9,8 @@
 //! connection.rs  a read-only connection: open, list the guests
 //! guest.rs       one guest's handle and the calls for one guest
 //! extra.rs       the calls for one guest whose answers only `extra` prints
+//! event_loop.rs  libvirt's event loop, on a thread of its own
+//! events.rs      what libvirt tells of guests as it happens
 //! process.rs     what libvirt does to the process as a whole: its log, its children, the end
 //! value.rs       a typed parameter's value
 //! array.rs       arrays: those that end in NULL, and typed parameters
@@ -20,6 +22,8 @@
 mod array;
 mod connection;
 mod error;
+mod event_loop;
+mod events;
 mod extra;
 mod guest;
 mod process;
@@ -30,6 +34,8 @@ mod value;
 pub use array::TypedParameters;
 pub use connection::{Connection, Node};
 pub use error::{Error, Kind};
+pub use event_loop::start_event_loop;
+pub use events::{ClosedTaker, EventTaker, GuestEvent, Happening, Subscription};
 pub use extra::{JobStatistics, State, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
 pub use process::{begin_process, end_process, leave_session_keyring};

@@ -14,7 +14,7 @@ use crate::schema::{
     SentStatistic, is_taken,
 };
 
-const OMIT: MissingPolicy = MissingPolicy::OMIT;
+const OMIT: MissingPolicy<'static> = MissingPolicy::OMIT;
 /// Names that libvirt may bring and that are remembered for their type.
 const MOST_NAMES: usize = 10_000;
 
@@ -46,13 +46,18 @@ impl Types {
         if *entry.or_insert(kind) != kind {
             return;
         }
-        match value {
-            OwnedValue::Int(number) => fields.integer(&name, *number),
-            OwnedValue::Uint(number) => fields.unsigned(&name, *number),
-            OwnedValue::Float(number) => fields.float(&name, *number),
-            OwnedValue::Bool(truth) => fields.boolean(&name, *truth),
-            OwnedValue::Text(text) => fields.text(&name, text),
-        }
+        write_value(fields, &name, value);
+    }
+}
+
+/// Writes a field whose type is the value's.
+pub fn write_value(fields: &mut Fields<'_>, name: &str, value: &OwnedValue) {
+    match value {
+        OwnedValue::Int(number) => fields.integer(name, *number),
+        OwnedValue::Uint(number) => fields.unsigned(name, *number),
+        OwnedValue::Float(number) => fields.float(name, *number),
+        OwnedValue::Bool(truth) => fields.boolean(name, *truth),
+        OwnedValue::Text(text) => fields.text(name, text),
     }
 }
 

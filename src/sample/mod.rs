@@ -1,8 +1,9 @@
 //! What was measured, typed: one [`Domain`] a guest and collection, as libvirt answered it.
 //!
 //! ```text
-//! mod.rs    a guest, and how it takes in what libvirt sent
-//! words.rs  libvirt's enums in words
+//! mod.rs     a guest, and how it takes in what libvirt sent
+//! absent.rs  what is known of values that are missing
+//! words.rs   libvirt's enums in words
 //! ```
 //!
 //! The parts of a guest are made of the rows in `schema`, which also have libvirt's names. Missing and
@@ -19,7 +20,10 @@ use uuid::Uuid;
 use crate::libvirt::{Parameter, Value};
 use crate::schema::{self, DirtyRateOfVcpu, Iothread, Monitor, MonitorPart, Sent};
 
+mod absent;
 pub mod words;
+
+pub use absent::Absent;
 
 pub use crate::schema::{Cpu, Disk, Job, Memory, More, Nic, Vcpu};
 
@@ -101,6 +105,9 @@ pub struct Domain {
     /// Block devices, in libvirt's order; cdrom and floppy drives too until the inventory has
     /// told them apart.
     pub disks: Vec<Disk>,
+    /// What earlier samples of this boot say of the values that are missing.
+    #[serde(default, skip_serializing_if = "Absent::is_empty")]
+    pub absent: Absent,
     /// What is printed only when `extra` asks for it; `None` where nothing of it is kept.
     #[serde(skip)]
     pub more: Option<Box<More>>,

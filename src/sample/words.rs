@@ -43,7 +43,7 @@ pub fn job_operation(operation: i64) -> &'static str {
 }
 
 /// A word of an enum, by its number.
-fn nth_word(words: &'static str, number: i64) -> &'static str {
+pub(crate) fn nth_word(words: &'static str, number: i64) -> &'static str {
     let number = usize::try_from(number).ok();
     number.and_then(|number| words.split(' ').nth(number)).unwrap_or("unknown")
 }

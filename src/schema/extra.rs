@@ -35,6 +35,8 @@ pub struct ExtraRow {
     pub keeps_more: bool,
     /// Its own measurement, behind vm_totals; empty where it adds fields to others.
     pub measurement: &'static str,
+    /// Whether it takes more than one collection: `once` does not print it.
+    pub execd_only: bool,
     /// Tags that a line of this measurement may have beside the guest's.
     pub tags: &'static [&'static str],
 }
@@ -48,6 +50,7 @@ impl ExtraRow {
         needs_xml: false,
         keeps_more: false,
         measurement: "",
+        execd_only: false,
         tags: &[],
     };
 }
@@ -106,6 +109,8 @@ extras! {
     Other "other" "what libvirt sends and no name here knows"
         { measurement: "vm_other", tags: &["vcpu", "devtype", "device", "index"], keeps_more: true }
     Answer "answer" "how each guest answered: whole, or why not" {}
+    Events "events" "what happens to the guests between two collections; execd only"
+        { measurement: "vm_events", tags: &["uri", "event", "devtype", "device"], execd_only: true }
 }
 
 impl Extra {
@@ -131,6 +136,11 @@ impl Extras {
     /// Whether it is in the set.
     pub fn has(self, extra: Extra) -> bool {
         self.0 & (1 << extra as u8) != 0
+    }
+
+    /// Those of them that take more than one collection.
+    pub fn execd_only(self) -> impl Iterator<Item = &'static str> {
+        self.rows().filter(|row| row.execd_only).map(|row| row.name)
     }
 
     fn rows(self) -> impl Iterator<Item = &'static ExtraRow> {

@@ -69,7 +69,7 @@ statistics! {
 
 macro_rules! own_rows {
     ($($(#[$meta:meta])* $row:ident = $name:literal $kind:ident $unit:literal $statistic:literal $text:literal;)+) => {
-        $($(#[$meta])* pub(super) const $row: FieldRow = FieldRow {
+        $($(#[$meta])* pub(crate) const $row: FieldRow = FieldRow {
             name: $name,
             kind: FieldKind::$kind,
             unit: $unit,
@@ -98,8 +98,8 @@ macro_rules! line {
         const $rows: &[FieldRow] = &[$($row.named($name)),+];
 
         #[inline(always)]
-        fn $write(fields: &mut Fields<'_>, policy: MissingPolicy, sample: &Domain) {
-            $(policy.field(fields, $name, sample.$($value).+);)+
+        fn $write(fields: &mut Fields<'_>, policy: MissingPolicy<'_>, sample: &Domain) {
+            $(policy.statistic(fields, $name, sample.$($value).+, &$row);)+
         }
     };
 }
@@ -152,7 +152,7 @@ pub(super) const TOTALS: &[Section] = &[
 #[inline(always)]
 pub fn write_metrics(
     fields: &mut Fields<'_>,
-    policy: MissingPolicy,
+    policy: MissingPolicy<'_>,
     extras: Extras,
     sample: &Domain,
 ) {
@@ -176,7 +176,7 @@ pub fn write_metrics(
 #[inline(always)]
 pub fn write_totals(
     fields: &mut Fields<'_>,
-    policy: MissingPolicy,
+    policy: MissingPolicy<'_>,
     extras: Extras,
     sample: &Domain,
 ) {

@@ -13,6 +13,7 @@
 //! details.rs    those of the domain's XML
 //! rates.rs      vm_features
 //! collector.rs  vm_collector
+//! events.rs     vm_events
 //! ```
 //!
 //! Which lines there are and in which order is in `points`, where a value comes from besides libvirt's
@@ -23,6 +24,7 @@ use std::sync::LazyLock;
 mod collector;
 mod details;
 mod devices;
+mod events;
 pub mod extra;
 mod guest;
 mod missing;
@@ -34,6 +36,7 @@ pub use collector::{CollectedGuests, Collector, write_collector};
 pub use details::{Cell, Details, DiskLimits, NicLimits, Pin};
 pub use devices::{DISK_TAGS, DeviceTag, Disk, DiskDevice, NIC_TAGS, Nic, NicDevice, TagRow};
 pub use extra::{EXTRAS, Extra, ExtraRow, Extras, GuestCall, calls, groups, keeps_more, needs_xml};
+pub(crate) use guest::VCPU_COUNT;
 pub use guest::{Cpu, Memory, Vcpu, write_metrics, write_totals};
 pub use missing::MissingPolicy;
 pub use more::{
@@ -42,7 +45,7 @@ pub use more::{
 };
 pub(crate) use more::{take, take_of_vcpu};
 pub use rates::{FEATURES, Feature, FeatureRow, MEMORY_RATE, RateInput, RateRow};
-pub use row::{FieldKind, FieldRow, Section, Sent};
+pub use row::{FieldKind, FieldRow, Section, Sent, mark_of};
 
 /// Tags of every line of a guest.
 pub const GUEST_TAGS: [&str; 3] = ["VMID", "name", "uuid"];
@@ -133,6 +136,7 @@ fn extra_fields() -> Vec<OutputField> {
         Section::of(Extra::Numa, &[details::CELLS]),
         Section::of(Extra::Info, &[guest::VCPU_MAXIMUM]),
         Section::of(Extra::Other, &[more::OTHER]),
+        Section::of(Extra::Events, Job::SECTIONS[0].rows),
     ];
     let of_structs = [
         Vcpu::SECTIONS,
@@ -144,6 +148,7 @@ fn extra_fields() -> Vec<OutputField> {
         Details::SECTIONS,
         Cell::SECTIONS,
         collector::COLLECTOR,
+        events::EVENTS,
         OWN,
     ];
     let sent = AS_SENT.iter().map(|it| Section::of(it.extra, it.rows));

@@ -1,6 +1,8 @@
 //! What a row of the table is, and the macro that makes code of the rows: the struct that holds the values,
 //! how they are taken in, and how they are printed.
 
+use std::hash::{DefaultHasher, Hasher};
+
 use smol_str::SmolStr;
 
 use crate::libvirt::Value;
@@ -100,6 +102,8 @@ impl Section {
 pub trait Sent: Copy {
     /// An integer that is not negative: libvirt's -1 means not offered.
     fn unsigned(self) -> Option<u64>;
+    /// A number that stands for a text; another text has another number.
+    fn mark(self) -> u64;
     /// Yes or no.
     fn boolean(self) -> Option<bool>;
     /// A text; what is no UTF-8 in it is replaced.
@@ -113,6 +117,13 @@ impl Sent for Value<'_> {
             Value::Uint(number) => Some(number),
             Value::Int(number) => u64::try_from(number).ok(),
             Value::Float(_) | Value::Bool(_) | Value::Text(_) => None,
+        }
+    }
+
+    fn mark(self) -> u64 {
+        match self {
+            Value::Text(text) => mark_of(text),
+            _ => 0,
         }
     }
 
@@ -131,10 +142,21 @@ impl Sent for Value<'_> {
     }
 }
 
+/// A number that stands for this text.
+pub fn mark_of(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text);
+    hasher.finish()
+}
+
 /// An attribute's value, or an element's text, in a domain's XML.
 impl Sent for &str {
     fn unsigned(self) -> Option<u64> {
         self.parse().ok()
+    }
+
+    fn mark(self) -> u64 {
+        mark_of(self.as_bytes())
     }
 
     fn boolean(self) -> Option<bool> {
@@ -195,25 +217,39 @@ macro_rules! statistics {
         $extras.has($crate::schema::Extra::$extra).then_some($crate::schema::MissingPolicy::OMIT)
     };
 
-    (@write flag $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+    (@write flag $fields:expr, $name:expr, $value:expr, $policy:expr, $row:expr) => {
         if let Some(is_true) = $value {
             $fields.boolean($name, is_true);
         }
     };
-    (@write text $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+    (@write text $fields:expr, $name:expr, $value:expr, $policy:expr, $row:expr) => {
         if !$value.is_empty() {
             $fields.text($name, &$value);
         }
     };
-    (@write moment $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+    (@write moment $fields:expr, $name:expr, $value:expr, $policy:expr, $row:expr) => {
         $policy.field($fields, $name, $value.filter(|&moment| moment > 0))
     };
-    (@write epoch $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+    (@write epoch $fields:expr, $name:expr, $value:expr, $policy:expr, $row:expr) => {
         $policy.field($fields, $name, $value.filter(|&moment| moment >= 1_000_000_000))
     };
-    (@write $number:ident $fields:expr, $name:expr, $value:expr, $policy:expr) => {
-        $policy.field($fields, $name, $value)
+    (@write $number:ident $fields:expr, $name:expr, $value:expr, $policy:expr, $row:expr) => {
+        $policy.statistic($fields, $name, $value, &$row)
     };
+
+    (@missing always text $this:ident $field:ident $take:ident) => {};
+    (@missing always flag $this:ident $field:ident $take:ident) => {};
+    (@missing always $number:ident $this:ident $field:ident $take:ident) => {
+        if $this.$field.is_none() {
+            $take(&Self::$field, |other: &Self| other.$field.is_some());
+        }
+    };
+    (@missing $extra:ident $kind:ident $this:ident $field:ident $take:ident) => {};
+
+    (@less counter $now:expr, $before:expr) => {
+        matches!(($now, $before), (Some(now), Some(before)) if now < before)
+    };
+    (@less $kind:ident $now:expr, $before:expr) => { false };
 
     (@sums $part:ident $sum:literal always serde $serde:tt {$(
         $field:ident $statistic:literal => $name:literal $kind:ident $unit:literal $text:literal;
@@ -226,10 +262,21 @@ macro_rules! statistics {
             /// Writes the sums over these devices.
             pub fn write_sums(
                 fields: &mut $crate::line_protocol::Fields<'_>,
-                policy: $crate::schema::MissingPolicy,
+                policy: $crate::schema::MissingPolicy<'_>,
                 devices: &[Self],
             ) {
-                $(policy.sum(fields, concat!($sum, $name), devices, |device| device.$field);)*
+                $(policy.sum_of_devices(
+                    fields,
+                    concat!($sum, $name),
+                    devices,
+                    |device| (&device.name, device.$field),
+                    &Self::$field,
+                );)*
+            }
+
+            /// Whether a counter is lower than it was, as those of another device in its place are.
+            pub fn went_back(&self, before: &Self) -> bool {
+                $(statistics!(@less $kind self.$field, before.$field))||*
             }
 
             /// Whether libvirt sent any counter for it.
@@ -312,12 +359,25 @@ macro_rules! statistics {
             pub fn write(
                 &self,
                 fields: &mut $crate::line_protocol::Fields<'_>,
-                policy: $crate::schema::MissingPolicy,
+                policy: $crate::schema::MissingPolicy<'_>,
                 extras: $crate::schema::Extras,
             ) {
                 $(if let Some(policy) = statistics!(@policy $section, extras, policy) {
-                    $($(statistics!(@write $kind fields, $name, self.$field, policy);)?)*
+                    $($(statistics!(
+                        @write $kind fields, $name, self.$field, policy, Self::$field
+                    );)?)*
                 })*
+            }
+
+            /// Gives `take` each row that is always printed and has no value here, and what says whether
+            /// another one has it.
+            #[allow(unused_variables, unused_mut)]
+            pub fn each_missing(
+                &self,
+                mut take: impl FnMut(&'static $crate::schema::FieldRow, fn(&Self) -> bool),
+            ) {
+                let this = self;
+                $($(statistics!(@missing $section $kind this $field take);)*)*
             }
         }
     };

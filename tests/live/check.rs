@@ -107,7 +107,7 @@ fn a_guest_that_hangs_is_lost_and_what_others_do_not_offer_is_advice_that_works(
     assert!(hung.words("hung")[1].starts_with("disk counters, memory figures and whatever else"));
     assert_eq!(hung.words("read")[0], "2 of 3 guests read");
     let summary =
-        "Lost: 1 guest. Mend what is marked LOST, and run this again; see also the note above.";
+        "Lost: 1 guest. Fix what is marked LOST, and run this again; see also the note above.";
     assert_eq!(hung.report()["summary"], summary);
     // The commands that it names tell more, and none of them hangs.
     let control = run(Command::new("sh").args(["-c", hung.commands("hung")[0]])).success();
@@ -122,7 +122,7 @@ fn a_guest_that_hangs_is_lost_and_what_others_do_not_offer_is_advice_that_works(
     let filtered = look(&lab, &["--config", file.to_str().unwrap()], 0);
     assert_eq!(filtered.troubles(), ["advice guests/user-nic"]);
     assert_eq!(filtered.guests("filtered"), ["db-01"]);
-    let text = "1 guest left out, as [domains] of the configuration says";
+    let text = "1 guest excluded by [domains] of the configuration";
     assert_eq!(filtered.words("filtered")[0], text);
     lab.signal_qemu("-CONT", &one);
     assert_eq!(look(&lab, &[], 0).troubles(), ["advice guests/user-nic"]);

@@ -10,6 +10,7 @@ mod check;
 mod containers;
 mod equal;
 mod escalation;
+mod events;
 mod extra;
 mod filters;
 mod hosts;

@@ -212,7 +212,7 @@ fn a_socket_that_gives_no_answer_is_lost_with_the_command_that_mends_it() {
     assert_eq!(bad.commands("bad-uri"), ["telegraf-virt check --uri qemu:///system"]);
     assert_eq!(
         bad.report()["summary"],
-        "Lost: 1 hypervisor. Mend what is marked LOST, and run this again."
+        "Lost: 1 hypervisor. Fix what is marked LOST, and run this again."
     );
 }
 
@@ -281,7 +281,13 @@ fn a_host_without_guests_a_filter_that_takes_none_and_vcpus_that_never_wait_are_
     let none = told(command.arg(&file), 0);
     assert_eq!(none.troubles(), ["advice guests/all-filtered"]);
     assert_eq!(none.guests("all-filtered"), ["test"]);
-    assert_eq!(none.words("all-filtered")[1], "every guest: no line is printed");
+    assert_eq!(
+        none.words("all-filtered")[..2],
+        [
+            "0 of 1 guest read: the filters of the configuration exclude all of them",
+            "every guest: no line is printed"
+        ]
+    );
 
     // The test driver's vCPUs never wait.
     fs::write(&file, "features = ['cpu']\n").unwrap();
@@ -309,7 +315,7 @@ fn each_fault_of_the_caches_folder_is_told_with_the_command_that_mends_it() {
     assert_eq!(absent.words("no-folder")[1], lost);
     assert_eq!(
         absent.report()["summary"],
-        "Lost: the cache. Mend what is marked LOST, and run this again."
+        "Lost: the cache. Fix what is marked LOST, and run this again."
     );
 
     // A file, and a link, in its place.
@@ -382,12 +388,12 @@ fn what_the_cache_holds_is_told_and_files_that_cannot_be_used_are_too() {
     assert!(text.starts_with(words) && text.ends_with(" s ago"), "{text}");
     let facts = &entries.one("entries")["facts"];
     assert_eq!((&facts["samples"], &facts["device_lists"]), (&1.into(), &1.into()));
-    assert!(facts["samples_age_s"].as_u64().unwrap() < 120);
+    assert!(facts["age_s"].as_u64().unwrap() < 120);
     assert_eq!(files(), before, "check keeps nothing");
 
-    // A damaged file is written anew by itself.
-    let samples = files().into_iter().map(|(path, _)| path).next_back().unwrap();
-    fs::write(&samples, "{").unwrap();
+    // A damaged file is replaced by itself.
+    let file = files().into_iter().map(|(path, _)| path).next_back().unwrap();
+    fs::write(&file, "{").unwrap();
     let damaged = look(0);
     assert_eq!(damaged.troubles(), ["advice cache/file-replaced"]);
     assert!(damaged.words("file-replaced")[0].contains(" is damaged at line 1 "));
@@ -395,12 +401,12 @@ fn what_the_cache_holds_is_told_and_files_that_cannot_be_used_are_too() {
     assert_eq!(look(0).troubles(), [""; 0]);
 
     // One that is not ours stays.
-    fs::rename(&samples, scratch.path().join("elsewhere")).unwrap();
-    symlink(scratch.path().join("elsewhere"), &samples).unwrap();
+    fs::rename(&file, scratch.path().join("elsewhere")).unwrap();
+    symlink(scratch.path().join("elsewhere"), &file).unwrap();
     let linked = look(1);
     assert_eq!(linked.troubles(), ["lost cache/file-unusable"]);
     assert!(linked.words("file-unusable")[0].contains(" is a symbolic link, not a plain file"));
-    assert_eq!(linked.commands("file-unusable"), [format!("rm {}", samples.display())]);
+    assert_eq!(linked.commands("file-unusable"), [format!("rm {}", file.display())]);
     let text = run(check(scratch.path(), &TEST).arg("--cache-dir").arg(&cache)).code(1);
     assert!(text.stdout.contains("\n  LOST  "), "{text}");
     run(Command::new("sh").args(["-c", linked.commands("file-unusable")[0]])).success();
@@ -462,7 +468,12 @@ fn how_telegraf_starts_the_program_is_looked_at() {
     let look = |file: &Path| {
         let mut command = check(scratch.path(), &["--no-cache", TEST[0], TEST[1]]);
         command.env("TELEGRAF_CONFIG_PATH", file).env("PATH", &path);
-        told(&mut command, 0)
+        // A finding that is lost is exit code 1.
+        let code = run(&mut command).status.code().unwrap();
+        let told = told(&mut command, code);
+        let is_lost = told.troubles().iter().any(|trouble| trouble.starts_with("lost "));
+        assert_eq!(code, i32::from(is_lost), "{}", told.finished);
+        told
     };
     let root = repository();
     let shipped = look(&root.join("telegraf.d"));
@@ -487,12 +498,12 @@ fn how_telegraf_starts_the_program_is_looked_at() {
     );
     assert_eq!(hup.commands("signal"), ["signal = \"STDIN\""]);
     let none = with("\n  signal =", "\n  # signal =");
-    assert_eq!(none.troubles(), ["advice telegraf/no-signal"]);
+    assert_eq!(none.troubles(), ["lost telegraf/no-signal"]);
     let typo = with("\"execd\"]", "\"exced\"]");
-    assert_eq!(typo.troubles(), ["advice telegraf/no-execd"]);
+    assert_eq!(typo.troubles(), ["lost telegraf/no-execd"]);
     assert_eq!(typo.commands("no-execd"), ["command = [\"telegraf-virt\", \"execd\"]"]);
     let absent = with("\"telegraf-virt\"", "\"/none/telegraf-virt\"");
-    assert_eq!(absent.troubles(), ["advice telegraf/no-program"]);
+    assert_eq!(absent.troubles(), ["lost telegraf/no-program"]);
     let quick = with("signal =", "interval = \"2s\"\n  signal =");
     assert_eq!(quick.troubles(), ["advice collection/deadline-above-interval"]);
     assert_eq!(quick.commands("deadline-above-interval"), ["deadline = \"1600ms\""]);
@@ -505,12 +516,28 @@ fn how_telegraf_starts_the_program_is_looked_at() {
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("vms.conf"), "uris = []\n").unwrap();
     let own = look(&folder);
-    assert_eq!(own.troubles(), ["advice telegraf/own-file-misplaced"]);
+    assert_eq!(own.troubles(), ["lost telegraf/own-file-misplaced"]);
     fs::remove_file(folder.join("vms.conf")).unwrap();
     fs::write(folder.join("cpu.conf"), "[[inputs.cpu]]\n").unwrap();
     assert_eq!(look(&folder).troubles(), ["advice telegraf/unused"]);
     fs::write(folder.join("vms.toml"), &text).unwrap();
-    assert_eq!(look(&folder).troubles(), ["advice telegraf/not-loaded"]);
+    assert_eq!(look(&folder).troubles(), ["lost telegraf/not-loaded"]);
+    fs::rename(folder.join("vms.toml"), folder.join("vms.conf.disabled")).unwrap();
+    assert_eq!(look(&folder).troubles(), ["advice telegraf/switched-off"]);
+
+    let ours = with("signal =", "uris = [\"test:///default\"]\n  signal =");
+    assert_eq!(ours.troubles(), ["lost telegraf/own-setting"]);
+    let said = ours.report()["summary"].as_str().unwrap();
+    assert_eq!(
+        said,
+        "Lost: what Telegraf would collect. Fix what is marked LOST, and run this again."
+    );
+    let json = with("signal =", "data_format = \"json\"\n  signal =");
+    assert_eq!(json.troubles().len(), 1, "{:?}", json.troubles());
+    let bracket = with("\"execd\"]", "\"execd\"");
+    assert_eq!(bracket.troubles(), ["lost telegraf/not-toml"]);
+    let sudo = with("[\"telegraf-virt\"", "[\"sudo\", \"telegraf-virt\"");
+    assert_eq!(sudo.troubles(), ["advice telegraf/sudo"]);
 }
 
 #[test]

@@ -52,7 +52,10 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
             &["--log-level", "warning"],
             "E! --log-level is \"warning\", but must be error, warn, info or debug; did you mean warn?",
         ),
-        (&[""], "E! unknown command \"\"; the commands are once, execd, check, record, config"),
+        (
+            &[""],
+            "E! unknown command \"\"; the commands are once, execd, check, record, events, config",
+        ),
         (
             &["once", "execd"],
             "E! \"execd\" is one word too many; telegraf-virt --help shows what may stand",
@@ -63,16 +66,16 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         (&["--format"], "E! --format has no value: write --format FORMAT"),
         (
             &["--format", "tabel"],
-            "E! --format is \"tabel\", but must be influx or table; did you mean table?",
+            "E! --format is \"tabel\", but must be influx, table or json; did you mean table?",
         ),
-        (&["--format", "json"], "E! --format is \"json\", but must be influx or table"),
+        (&["--format", "yaml"], "E! --format is \"yaml\", but must be influx, table or json"),
         (
             &["execd", "--format", "table"],
-            "E! --format belongs to once, not to execd, as in telegraf-virt once --format table",
+            "E! --format belongs to once and events, not to execd, as in telegraf-virt once --format table",
         ),
         (
             &["--format", "influx", "check"],
-            "E! --format belongs to once, not to check, as in telegraf-virt once --format table",
+            "E! --format belongs to once and events, not to check, as in telegraf-virt once --format table",
         ),
         (&["-x"], "E! unknown option \"-x\"; telegraf-virt --help lists them"),
         (&["--a\nE! b"], "E! unknown option \"--a\\nE! b\"; telegraf-virt --help lists them"),
@@ -189,7 +192,7 @@ fn arguments_that_are_no_text_are_told_too() {
     let cases = [
         (
             vec![bytes],
-            "E! unknown command \"��\"; the commands are once, execd, check, record, config",
+            "E! unknown command \"��\"; the commands are once, execd, check, record, events, config",
         ),
         (vec![option], "E! unknown option \"--�\"; telegraf-virt --help lists them"),
         (vec![OsStr::new("-u"), bytes], "E! --uri is \"��\", but must be UTF-8 text"),
@@ -249,8 +252,8 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
             "line 1: extra holds \"pref\", but each entry must be \"state-reason\", \"cpu-waits\", \
              \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
              \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\" or \
-             \"answer\"; did you mean \"perf\"?",
+             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \
+             \"answer\" or \"events\"; did you mean \"perf\"?",
         ),
         (
             "uris = []\n[domains]\ninclude = [\"web[\"]",

@@ -278,7 +278,8 @@ fn a_job_is_told_while_it_runs() {
         ["vm_jobs type=\"unbounded\",operation=\"migration_out\",elapsed_ms=1i,remaining_ms=2i,\
           data_total_bytes=3i,data_processed_bytes=4i,data_remaining_bytes=5i,\
           mem_total_bytes=6i,mem_processed_bytes=7i,mem_remaining_bytes=8i,\
-          disk_total_bytes=9i,disk_processed_bytes=10i,disk_remaining_bytes=11i"]
+          disk_total_bytes=9i,disk_processed_bytes=10i,disk_remaining_bytes=11i,\
+          mem_dirty_pages_sec=0i"]
     );
     // None, and those that have completed, failed or been cancelled.
     assert_eq!([0, 3, 4, 5].map(|kind| Job::of(kind, parameters(&sent))), [None, None, None, None]);

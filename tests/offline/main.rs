@@ -13,6 +13,7 @@ mod churn;
 mod command_line;
 mod contract;
 mod dashboards;
+mod events;
 mod extra;
 mod filters;
 mod findings;

@@ -111,7 +111,10 @@ fn extras_table() -> String {
             _ => "one more call for each guest",
         });
         let xml = row.needs_xml.then(|| "the domain's XML, read anyway".to_owned());
-        let asks: Vec<String> = groups.chain(calls.map(str::to_owned)).chain(xml).collect();
+        // What takes more than one collection listens, or reckons.
+        let listens = (extra == Extra::Events).then(|| "a connection to listen on".to_owned());
+        let calls = calls.map(str::to_owned);
+        let asks: Vec<String> = groups.chain(calls).chain(xml).chain(listens).collect();
         let asks = if asks.is_empty() { "nothing".to_owned() } else { asks.join("; ") };
         let adds: BTreeSet<String> = output_fields()
             .iter()

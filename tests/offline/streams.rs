@@ -318,17 +318,21 @@ fn a_reader_slower_than_the_deadline_is_told_of_with_the_triggers_that_were_merg
     drop(command);
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"\n").unwrap();
-    thread::sleep(Duration::from_secs(2));
+    // It waits for the reader when the pipe, which holds 64 KiB, has no room for another piece.
+    wait_until("the pipe is full", Duration::from_secs(60), || {
+        (ioctl_fionread(&reader).unwrap() > (60 << 10)).then_some(())
+    });
     for _ in 0..3 {
         stdin.write_all(b"\n").unwrap();
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(200));
     }
-    thread::sleep(Duration::from_secs(1));
+    // Longer than the deadline.
+    thread::sleep(Duration::from_secs(2));
     let output = thread::spawn(move || {
         let mut output = String::new();
         reader.read_to_string(&mut output).map(|_| output)
     });
-    thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(3));
     drop(stdin);
     assert_eq!(exit_code(&mut child, Duration::from_secs(20)), Some(0));
     output.join().unwrap().unwrap();

@@ -10,6 +10,7 @@ pub mod app;
 pub mod calls;
 pub mod dashboards;
 pub mod debian;
+pub mod events;
 pub mod execd;
 pub mod expect;
 pub mod exporter_names;

@@ -17,12 +17,12 @@ findings! {
              or GNOME Boxes start for one user are at qemu:///session of that user"
         run "virsh -r -c {uri} list --all";
 
-    filtered(count) = Good "filtered": "{count} left out, as [domains] of the configuration says";
+    filtered(count) = Good "filtered": "{count} excluded by [domains] of the configuration";
 
-    all_filtered(that_run) = Advice "all-filtered":
-        "[domains] of the configuration leaves out all guests{that_run}"
+    all_filtered(guests) = Advice "all-filtered":
+        "0 of {guests} read: the filters of the configuration exclude all of them"
         lost "every guest: no line is printed"
-        fix "see the lists of names, UUIDs, states and metadata in [domains]; empty ones take all";
+        fix "check the lists of names, UUIDs, states and metadata in [domains]; an empty list excludes none";
 
     hung(guests, does, uri, uuid, others, disks) = Lost "hung":
         "{guests} {does} not respond: the QEMU process is silent"

@@ -1,4 +1,5 @@
-//! The findings about Telegraf's files, all advice: a collection itself lacks nothing.
+//! The findings about Telegraf's files. What Telegraf would collect is lost where it does not start the
+//! program, never triggers it, reads it in another format, or does not start itself; all else is advice.
 
 use super::findings;
 
@@ -9,7 +10,7 @@ findings! {
         fix "run this as a user who may read it; what Telegraf makes of the file, it says itself"
         run "{command}";
 
-    own_file_misplaced(file, quoted_file, place) = Advice "own-file-misplaced":
+    own_file_misplaced(file, quoted_file, place) = Lost "own-file-misplaced":
         "{file} is this program's own configuration, among Telegraf's files"
         lost "all that Telegraf collects: it reads the file as its own, and does not start"
         fix "put it where this program looks for it"
@@ -24,12 +25,35 @@ findings! {
         lost "nothing, but every point comes twice"
         fix "leave one of the two out";
 
-    not_loaded(file, quoted_file, renamed) = Advice "not-loaded":
+    not_loaded(file, quoted_file, renamed) = Lost "not-loaded":
         "{file} would start telegraf-virt, but its name does not end in .conf"
-        lost "all of it, as far as Telegraf is to collect it: it does not load this file"
+        lost "every point: Telegraf does not load this file"
         fix "give it such a name, and restart Telegraf"
         run "sudo mv {quoted_file} {renamed}"
         run "sudo systemctl restart telegraf";
+
+    switched_off(file, quoted_file, renamed) = Advice "switched-off":
+        "{file} would start telegraf-virt, but its name switches it off, and no other file starts it"
+        lost "nothing, unless Telegraf is to collect"
+        fix "to switch it on, rename it, and restart Telegraf"
+        run "sudo mv {quoted_file} {renamed}"
+        run "sudo systemctl restart telegraf";
+
+    not_toml(file, reason) = Lost "not-toml": "{file} is not valid TOML: {reason}"
+        lost "all that Telegraf collects: it does not start with this file"
+        fix "correct that line; Telegraf itself says whether it is right"
+        run "telegraf --test";
+
+    own_setting(plugin, setting, place) = Lost "own-setting":
+        "{plugin} has {setting}, which is a setting of telegraf-virt and not of Telegraf"
+        lost "all that Telegraf collects: it refuses the setting, and does not start"
+        fix "move it into the configuration of telegraf-virt"
+        run "sudoedit {place}";
+
+    sudo(plugin, without) = Advice "sudo": "{plugin} starts the program through sudo"
+        lost "nothing while sudo asks for no password; but the program needs no rights of root"
+        fix "write there the command without sudo"
+        run "{without}";
 
     no_telegraf(places) = Good "no-telegraf": "no configuration of Telegraf's is at {places}";
 
@@ -40,35 +64,35 @@ findings! {
         run "sudo cp {file} /etc/telegraf/telegraf.d/"
         run "sudo systemctl restart telegraf";
 
-    no_program(plugin, program, why) = Advice "no-program": "{plugin} starts {program}, {why}"
+    no_program(plugin, program, why) = Lost "no-program": "{plugin} starts {program}, {why}"
         lost "all that Telegraf collects: it does not start"
         fix "install the program, or write there the path that this prints"
         run "command -v telegraf-virt";
 
-    no_execd(plugin) = Advice "no-execd": "{plugin} does not start `telegraf-virt execd`"
+    no_execd(plugin) = Lost "no-execd": "{plugin} does not start `telegraf-virt execd`"
         lost "every point: a program that does not stay is started again and again"
         fix "write there"
         run "command = [\"telegraf-virt\", \"execd\"]";
 
-    execd_in_exec(plugin) = Advice "execd-in-exec":
+    execd_in_exec(plugin) = Lost "execd-in-exec":
         "{plugin} starts `telegraf-virt execd`, which waits for triggers"
         lost "every point: inputs.exec sends none"
         fix "write there"
         run "commands = [[\"telegraf-virt\", \"once\"]]";
 
-    command_refused(plugin, command, why, as_telegraf) = Advice "command-refused":
+    command_refused(plugin, command, why, as_telegraf) = Lost "command-refused":
         "{plugin} starts `{command}`, which fails: {why}"
         lost "every point"
         fix "set that right, there or in the file that it names; then try it by hand"
         run "{as_telegraf}";
 
-    no_data_format(plugin) = Advice "data-format":
+    no_data_format(plugin) = Lost "data-format":
         "{plugin} has no data_format, and Telegraf takes json for it"
         lost "every point: Telegraf does not understand what the program prints"
         fix "write there"
         run "data_format = \"influx\"";
 
-    data_format(plugin, format) = Advice "data-format": "{plugin} has data_format = {format}"
+    data_format(plugin, format) = Lost "data-format": "{plugin} has data_format = {format}"
         lost "every point: Telegraf does not understand what the program prints"
         fix "write there"
         run "data_format = \"influx\"";
@@ -92,13 +116,13 @@ findings! {
         fix "write there"
         run "signal = \"STDIN\"";
 
-    no_signal(plugin) = Advice "no-signal":
+    no_signal(plugin) = Lost "no-signal":
         "{plugin} has no signal, so Telegraf never asks for a collection"
         lost "every point"
         fix "write there"
         run "signal = \"STDIN\"";
 
-    unknown_signal(plugin, signal) = Advice "unknown-signal":
+    unknown_signal(plugin, signal) = Lost "unknown-signal":
         "{plugin} has signal = \"{signal}\", which Telegraf refuses"
         lost "every point"
         fix "write there"

@@ -1,4 +1,5 @@
-//! The findings about the user that Telegraf runs as. What that user loses and root does not, `user-loses`,
+//! The findings about the user that Telegraf runs as. They are advice where no file of Telegraf's starts this
+//! program with these settings. What that user loses and root does not, `user-loses`,
 //! is told in root's own words: its own report may be a stranger's.
 
 use super::findings;
@@ -6,13 +7,13 @@ use super::findings;
 findings! {
     user(user, cache) = Good "user": "the user {user} can read all that root can{cache}";
 
-    user_cannot_run(user, program, quoted_program) = Advice "user-cannot-run":
+    user_cannot_run(user, program, quoted_program) = Lost "user-cannot-run":
         "the user {user} cannot start {program}"
         lost "every point, as far as Telegraf is to start this very file"
         fix "install the program where every user may start it"
         run "sudo install -m 755 {quoted_program} /usr/local/bin/";
 
-    user_refused(user, file) = Advice "user-refused":
+    user_refused(user, file) = Lost "user-refused":
         "started by the user {user} the program refuses its configuration"
         lost "every point, as far as Telegraf is to collect"
         fix "let that user read the configuration"
@@ -24,100 +25,106 @@ findings! {
         fix "try it by hand"
         run "{command}";
 
-    no_right_to_socket(user, socket, command) = Advice "user-loses":
+    no_right_to_socket(user, socket, command) = Lost "user-loses":
         "of the user {user}: {user} may not use {socket}"
         lost "every guest of this hypervisor"
         fix "let every user read, as it is by default: the read-only socket open to all (unix_sock_ro_perms), \
              without a password (auth_unix_ro)"
         run "{command}";
 
-    not_authenticated(user, uri, command) = Advice "user-loses":
+    not_authenticated(user, uri, command) = Lost "user-loses":
         "of the user {user}: {user} is not let in by {uri}"
         lost "every guest of this hypervisor"
         fix "let every user read, as it is by default: the read-only socket open to all (unix_sock_ro_perms), \
              without a password (auth_unix_ro)"
         run "{command}";
 
-    not_running(user, uri, command) = Advice "user-loses":
+    not_running(user, uri, command) = Lost "user-loses":
         "of the user {user}: there is nothing that {user} can connect to for {uri}"
         lost "every guest of this hypervisor"
         fix "let every user read, as it is by default: the read-only socket open to all (unix_sock_ro_perms), \
              without a password (auth_unix_ro)"
         run "{command}";
 
-    unknown_user(user, command) = Advice "user-loses":
+    unknown_user(user, command) = Lost "user-loses":
         "of the user {user}: libvirt cannot find {user}'s name or group"
         lost "every guest of this hypervisor"
         fix "make that user known to this machine, in /etc/passwd and /etc/group"
         run "{command}";
 
-    no_ssh(user, uri, command) = Advice "user-loses":
+    no_ssh(user, uri, command) = Lost "user-loses":
         "of the user {user}: {user} finds no ssh to start for {uri}"
         lost "every guest of this hypervisor"
         fix "install it"
         run "{command}";
 
-    no_recording(user, uri, command) = Advice "user-loses":
+    no_recording(user, uri, command) = Lost "user-loses":
         "of the user {user}: {user} cannot read the recording of {uri}"
         lost "every guest of this hypervisor"
         fix "let that user read it"
         run "{command}";
 
-    bad_uri(user, uri, command) = Advice "user-loses":
+    bad_uri(user, uri, command) = Lost "user-loses":
         "of the user {user}: libvirt knows no such URI as {uri}"
         lost "every guest of this hypervisor"
         fix "look at that user's own configuration of libvirt"
         run "{command}";
 
-    no_answer(user, uri, command) = Advice "user-loses":
+    no_answer(user, uri, command) = Lost "user-loses":
         "of the user {user}: {uri} gives {user} no answer"
         lost "every guest of this hypervisor"
         fix "see whether that user has the key and the names that the URI needs"
         run "{command}";
 
-    gone_down(user, command) = Advice "user-loses":
+    gone_down(user, command) = Lost "user-loses":
         "of the user {user}: a hypervisor went down while it was read"
         lost "what only those guests can tell"
         fix "see what it says there"
         run "{command}";
 
-    hung(user, guests, command) = Advice "user-loses":
+    hung(user, guests, command) = Lost "user-loses":
         "of the user {user}: {guests} did not answer"
         lost "what only those guests can tell"
         fix "see what it says there"
         run "{command}";
 
-    partly_unread(user, guests, command) = Advice "user-loses":
+    held(user, guests, command) = Lost "user-loses":
+        "of the user {user}: {guests} could not be read, or libvirt did not list its guests"
+        lost "what only those guests can tell"
+        fix "see what it says there"
+        run "{command}";
+
+    partly_unread(user, guests, command) = Lost "user-loses":
         "of the user {user}: {guests} could be read only in part"
         lost "what only those guests can tell"
         fix "see what it says there"
         run "{command}";
 
-    collection_says(user, command) = Advice "user-loses":
+    collection_says(user, command) = Lost "user-loses":
         "of the user {user}: the trial collection complains"
         lost "what only those guests can tell"
         fix "see what it says there"
         run "{command}";
 
-    no_folder(user, folder, command) = Advice "user-loses":
+    no_folder(user, folder, command) = Lost "user-loses":
         "of the user {user}: it cannot use {folder} for its cache"
         lost "vm_features of every once; and each start reads every guest's XML again"
         fix "make a folder for this user, where it is looked for first"
         run "{command}";
 
-    no_folder_anywhere(user, command) = Advice "user-loses":
+    no_folder_anywhere(user, command) = Lost "user-loses":
         "of the user {user}: no folder can be used for its cache"
         lost "vm_features of every once; and each start reads every guest's XML again"
         fix "make a folder for this user, where it is looked for first"
         run "{command}";
 
-    no_room(user) = Advice "user-loses":
+    no_room(user) = Lost "user-loses":
         "of the user {user}: the file system of its cache is full"
         lost "vm_features of every once; and each start reads every guest's XML again"
         fix "make room there, or name another folder with dir in [cache]"
         run "df -h";
 
-    file_unusable(user, command) = Advice "user-loses":
+    file_unusable(user, command) = Lost "user-loses":
         "of the user {user}: a file of its cache cannot be used"
         lost "vm_features of every once; and each start reads every guest's XML again"
         fix "see which one it is, and take it away; the next collection writes a new one"

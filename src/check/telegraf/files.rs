@@ -19,7 +19,15 @@ pub(super) struct Loaded {
     /// Whether it names this program.
     pub(super) names_us: bool,
     /// What it says, or why that cannot be told.
-    pub(super) table: Result<Table, String>,
+    pub(super) table: Result<Table, Unread>,
+}
+
+/// Why a file gave nothing.
+pub(super) enum Unread {
+    /// It may be right or wrong: it cannot be read here, or holds variables.
+    Unknown(String),
+    /// It is wrong for Telegraf too.
+    NotToml(String),
 }
 
 /// Reads a file.
@@ -31,10 +39,15 @@ pub(super) fn read(path: &Path) -> Loaded {
     let text = String::from_utf8_lossy(&bytes);
     let names_us = text.contains(env!("CARGO_PKG_NAME"));
     let table = match failed {
-        Some(error) => Err(error.to_string()),
-        None if bytes.len() as u64 > FILE_MAX => Err("it is too long".to_owned()),
-        // Telegraf puts variables in before it reads the file; what they are is not known here.
-        None => text.parse().map_err(|error: toml::de::Error| error.message().to_owned()),
+        Some(error) => Err(Unread::Unknown(error.to_string())),
+        None if bytes.len() as u64 > FILE_MAX => Err(Unread::Unknown("it is too long".to_owned())),
+        None => text.parse().map_err(|error: toml::de::Error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+            let reason = format!("line {line}: {}", error.message());
+            // Telegraf puts variables in before it reads the file; what they are is not known here.
+            if text.contains('$') { Unread::Unknown(reason) } else { Unread::NotToml(reason) }
+        }),
     };
     // Who may not read it cannot know what it names, and so it may be us.
     let names_us = names_us || bytes.is_empty() && table.is_err();

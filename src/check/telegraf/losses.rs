@@ -125,6 +125,9 @@ impl Reported {
         Some(match self.id.as_str() {
             "gone-down" => kinds::gone_down(name, command),
             "hung" => kinds::hung(name, guests, command),
+            "locked" | "busy" | "slow-helper" | "list-held" | "not-asked" | "late" => {
+                kinds::held(name, guests, command)
+            }
             "partly-unread" => kinds::partly_unread(name, guests, command),
             "collection-says" => kinds::collection_says(name, command),
             _ => return None,
@@ -238,7 +241,9 @@ mod tests {
             ("limits", "few-processes", "evil"),
             ("limits", "few-files", "evil"),
         ];
-        for (area, id, about) in known {
+        let of_guests = "locked busy slow-helper list-held not-asked late".split(' ');
+        let of_guests = of_guests.map(|id| ("guests", id, "evil"));
+        for (area, id, about) in known.into_iter().chain(of_guests) {
             let found = of(&reported(area, id, about)).unwrap();
             assert_eq!(found.len(), 1);
             let finding = &found[0];

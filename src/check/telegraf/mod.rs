@@ -1,6 +1,6 @@
-//! How Telegraf starts this program, where its configuration can be found and read: what there would
-//! lose points, and what is not wise. It is all advice, since a collection itself lacks nothing;
-//! Telegraf's own mistakes are Telegraf's to tell.
+//! How Telegraf starts this program, where its configuration can be found and read: what loses points there
+//! (Telegraf does not start the program, never triggers it, or reads another format), and what is not wise.
+//! Mistakes that have nothing to do with this program are Telegraf's to report.
 
 mod files;
 pub(super) mod handover;
@@ -21,7 +21,7 @@ use super::finding::Finding;
 use super::{Subject, as_user, shell};
 use crate::config::{self, duration};
 use crate::deadline::Ending;
-use files::Loaded;
+use files::{Loaded, Unread};
 use plugin::{Kind, Plugin};
 
 /// Telegraf's own variable for its configuration.
@@ -32,6 +32,9 @@ const PLACES: [&str; 2] = ["/etc/telegraf/telegraf.conf", "/etc/telegraf/telegra
 const PACKAGED: &str = "/usr/share/doc/telegraf-virt/examples/telegraf.d/telegraf-virt.conf";
 /// What systemd gives its services, beside what this shell has.
 const SERVICE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Endings that people give to a file which is not to be used.
+const OFF: [&str; 9] =
+    [".example", ".sample", ".disabled", ".off", ".bak", ".orig", ".old", ".dpkg-dist", ".rpmnew"];
 /// Telegraf's interval where nothing sets one.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// What Telegraf's files say of this program.
@@ -39,10 +42,14 @@ pub(super) struct Telegraf {
     pub(super) findings: Vec<Finding>,
     /// How often it collects from us; `None` where it does not.
     pub(super) interval: Option<Duration>,
+    /// The programs that it starts, of this name.
+    programs: Vec<PathBuf>,
+    /// Whether it starts one with the settings that are checked here.
+    uses_these_settings: bool,
 }
 
 /// What of the program's surroundings counts for a program that Telegraf starts.
-struct Surroundings<'a> {
+struct PluginEnv<'a> {
     subject: &'a Subject,
     /// Folders of programs.
     path: OsString,
@@ -55,7 +62,7 @@ pub(super) fn read(subject: &Subject, ending: &Ending) -> Telegraf {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":");
     path.push(SERVICE_PATH);
-    let around = Surroundings { subject, path, configuration: env::var_os(config::FILE_VARIABLE) };
+    let around = PluginEnv { subject, path, configuration: env::var_os(config::FILE_VARIABLE) };
     match env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) {
         Some(path) => {
             let reason = fs::metadata(&path).err();
@@ -68,12 +75,13 @@ pub(super) fn read(subject: &Subject, ending: &Ending) -> Telegraf {
     }
 }
 
-fn read_in(places: &[PathBuf], around: &Surroundings<'_>, ending: &Ending) -> Telegraf {
+fn read_in(places: &[PathBuf], around: &PluginEnv<'_>, ending: &Ending) -> Telegraf {
     let mut paths = Vec::new();
     places.iter().for_each(|place| files::find(place, 0, &mut paths));
     let mut findings = Vec::new();
     let mut plugins: Vec<(Kind, Vec<String>, Option<Duration>)> = Vec::new();
     let mut interval = INTERVAL;
+    let (mut programs, mut uses_these_settings) = (Vec::new(), false);
     for path in &paths {
         if ending.since().is_some() {
             break;
@@ -81,8 +89,8 @@ fn read_in(places: &[PathBuf], around: &Surroundings<'_>, ending: &Ending) -> Te
         let Loaded { path, names_us, table } = files::read(path);
         let table = match table {
             Ok(table) => table,
-            Err(reason) => {
-                findings.extend(names_us.then(|| not_looked_at(&path, &reason)));
+            Err(unread) => {
+                findings.extend(names_us.then(|| unusable(&path, &unread)));
                 continue;
             }
         };
@@ -96,6 +104,10 @@ fn read_in(places: &[PathBuf], around: &Surroundings<'_>, ending: &Ending) -> Te
                 let plugin = Plugin { file: &path, kind, table };
                 for command in plugin.commands() {
                     findings.extend(plugin.findings(&command, around));
+                    programs.extend(plugin.program_file(&command, &around.path));
+                    let settings = plugin.settings(&command, around);
+                    uses_these_settings |=
+                        settings.is_ok_and(|(_, settings)| settings == around.subject.settings);
                     plugins.push((kind, command, of_plugin(table)));
                 }
             }
@@ -108,7 +120,16 @@ fn read_in(places: &[PathBuf], around: &Surroundings<'_>, ending: &Ending) -> Te
         findings.push(unused(places, &paths));
     }
     let interval = plugins.first().map(|(_, _, own)| own.unwrap_or(interval));
-    Telegraf { findings, interval }
+    Telegraf { findings, interval, programs, uses_these_settings }
+}
+
+impl Telegraf {
+    /// Whether it starts this very file.
+    fn starts(&self, program: &Path) -> bool {
+        let program = program.canonicalize().ok();
+        let mut files = self.programs.iter().map(|it| it.canonicalize().ok());
+        program.is_some() && files.any(|file| file == program)
+    }
 }
 
 /// The `[[inputs.KIND]]` of a file.
@@ -170,9 +191,11 @@ fn unused(places: &[PathBuf], loaded: &[PathBuf]) -> Finding {
     });
     if let Some(path) = mention {
         let path = path.display().to_string();
-        let renamed =
-            format!("{}.conf", path.trim_end_matches(".example").trim_end_matches(".conf"));
-        return kinds::not_loaded(&path, shell(&path), shell(&renamed)).about(path);
+        let off = OFF.into_iter().find_map(|ending| path.strip_suffix(ending));
+        let bare = off.unwrap_or(&path).trim_end_matches(".conf");
+        let renamed = shell(&format!("{bare}.conf"));
+        let finding = if off.is_some() { kinds::switched_off } else { kinds::not_loaded };
+        return finding(&path, shell(&path), &renamed).about(path);
     }
     if loaded.is_empty() {
         return kinds::no_telegraf(shown.join(" or "));
@@ -183,6 +206,16 @@ fn unused(places: &[PathBuf], loaded: &[PathBuf]) -> Finding {
 /// The file to copy: the package's, where that is installed, else the clone's.
 fn ours() -> &'static str {
     if Path::new(PACKAGED).exists() { PACKAGED } else { "telegraf.d/telegraf-virt.conf" }
+}
+
+fn unusable(file: &Path, unread: &Unread) -> Finding {
+    match unread {
+        Unread::NotToml(reason) => {
+            let shown = file.display().to_string();
+            kinds::not_toml(&shown, reason).about(shown)
+        }
+        Unread::Unknown(reason) => not_looked_at(file, reason),
+    }
 }
 
 fn not_looked_at(file: &Path, reason: &str) -> Finding {

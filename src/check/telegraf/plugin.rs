@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::{Surroundings, time};
+use super::{PluginEnv, time};
 use crate::check::catalogue::telegraf as kinds;
 use crate::check::finding::Finding;
 use crate::check::{as_user, shell};
 use crate::cli::{self, Cli, Exit};
-use crate::config::{Settings, duration};
+use crate::config::{self, Settings, duration};
 
 /// A killed program is missed for so long at most, or it is told.
 const RESTART_MAX: Duration = Duration::from_secs(60);
+/// Telegraf has settings of these names for each input, too.
+const SETTINGS_OF_BOTH: [&str; 2] = ["tags", "precision"];
 /// Telegraf's default timeout of inputs.exec.
 const TIMEOUT: &str = "5s";
 
@@ -77,46 +79,88 @@ impl Plugin<'_> {
     }
 
     /// What is to be said of it; of what loses everything, the first alone.
-    pub(super) fn findings(&self, command: &[String], around: &Surroundings<'_>) -> Vec<Finding> {
+    pub(super) fn findings(&self, command: &[String], around: &PluginEnv<'_>) -> Vec<Finding> {
         let file = self.file.display().to_string();
         self.found(command, around).into_iter().map(|finding| finding.about(&file)).collect()
     }
 
-    fn found(&self, command: &[String], around: &Surroundings<'_>) -> Vec<Finding> {
+    fn found(&self, command: &[String], around: &PluginEnv<'_>) -> Vec<Finding> {
         if let Some(finding) = self.program(command, &around.path).or_else(|| self.word(command)) {
             return vec![finding];
         }
-        let arguments = command.iter().skip_while(|word| !is_us(word)).map(OsString::from);
-        let cli = match cli::parse(arguments) {
-            Ok(cli) => cli,
-            Err(Exit::Refused(why)) => return vec![self.refused(command, &why)],
-            Err(Exit::Text(_)) => return vec![self.refused(command, "it only prints a text")],
+        let (cli, settings) = match self.settings(command, around) {
+            Ok(read) => read,
+            Err(why) => return vec![self.refused(command, &why)],
         };
-        let environment = |name: &str| self.variable(name, around);
-        let settings = match cli.settings(&environment) {
-            Ok((settings, _)) => settings,
-            Err(error) => return vec![self.refused(command, &error.to_string())],
-        };
-        if let Some(finding) = self.format() {
+        if let Some(finding) = self.own_setting().or_else(|| self.format()) {
             return vec![finding];
         }
         let mut findings = match self.kind {
             Kind::Execd => self.execd(&cli),
             Kind::Exec => self.exec(&settings),
         };
+        findings.extend(self.sudo(command));
         findings.extend(self.other_settings(&cli, &settings, around));
         findings
     }
 
+    /// The command line and the settings that the program would have, or why it would refuse them.
+    pub(super) fn settings(
+        &self,
+        command: &[String],
+        around: &PluginEnv<'_>,
+    ) -> Result<(Cli, Settings), String> {
+        let arguments = command.iter().skip_while(|word| !is_us(word)).map(OsString::from);
+        let cli = cli::parse(arguments).map_err(|exit| match exit {
+            Exit::Refused(why) => why,
+            Exit::Text(_) => "it only prints a text".to_owned(),
+        })?;
+        let environment = |name: &str| self.variable(name, around);
+        match cli.settings(&environment) {
+            Ok((settings, _)) => Ok((cli, settings)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A setting of this program's own configuration, for which Telegraf does not start.
+    fn own_setting(&self) -> Option<Finding> {
+        let name = config::top_names()
+            .find(|name| !SETTINGS_OF_BOTH.contains(name) && self.table.contains_key(*name))?;
+        let shown = match self.table.get(name) {
+            Some(Value::Table(_)) => format!("[inputs.{}.{name}]", self.kind.name()),
+            _ => name.to_owned(),
+        };
+        Some(kinds::own_setting(self.name(), shown, config::SYSTEM_FILE))
+    }
+
+    /// A command through sudo, which is not needed.
+    fn sudo(&self, command: &[String]) -> Option<Finding> {
+        let program = command.first()?.split_whitespace().next()?;
+        if Path::new(program).file_name() != Some(OsStr::new("sudo")) {
+            return None;
+        }
+        let words: Vec<String> = command
+            .iter()
+            .skip_while(|word| !is_us(word))
+            .map(|word| format!("{word:?}"))
+            .collect();
+        let words = words.join(", ");
+        let without = match self.kind {
+            Kind::Execd => format!("command = [{words}]"),
+            Kind::Exec => format!("commands = [[{words}]]"),
+        };
+        Some(kinds::sudo(self.name(), without))
+    }
+
     /// A variable as the plugin's `environment` sets it, or as it is here.
-    fn variable(&self, name: &str, around: &Surroundings<'_>) -> Option<OsString> {
+    fn variable(&self, name: &str, around: &PluginEnv<'_>) -> Option<OsString> {
         let set = self.table.get("environment").and_then(Value::as_array).into_iter().flatten();
         let value = set.filter_map(Value::as_str).find_map(|set| {
             let (of, value) = set.split_once('=')?;
             (of == name).then(|| OsString::from(value))
         });
         value.or_else(|| {
-            if name == crate::config::FILE_VARIABLE {
+            if name == config::FILE_VARIABLE {
                 around.configuration.clone()
             } else {
                 env::var_os(name)
@@ -124,23 +168,26 @@ impl Plugin<'_> {
         })
     }
 
+    /// The file that Telegraf starts, if it can be started.
+    pub(super) fn program_file(&self, command: &[String], path: &OsStr) -> Option<PathBuf> {
+        let program = program_of(command)?;
+        let is_usable = |file: &PathBuf| fs::metadata(file).is_ok_and(|seen| is_program(&seen));
+        if program.contains('/') {
+            return Some(PathBuf::from(program)).filter(is_usable);
+        }
+        env::split_paths(path).map(|folder| folder.join(program)).find(is_usable)
+    }
+
     /// A program that Telegraf cannot start.
     fn program(&self, command: &[String], path: &OsStr) -> Option<Finding> {
-        let program =
-            command.iter().flat_map(|text| text.split_whitespace()).find(|it| is_us(it))?;
-        let why = if program.contains('/') {
-            match fs::metadata(program) {
-                Err(_) => "which is not there",
-                Ok(seen) if !is_program(&seen) => "which is no program that can be started",
-                Ok(_) => return None,
-            }
-        } else {
-            let places: Vec<PathBuf> =
-                env::split_paths(path).map(|folder| folder.join(program)).collect();
-            if places.iter().any(|place| fs::metadata(place).is_ok_and(|it| is_program(&it))) {
-                return None;
-            }
-            "which is in no folder of PATH"
+        let program = program_of(command)?;
+        if self.program_file(command, path).is_some() {
+            return None;
+        }
+        let why = match fs::metadata(program) {
+            _ if !program.contains('/') => "which is in no folder of PATH",
+            Err(_) => "which is not there",
+            Ok(_) => "which is no program that can be started",
         };
         Some(kinds::no_program(self.name(), program, why))
     }
@@ -221,7 +268,7 @@ impl Plugin<'_> {
         &self,
         cli: &Cli,
         settings: &Settings,
-        around: &Surroundings<'_>,
+        around: &PluginEnv<'_>,
     ) -> Option<Finding> {
         let mut options: Vec<String> = Vec::new();
         let mut option = |name: &str, value: Option<String>| {
@@ -242,6 +289,11 @@ impl Plugin<'_> {
         }
         Some(kinds::other_settings(self.name(), options.join(" ")))
     }
+}
+
+/// The word of the command that names this program, also behind others such as `sudo`.
+fn program_of(command: &[String]) -> Option<&str> {
+    command.iter().flat_map(|text| text.split_whitespace()).find(|word| is_us(word))
 }
 
 fn is_us(word: &str) -> bool {

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use clap::Parser;
 
 use super::*;
-use crate::check::Verdict::{self, Advice, Good};
+use crate::check::Verdict::{self, Advice, Good, Lost};
 use crate::cli::Cli;
 
 fn read(configuration: &str) -> (Telegraf, PathBuf, tempfile::TempDir) {
@@ -22,7 +22,7 @@ fn read(configuration: &str) -> (Telegraf, PathBuf, tempfile::TempDir) {
     let settings =
         cli.settings(&|name| (name == config::FILE_VARIABLE).then(|| path("empty.toml").into()));
     let subject = Subject { cli, settings: settings.unwrap().0, file: None };
-    let around = Surroundings {
+    let around = PluginEnv {
         subject: &subject,
         path: folder.path().into(),
         configuration: Some(path("empty.toml").into()),
@@ -59,22 +59,22 @@ fn a_signal_and_none_are_advised_against() {
         assert_eq!(execd(&format!("signal = \"{signal}\"")), [(Advice, "signal", text)]);
     }
     let never = "inputs.execd has no signal, so Telegraf never asks for a collection";
-    assert_eq!(execd(""), [(Advice, "no-signal", never.to_owned())]);
-    assert_eq!(execd("signal = \"none\""), [(Advice, "no-signal", never.to_owned())]);
+    assert_eq!(execd(""), [(Lost, "no-signal", never.to_owned())]);
+    assert_eq!(execd("signal = \"none\""), [(Lost, "no-signal", never.to_owned())]);
     let own = "command = [\"telegraf-virt\", \"execd\", \"--interval\", \"10s\"]";
     let good = "inputs.execd leaves the interval to the program";
     assert_eq!(found(&format!("[[inputs.execd]]\n{own}")), [(Good, "execd", good.to_owned())]);
     let unknown = "inputs.execd has signal = \"sigterm\", which Telegraf refuses";
-    assert_eq!(execd("signal = \"sigterm\""), [(Advice, "unknown-signal", unknown.to_owned())]);
+    assert_eq!(execd("signal = \"sigterm\""), [(Lost, "unknown-signal", unknown.to_owned())]);
 }
 
 #[test]
 fn a_format_that_is_not_influx_is_advised_against() {
     let json = "inputs.execd has data_format = \"json\"";
     let found = execd("signal = \"STDIN\"\ndata_format = \"json\"");
-    assert_eq!(found, [(Advice, "data-format", json.to_owned())]);
+    assert_eq!(found, [(Lost, "data-format", json.to_owned())]);
     let missing = "inputs.exec has no data_format, and Telegraf takes json for it";
-    assert_eq!(exec("timeout = \"5s\""), [(Advice, "data-format", missing.to_owned())]);
+    assert_eq!(exec("timeout = \"5s\""), [(Lost, "data-format", missing.to_owned())]);
 }
 
 #[test]
@@ -116,6 +116,7 @@ fn both_ways_at_once_are_advised_against_and_others_programs_are_nobodys_busines
     assert_eq!(ids(&format!("{execd}{other}")), ["execd", "execd", "other-settings"]);
     assert_eq!(ids("[[inputs.execd]]\ncommand = [\"other\"]\n[[inputs.exec]]"), ["unused"]);
     assert_eq!(ids("[agent]\ninterval = ${INTERVAL}\n"), ["unused"]);
+    assert_eq!(ids("[agent\n"), ["unused"]);
 }
 
 #[test]
@@ -125,16 +126,16 @@ fn a_command_that_telegraf_cannot_start_or_that_does_not_stay_is_advised_against
         ["\"telegraf-virt execd\"", "[\"telegraf-virt\"]", "[\"telegraf-virt\", \"once\"]"]
     {
         let text = format!("[[inputs.execd]]\ncommand = {command}\nsignal = \"STDIN\"");
-        assert_eq!(found(&text), [(Advice, "no-execd", not_execd.to_owned())], "{command}");
+        assert_eq!(found(&text), [(Lost, "no-execd", not_execd.to_owned())], "{command}");
     }
     let stays = "inputs.exec starts `telegraf-virt execd`, which waits for triggers";
     for commands in ["[[\"telegraf-virt\", \"execd\"]]", "[\"telegraf-virt execd\"]"] {
         let text = format!("[[inputs.exec]]\ncommands = {commands}\ndata_format = \"influx\"");
-        assert_eq!(found(&text), [(Advice, "execd-in-exec", stays.to_owned())], "{commands}");
+        assert_eq!(found(&text), [(Lost, "execd-in-exec", stays.to_owned())], "{commands}");
     }
     let text = "[[inputs.execd]]\ncommand = [\"/none/telegraf-virt\", \"execd\"]";
     let missing = "inputs.execd starts /none/telegraf-virt, which is not there";
-    assert_eq!(found(text), [(Advice, "no-program", missing.to_owned())]);
+    assert_eq!(found(text), [(Lost, "no-program", missing.to_owned())]);
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn a_command_that_the_program_would_refuse_is_told_in_its_own_words() {
         "[[inputs.execd]]\ncommand = [\"telegraf-virt\", \"execd\", \"--intervall\", \"9s\"]";
     let refused = "inputs.execd starts `telegraf-virt execd --intervall 9s`, which fails: unknown \
                    option \"--intervall\"; did you mean --interval?";
-    assert_eq!(found(text), [(Advice, "command-refused", refused.to_owned())]);
+    assert_eq!(found(text), [(Lost, "command-refused", refused.to_owned())]);
     let absent = text.replace("--intervall\", \"9s", "--config\", \"/absent/c.toml");
     let told = found(&absent);
     assert_eq!(told.len(), 1, "{told:?}");
@@ -185,7 +186,68 @@ fn a_file_that_telegraf_does_not_load_is_told_where_no_other_starts_the_program(
     let text = "[[inputs.execd]]\ncommand = [\"telegraf-virt\", \"execd\"]";
     fs::write(folder.path().join("conf/b.conf.example"), text).unwrap();
     let finding = unused(&[folder.path().join("conf")], std::slice::from_ref(&file));
-    assert_eq!(finding.id, "not-loaded");
+    assert_eq!((finding.verdict, finding.id), (Advice, "switched-off"));
     let moved = format!("{0}/b.conf.example {0}/b.conf", folder.path().join("conf").display());
     assert_eq!(finding.commands[0], format!("sudo mv {moved}"));
+}
+
+#[test]
+fn a_file_whose_name_nobody_switches_off_by_is_lost() {
+    let (_, _, folder) = read("");
+    let conf = folder.path().join("conf");
+    fs::remove_file(conf.join("a.conf.example")).unwrap();
+    let text = "[[inputs.execd]]\ncommand = [\"telegraf-virt\", \"execd\"]";
+    fs::write(conf.join("virt.toml"), text).unwrap();
+    let finding = unused(std::slice::from_ref(&conf), &[conf.join("a.conf")]);
+    assert_eq!((finding.verdict, finding.id), (Lost, "not-loaded"));
+}
+
+#[test]
+fn a_file_that_telegraf_cannot_read_either_is_lost() {
+    let text = "[[inputs.execd]]\ncommand = [\"telegraf-virt\", \"execd\"\nsignal = \"STDIN\"\n";
+    let found = found(text);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].0, found[0].1), (Lost, "not-toml"));
+    assert!(found[0].2.contains(" is not valid TOML: line "), "{found:?}");
+}
+
+#[test]
+fn our_settings_inside_telegrafs_plugin_are_lost_and_settings_of_both_are_not() {
+    let own = |lines: &str| execd(&format!("signal = \"STDIN\"\n{lines}"));
+    for (lines, setting) in [
+        ("uris = [\"qemu:///system\"]", "uris"),
+        ("deadline = \"4s\"", "deadline"),
+        ("[inputs.execd.domains]\nexclude = [\"a\"]", "[inputs.execd.domains]"),
+    ] {
+        let text = format!(
+            "inputs.execd has {setting}, which is a setting of telegraf-virt and not of Telegraf"
+        );
+        assert_eq!(own(lines), [(Lost, "own-setting", text)]);
+    }
+    let both = own("precision = \"1s\"\n[inputs.execd.tags]\ndc = \"x\"");
+    assert_eq!(both.iter().map(|it| it.1).collect::<Vec<_>>(), ["execd"]);
+}
+
+#[test]
+fn sudo_is_advised_against() {
+    let text = "[[inputs.execd]]\nsignal = \"STDIN\"\n\
+                command = [\"sudo\", \"-n\", \"telegraf-virt\", \"execd\"]";
+    let (telegraf, ..) = read(text);
+    let found: Vec<_> = telegraf.findings.iter().map(|it| (it.verdict, it.id)).collect();
+    assert_eq!(found, [(Good, "execd"), (Advice, "sudo")]);
+    assert_eq!(telegraf.findings[1].commands, ["command = [\"telegraf-virt\", \"execd\"]"]);
+    let exec = "[[inputs.exec]]\ncommands = [[\"/usr/bin/sudo\", \"telegraf-virt\", \"once\"]]\n\
+                data_format = \"influx\"\nlog_stderr = true";
+    assert_eq!(ids(exec), ["exec", "sudo"]);
+}
+
+#[test]
+fn whether_telegraf_starts_this_very_file_with_these_settings_is_known() {
+    let execd = "[[inputs.execd]]\ncommand = [\"telegraf-virt\", \"execd\"]\n";
+    let (telegraf, _, folder) = read(execd);
+    assert!(telegraf.uses_these_settings && telegraf.starts(&folder.path().join("telegraf-virt")));
+    assert!(!telegraf.starts(Path::new("/usr/bin/env")) && !telegraf.starts(Path::new("/none")));
+    let other = execd.replace("\"execd\"]", "\"execd\", \"--uri\", \"test:///default\"]");
+    assert!(!read(&other).0.uses_these_settings);
+    assert!(!read("").0.uses_these_settings);
 }

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, User, geteuid};
 
-use super::{FILE_VARIABLE, handover, losses};
+use super::{FILE_VARIABLE, Telegraf, handover, losses};
 use crate::check::catalogue::telegraf_user as kinds;
-use crate::check::finding::{Area, Finding};
+use crate::check::finding::{Area, Finding, Verdict};
 use crate::check::{Subject, as_user, shell};
 use crate::config;
 use crate::deadline::Ending;
@@ -37,9 +37,25 @@ const OUTPUT_MAX: u64 = 16 << 20;
 /// was told already.
 pub(in crate::check) fn findings(
     subject: &Subject,
+    telegraf: &Telegraf,
     told: &[(Area, Finding)],
     ending: &Ending,
 ) -> Vec<Finding> {
+    let mut findings = found(subject, told, ending);
+    // What Telegraf does not start with these settings, it cannot lose.
+    let is_lost = |finding: &Finding| match finding.id {
+        "user-cannot-run" => env::current_exe().is_ok_and(|program| telegraf.starts(&program)),
+        _ => telegraf.uses_these_settings,
+    };
+    for finding in &mut findings {
+        if finding.verdict == Verdict::Lost && !is_lost(finding) {
+            finding.verdict = Verdict::Advice;
+        }
+    }
+    findings
+}
+
+fn found(subject: &Subject, told: &[(Area, Finding)], ending: &Ending) -> Vec<Finding> {
     if !geteuid().is_root() || ending.since().is_some() {
         return Vec::new();
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Batch, Collection, ListPhase, RETRY};
+use super::{Batch, Collection, KnownOf, ListPhase, RETRY};
 use crate::collect::assemble;
 use crate::collect::call::{Answer, Asked, Detailed, Done, How, Purpose, Sampled};
 use crate::collect::cause::Cause;
@@ -11,7 +11,16 @@ use crate::collect::gate::{CallKind, Hold, OpenCall};
 use crate::collect::guest_state::{Context, End, GuestState, Next, Stage};
 use crate::collect::health;
 use crate::collect::session::Listed;
-use crate::sample::Completeness;
+use crate::sample::{Completeness, Domain};
+
+/// The sample before this one, where it is of the same boot.
+pub(in crate::collect) fn known_before<'k>(
+    known: &KnownOf<'k>,
+    sample: &Domain,
+) -> Option<&'k Domain> {
+    let (uuid, id, name) = (sample.uuid, sample.id, Arc::default());
+    known(&Listed { uuid, id, name, state: None }).before
+}
 
 impl Collection<'_, '_> {
     /// Takes an answer.
@@ -287,7 +296,8 @@ impl Collection<'_, '_> {
             Hold::None
         };
         let shown = guest.inventory.as_ref();
-        let needs = assemble::needs(sample, &guest.request, shown, &read, selection);
+        let before = known_before(self.known, sample);
+        let needs = assemble::needs(sample, &guest.request, before, shown, &read, selection);
         // One that answers now is not what a call with several guests waits for.
         match needs.filter(|_| matches!(hold, Hold::None | Hold::Suspect)) {
             None => guest.settle(completeness, None),

@@ -39,6 +39,8 @@ const LIST_WAIT: Duration = Duration::from_millis(150);
 /// A hypervisor that was there a moment ago, and whose connection fails, is tried again so often.
 const RETRY: Duration = Duration::from_millis(100);
 
+pub(super) use answers::known_before;
+
 /// What is known of a guest from before.
 pub(super) type KnownOf<'k> = dyn Fn(&Listed) -> Known<'k> + 'k;
 

@@ -59,7 +59,7 @@ fn run(
                 simulation.instant(),
                 1_000_000_000_000 + u64::try_from(simulation.now.as_nanos()).unwrap(),
             );
-            let saved = core.health.saved(now, ns).unwrap_or_default();
+            let saved = core.health.saved(now, ns);
             let roster = Arc::clone(&core.roster);
             let next = core.gate_number();
             core = new();

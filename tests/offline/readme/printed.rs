@@ -8,13 +8,15 @@ use telegraf_virt::config::extra::Extra;
 use telegraf_virt::config::{DeviceTag, Feature, Missing};
 use telegraf_virt::devices::details::details;
 use telegraf_virt::devices::{Inventory, xml};
+use telegraf_virt::events::{self, Arrived, Event, LossCause, Told};
 use telegraf_virt::features::{DiskRates, NicRates, Rates, rates};
-use telegraf_virt::libvirt::{self, Parameter};
+use telegraf_virt::libvirt::{self, GuestEvent, Happening, OwnedValue, Parameter};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, CollectedGuests, Collector, Guest, Writer, write_collector};
 use telegraf_virt::sample::{Completeness, Disk, Domain, Job, Memory, More, Nic};
 use telegraf_virt::schema::{AskedBy, GUEST_TAGS, OutputField, output_fields};
 use telegraf_virt::table::{self, Look};
+use uuid::Uuid;
 
 use super::{Scratch, assert_ten_guests, block_with, metrics_rows, quoted, rows};
 use crate::support::lines::{self, Line, Value};
@@ -209,8 +211,9 @@ fn full_sample(count: u64) -> Domain {
     }
     let moment = libvirt::Value::Int(1_800_000_000);
     parameters.push(Parameter { name: b"dirtyrate.calc_start_time", value: moment });
+    let names = job_parameters();
     let job: Vec<Parameter> =
-        JOB.iter().map(|name| Parameter { name: name.as_bytes(), value }).collect();
+        names.iter().map(|name| Parameter { name: name.as_bytes(), value }).collect();
     domain.more = Some(Box::new(More { keeps_other: true, ..More::default() }));
     assert_eq!(domain.fill(parameters.into_iter()), 0, "statistics that the program does not know");
     let unknown = Parameter { name: b"block.0.limits.request_alignment", value };
@@ -222,20 +225,47 @@ fn full_sample(count: u64) -> Domain {
 }
 
 /// What libvirt says of a job.
-const JOB: [&str; 12] = [
-    "operation",
-    "time_elapsed",
-    "time_remaining",
-    "data_total",
-    "data_processed",
-    "data_remaining",
-    "memory_total",
-    "memory_processed",
-    "memory_remaining",
-    "disk_total",
-    "disk_processed",
-    "disk_remaining",
-];
+fn job_parameters() -> Vec<&'static str> {
+    let rows = Job::SECTIONS.iter().flat_map(|section| section.rows);
+    let named = rows.map(|row| std::str::from_utf8(row.statistic).unwrap());
+    ["operation"].into_iter().chain(named).collect()
+}
+
+/// A line of vm_events of each kind.
+fn write_all_events(lines: &mut Lines) {
+    let text = || "a".to_owned();
+    let numbers = job_parameters().into_iter().filter(|name| *name != "operation");
+    let mut job: Vec<(String, OwnedValue)> =
+        numbers.map(|name| (name.to_owned(), OwnedValue::Uint(1))).collect();
+    job.push(("operation".to_owned(), OwnedValue::Int(5)));
+    job.push(("success".to_owned(), OwnedValue::Bool(true)));
+    job.push(("errmsg".to_owned(), OwnedValue::Text(text())));
+    let happenings = [
+        Happening::Lifecycle { event: 2, detail: 0 },
+        Happening::IoError { path: text(), alias: text(), action: 1, reason: text() },
+        Happening::BlockJob { disk: text(), kind: 1, status: 1 },
+        Happening::BlockThreshold {
+            disk: text(),
+            path: text(),
+            threshold_bytes: 1,
+            excess_bytes: 1,
+        },
+        Happening::JobCompleted(job),
+        Happening::DeviceAdded { alias: text() },
+    ];
+    let guest = |what| GuestEvent { id: 1, name: text(), uuid: Uuid::nil(), what };
+    let mut events: Vec<Event> = happenings.map(|what| Event::Guest(guest(what))).into();
+    events.push(Event::Lost { cause: LossCause::Queue, dropped: 1 });
+    for event in events {
+        let report = match &event {
+            Event::Guest(guest) => events::report(&guest.what, None),
+            Event::Lost { .. } => None,
+        };
+        let arrived = Arrived { at_ns: 1, place: 0, event };
+        let told = Told { arrived: &arrived, report: report.as_ref(), uri: "a", source: None };
+        events::write(lines, &told, &Tags::default());
+    }
+}
 
 /// A guest's device list with every tag that there is, and all else that the XML says.
 fn full_inventory() -> Inventory {
@@ -280,6 +310,9 @@ fn all_lines_with(features: &[Feature], device_tags: &[DeviceTag], extra: &[Extr
         let collector =
             Collector { guests: Some(CollectedGuests::default()), ..Collector::default() };
         write_collector(&mut lines, "qemu:///system", &Tags::default(), &collector);
+    }
+    if choice.extra.has(Extra::Events) {
+        write_all_events(&mut lines);
     }
     lines::read(std::str::from_utf8(lines.as_bytes()).unwrap())
 }
@@ -374,7 +407,8 @@ fn each_name_in_extra_adds_what_the_schema_says_and_nothing_else() {
     }
 }
 
-const DEVICE_TAGS: [DeviceTag; 7] = [
+const DEVICE_TAGS: [DeviceTag; 8] = [
+    DeviceTag::Type,
     DeviceTag::Mac,
     DeviceTag::Model,
     DeviceTag::Bus,
