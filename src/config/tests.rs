@@ -733,7 +733,6 @@ fn the_sample_is_the_defaults() {
         tags: vec![("dc".to_owned(), "fra1".to_owned())],
         metadata_tags: [
             ("flavor", "//nova:flavor/@name"),
-            ("os", "//libosinfo:os/@id | /domain/title"),
             ("project", "//nova:project/@uuid"),
             ("user", "//nova:user"),
         ]

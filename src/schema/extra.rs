@@ -139,6 +139,8 @@ extras! {
         { measurement: "vm_energy", tags: &["monitor", "package"], keeps_more: true }
     Events "events" "what happens to the guests between two collections; execd only"
         { measurement: "vm_events", tags: &["uri", "event", "devtype", "device"], execd_only: true }
+    Anomalies "anomalies" "which guest behaves unlike its own past: a hint, no alarm; execd only"
+        { measurement: "vm_anomalies", execd_only: true }
 }
 
 impl Extra {

@@ -15,6 +15,7 @@
 //! collector.rs  vm_collector
 //! host.rs       vm_host and vm_pools
 //! storage.rs    disks' jobs, backing chains, snapshots, latencies; energy
+//! anomalies.rs  vm_anomalies
 //! events.rs     vm_events
 //! ```
 //!
@@ -23,6 +24,7 @@
 
 use std::sync::LazyLock;
 
+mod anomalies;
 mod collector;
 mod details;
 mod devices;
@@ -163,6 +165,7 @@ fn extra_fields() -> Vec<OutputField> {
         NodesOfCell::SECTIONS,
         collector::COLLECTOR,
         events::EVENTS,
+        anomalies::ANOMALIES,
         OWN,
     ];
     let sent = AS_SENT.iter().map(|it| Section::of(it.extra, it.rows));
