@@ -38,6 +38,7 @@
 #![deny(unsafe_code)]
 
 pub mod agent;
+pub mod anomalies;
 pub mod cache;
 pub mod check;
 pub mod cli;

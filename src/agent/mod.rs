@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! mod.rs     the loop, and one collection to lines
+//! anomalies.rs  which guests behave unlike themselves
 //! events.rs  what happens between collections, as lines and for a person
 //! source.rs  one hypervisor, with what is known of its guests
 //! show.rs    one collection as a table
 //! ```
 
+mod anomalies;
 mod events;
 mod show;
 mod source;
@@ -31,6 +33,8 @@ use crate::pool::Caller;
 use crate::sink::{Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
+use anomalies::Watch;
+pub use anomalies::anomalies;
 use source::Source;
 
 /// How the program ends.
@@ -67,6 +71,10 @@ struct Agent {
     tags: UserTags,
     /// When the cache was written last.
     saved: Option<Instant>,
+    /// Where the cache is.
+    folder: Option<CacheDir>,
+    /// Which guests behave unlike themselves, where that is asked for.
+    watch: Option<Watch>,
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
@@ -163,6 +171,8 @@ impl Agent {
             choice,
             tags,
             saved: None,
+            folder,
+            watch: None,
         }
     }
 
@@ -202,6 +212,9 @@ impl Agent {
         {
             return exit;
         }
+        if self.settings.extra.has(Extra::Anomalies) {
+            self.watch();
+        }
         self.log.info("ready: triggers count from here on");
         let exit = loop {
             match triggers.next(interval, IDLE) {
@@ -228,6 +241,7 @@ impl Agent {
             }
         };
         self.save();
+        self.keep_learned(true);
         self.close();
         let grace = self.grace();
         self.sink.finish(&Deadline::within(grace, &triggers.ending, grace));
@@ -248,6 +262,7 @@ impl Agent {
         if self.saved.is_none_or(|moment| moment.elapsed() >= SAVE_EVERY) {
             self.save();
         }
+        self.keep_learned(false);
         match printed {
             Ok(()) => Ok(()),
             Err(SinkError::Gone) => Err(Exit::Fine),
@@ -306,16 +321,23 @@ impl Agent {
             let lines_before = self.lines.count();
             let moment = source.moment;
             self.lines.stamp(unix_ns(moment));
-            let sample = source.take(reading, |sample, rates, inventory| match &mut self.rows {
-                Some(rows) => rows.push(Row::of(sample, rates, name)),
-                None => {
-                    let guest = points::Guest { sample, rates, inventory };
-                    let metadata = inventory.and_then(|inventory| inventory.metadata.as_ref());
-                    let tags = self.tags.of_guest(tags, metadata);
-                    let now_unix_s = moment.unix.as_secs();
-                    self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
-                }
-            });
+            let sample =
+                source.take(reading, |sample, before, rates, inventory| match &mut self.rows {
+                    Some(rows) => rows.push(Row::of(sample, rates, name)),
+                    None => {
+                        let guest = points::Guest { sample, rates, inventory };
+                        let metadata = inventory.and_then(|inventory| inventory.metadata.as_ref());
+                        let tags = self.tags.of_guest(tags, metadata);
+                        let now_unix_s = moment.unix.as_secs();
+                        self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
+                        let summary = self.watch.as_mut().and_then(|watch| {
+                            watch.models.observe(place, sample, before, inventory, moment.unix)
+                        });
+                        if let Some(summary) = summary {
+                            self.writer.write_anomalies(&mut self.lines, sample, tags, &summary);
+                        }
+                    }
+                });
             // A guest that libvirt has locked says nothing: its last sample stays.
             if sample.state.is_some() {
                 source.keep(sample);

@@ -176,11 +176,11 @@ impl Source {
     pub(super) fn take(
         &self,
         reading: Reading,
-        write: impl FnOnce(&Domain, Option<&Rates>, Option<&Inventory>),
+        write: impl FnOnce(&Domain, Option<&Domain>, Option<&Rates>, Option<&Inventory>),
     ) -> Domain {
         let before = self.before.get(&reading.sample.uuid);
         let rates = before.and_then(|before| features::rates(&reading.sample, before));
-        write(&reading.sample, rates.as_ref(), reading.inventory.as_deref());
+        write(&reading.sample, before, rates.as_ref(), reading.inventory.as_deref());
         reading.sample
     }
 }

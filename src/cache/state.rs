@@ -17,7 +17,8 @@ use super::devices::{CachedDevices, DeviceCache};
 use super::error::{CacheWarning, FileError};
 use super::file::Directory;
 use super::lines::{
-    FileHeader, Flaw, LINE_MAX, LINES_MAX, line_of, open, read_line, sealed, space_for_lines,
+    FileHeader, FileKind, Flaw, LINE_MAX, LINES_MAX, line_of, open, read_line, sealed,
+    space_for_lines,
 };
 use super::place::CacheDir;
 use super::{boot_id, slug};
@@ -215,7 +216,8 @@ impl StateFile {
             return Ok(Saved::Unchanged);
         }
         ours.extend(devices.iter().filter_map(|(uuid, cached)| devices_entry(*uuid, cached)));
-        let saved = self.update(ours, &FileHeader::new(&self.uri, now.boot), &kept)?;
+        let saved =
+            self.update(ours, &FileHeader::new(FileKind::State, &self.uri, now.boot), &kept)?;
         devices.is_saved();
         Ok(saved)
     }
@@ -332,7 +334,7 @@ fn read_guest_line(line: &[u8], number: usize) -> Result<LoadedLine, Flaw> {
 
 /// What a file has that is of use now.
 fn loaded(bytes: &[u8], uri: &str, now: &CacheTime) -> Result<SavedState, Flaw> {
-    let file = open(bytes, uri)?;
+    let file = open(bytes, FileKind::State, uri)?;
     let is_of_this_boot = file.boot.is_some() && file.boot == now.boot;
     let times = now.boot_ns.saturating_sub(ns(SINCE_BOOT_KEPT))..=now.boot_ns;
     let is_of_use = |at: u64| is_of_this_boot && times.contains(&at);
@@ -374,7 +376,7 @@ fn entries<'a>(
 ) -> Result<Vec<LineEntry<'a>>, Flaw> {
     let ours: HashMap<(Uuid, LineKind), &LineEntry> =
         ours.iter().map(|entry| ((entry.uuid, entry.kind), entry)).collect();
-    let file = open(bytes, uri)?;
+    let file = open(bytes, FileKind::State, uri)?;
     let is_of_this_boot = file.boot.is_some() && file.boot == boot;
     let mut entries = Vec::new();
     for (number, line) in file.lines() {

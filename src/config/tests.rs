@@ -286,14 +286,14 @@ fn an_impossible_value_says_what_is_possible() {
             "c.toml, line 1: extra holds \"\", but each entry must be \"state-reason\", \"cpu-waits\", \
              \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
              \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\" or \"events\"",
+             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\", \"events\" or \"anomalies\"",
         ),
         (
             "extra = ['vcpu']",
             "c.toml, line 1: extra holds \"vcpu\", but each entry must be \"state-reason\", \"cpu-waits\", \
              \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
              \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\" or \"events\"; did you mean \"vcpus\"?",
+             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\", \"events\" or \"anomalies\"; did you mean \"vcpus\"?",
         ),
         (
             "uris = ['']",
@@ -728,7 +728,6 @@ fn the_sample_is_the_defaults() {
         tags: vec![("dc".to_owned(), "fra1".to_owned())],
         metadata_tags: [
             ("flavor", "//nova:flavor/@name"),
-            ("os", "//libosinfo:os/@id | /domain/title"),
             ("project", "//nova:project/@uuid"),
             ("user", "//nova:user"),
         ]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! mod.rs        the four measurements that are always there
+//! anomalies.rs  vm_anomalies
 //! extra.rs      those that only `extra` turns on
 //! user_tags.rs  the tags that the user configured
 //! ```
@@ -10,6 +11,7 @@
 
 use uuid::Uuid;
 
+use crate::anomalies::Summary;
 use crate::config::{DeviceTag, Feature, Missing};
 use crate::devices::Inventory;
 use crate::features::{Rates, angle_deg};
@@ -19,6 +21,7 @@ use crate::schema::{
     self, DISK_TAGS, Extras, MEMORY_RATE, MissingPolicy, NIC_TAGS, RateInput, RateRow, TagRow,
 };
 
+mod anomalies;
 mod extra;
 mod user_tags;
 
@@ -93,6 +96,21 @@ impl Writer {
                 extra::write(&page, lines, device, types);
             }
         }
+    }
+}
+
+impl Writer {
+    /// Writes the line of vm_anomalies of the guest of which the lines were just written.
+    pub fn write_anomalies(
+        &mut self,
+        lines: &mut Lines,
+        sample: &Domain,
+        user: &Tags,
+        summary: &Summary,
+    ) {
+        start_guest(&mut self.guest, sample.id, &sample.name, &sample.uuid);
+        lines
+            .line("vm_anomalies", &[&self.guest, user], |fields| anomalies::write(fields, summary));
     }
 }
 

@@ -132,6 +132,13 @@ impl Domain {
         self.state.is_some_and(|state| state != SHUTOFF)
     }
 
+    /// Whether QEMU has paused it since a disk could not be written.
+    pub fn is_stopped_by_disk(&self) -> bool {
+        const PAUSED: i64 = 3;
+        const IO_ERROR: i64 = 5;
+        self.state == Some(PAUSED) && self.state_reason == Some(IO_ERROR)
+    }
+
     /// Takes in the typed parameters of a bulk answer. What it does not know it passes over; a value
     /// of an unexpected type, or a negative one, counts as not sent.
     ///

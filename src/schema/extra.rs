@@ -111,6 +111,8 @@ extras! {
     Answer "answer" "how each guest answered: whole, or why not" {}
     Events "events" "what happens to the guests between two collections; execd only"
         { measurement: "vm_events", tags: &["uri", "event", "devtype", "device"], execd_only: true }
+    Anomalies "anomalies" "which guest behaves unlike its own past: a hint, no alarm; execd only"
+        { measurement: "vm_anomalies", execd_only: true }
 }
 
 impl Extra {

@@ -13,6 +13,7 @@
 //! details.rs    those of the domain's XML
 //! rates.rs      vm_features
 //! collector.rs  vm_collector
+//! anomalies.rs  vm_anomalies
 //! events.rs     vm_events
 //! ```
 //!
@@ -21,6 +22,7 @@
 
 use std::sync::LazyLock;
 
+mod anomalies;
 mod collector;
 mod details;
 mod devices;
@@ -149,6 +151,7 @@ fn extra_fields() -> Vec<OutputField> {
         Cell::SECTIONS,
         collector::COLLECTOR,
         events::EVENTS,
+        anomalies::ANOMALIES,
         OWN,
     ];
     let sent = AS_SENT.iter().map(|it| Section::of(it.extra, it.rows));

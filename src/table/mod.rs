@@ -19,6 +19,8 @@ mod names;
 mod terminal;
 mod units;
 
+pub(crate) use units::bytes;
+
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
@@ -46,6 +48,8 @@ pub struct Row {
     is_running: bool,
     /// How complete its answer is.
     completeness: Completeness,
+    /// Whether a disk that cannot be written has stopped it.
+    is_stopped_by_disk: bool,
     vcpus: Option<u64>,
     /// Memory it has been given, KiB.
     memory_kib: Option<u64>,
@@ -73,6 +77,7 @@ impl Row {
             state: sample.state,
             is_running,
             completeness: sample.completeness,
+            is_stopped_by_disk: sample.is_stopped_by_disk(),
             vcpus: sample.vcpu_count,
             memory_kib: if_running(memory.current_kib),
             used_kib: if_running(used_kib.map(|(total, usable)| total.saturating_sub(usable))),
@@ -101,7 +106,7 @@ impl Row {
         const CRASHED: i64 = 6;
         if self.is_silent() {
             AnsiColor::Yellow.on_default()
-        } else if self.state == Some(CRASHED) {
+        } else if self.state == Some(CRASHED) || self.is_stopped_by_disk {
             AnsiColor::Red.on_default()
         } else if self.is_running {
             Style::new()

@@ -276,8 +276,8 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         (
             "[metadata_tags]\nproject = \"//nova:project[1]\"",
             "line 2: metadata_tags.project is \"//nova:project[1]\", but that path has the step \
-             nova:project[1], which is none: a step is an element's name, and the last one may be an \
-             @attribute; there are no [conditions], * or functions",
+             nova:project[1], which is none: a step is an element's name, with {URI} before it or \
+             [@name='value'] after it where that is wanted, and the last one may be an @attribute",
         ),
         (
             "[domains]\nexclude_states = [\"stopped\"]",

@@ -4,6 +4,7 @@
 //!
 //! <https://libvirt.org/html/libvirt-libvirt-domain.html#virConnectGetAllDomainStats>
 
+use telegraf_virt::anomalies::{Summary, Top, Verdict};
 use telegraf_virt::config::extra::{Extra, Extras};
 use telegraf_virt::devices::details::details;
 use telegraf_virt::devices::{Inventory, xml};
@@ -380,4 +381,33 @@ fn a_guest_that_is_off_has_nothing_of_it() {
     let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
     let printed: Vec<&str> = text.lines().filter_map(|line| line.split(' ').nth(1)).collect();
     assert_eq!(printed, ["state=\"shutoff\"", "state=5i"]);
+}
+
+fn anomalies_line(summary: &Summary) -> String {
+    let mut lines = Lines::default();
+    lines.start(1);
+    Writer::default().write_anomalies(&mut lines, &domain(&[]), &Tags::default(), summary);
+    String::from_utf8(lines.as_bytes().to_vec()).unwrap()
+}
+
+#[test]
+fn a_guest_that_behaves_unlike_itself_has_a_line_that_says_in_what() {
+    let verdict = Verdict { range: 1.25, pattern: 0.5, low: 204_800.0, high: 18_874_368.0 };
+    let top = Some(Top { series: "vda wr_bytes".into(), value: 42_991_616.0, verdict });
+    let summary = Summary { flagged: 2, learned: 8, learning: 5, events: 7, top };
+    let tags = "VMID=7,name=a,uuid=00000000-0000-0000-0000-000000000000";
+    assert_eq!(
+        anomalies_line(&summary),
+        format!(
+            "vm_anomalies,{tags} rate=25.0,score=62.5,flagged=2i,learned=8i,learning=5i,events=7i,\
+             top=\"vda wr_bytes\",top_value=42991616.0,top_low=204800.0,top_high=18874368.0,\
+             top_reason=\"range\" 1\n"
+        )
+    );
+    let learning = Summary { learning: 13, ..Summary::default() };
+    assert_eq!(
+        anomalies_line(&learning),
+        format!("vm_anomalies,{tags} flagged=0i,learned=0i,learning=13i,events=0i 1\n")
+    );
+    assert_eq!(anomalies_line(&Summary::default()), "");
 }

@@ -65,7 +65,9 @@ pub fn collections(guests: &[MadeGuest<'_>], time: Range<i64>, step: usize) -> S
         for (number, guest) in guests.iter().enumerate() {
             for kind in &kinds {
                 let OutputField { measurement, devtype, tags, .. } = kind[0];
-                let is_of_guest = !tags.contains(&"uri");
+                // An event is a guest's, but for that of a lost connection.
+                let is_event = *measurement == "vm_events";
+                let is_of_guest = is_event || !tags.contains(&"uri");
                 let more = guest.tags;
                 let mut head = match is_of_guest {
                     true => {
@@ -74,12 +76,13 @@ pub fn collections(guests: &[MadeGuest<'_>], time: Range<i64>, step: usize) -> S
                     }
                     false => (*measurement).to_owned(),
                 };
-                for tag in *tags {
+                for tag in tags.iter().filter(|tag| !is_event || **tag != "uri") {
                     let value = match (*tag, *devtype) {
                         ("devtype", "nic") => "nic".to_owned(),
                         ("devtype", _) => "disk".to_owned(),
                         ("device", "nic") => format!("vnet{number}"),
                         ("device", _) => "vda".to_owned(),
+                        ("event", _) => "io_error".to_owned(),
                         ("uri", _) => "qemu:///system".to_owned(),
                         _ => "0".to_owned(),
                     };

@@ -46,3 +46,11 @@ impl Row {
         assert_eq!(old[0], self.text(), "with BLESS=1 this test writes docs/tested.md anew");
     }
 }
+
+/// The code blocks of a page in this language.
+pub fn page_blocks(page: &str, language: &str) -> Vec<String> {
+    let text = fs::read_to_string(repository().join(page)).unwrap();
+    let opening = format!("\n```{language}\n");
+    let blocks = text.split(&opening).skip(1).map(|rest| rest.split_once("\n```").unwrap().0);
+    blocks.map(str::to_owned).collect()
+}

@@ -16,7 +16,7 @@ use crate::support::process::run;
 use crate::support::program::{PROGRAM, without_settings};
 use crate::support::prometheus::{Prometheus, fill, promtool};
 use crate::support::servers::{Server, errors, require_program, shipped};
-use crate::support::tested::Row;
+use crate::support::tested::{Row, page_blocks};
 use crate::support::{repository, say, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -83,14 +83,6 @@ fn prometheus_takes_the_rules_and_each_alert_fires_for_what_ails_and_for_nothing
     say(&format!("prometheus: {} alerts fired, none before or after", expected.len()));
 }
 
-/// The blocks of a page of docs/ in this language.
-fn blocks(page: &str, language: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(repository().join("docs").join(page)).unwrap();
-    let opening = format!("\n```{language}\n");
-    let blocks = text.split(&opening).skip(1).map(|rest| rest.split_once("\n```").unwrap().0);
-    blocks.map(str::to_owned).collect()
-}
-
 /// Three guests: one runs, one is silent, one is paused; with more tags of each.
 fn guests(tags: [&'static str; 3]) -> Vec<MadeGuest<'static>> {
     let states = [("moving", 1, false), ("hung", 1, true), ("still", 3, false)];
@@ -107,14 +99,7 @@ fn prometheus_answers_every_query_of_the_dashboard_and_of_the_page() {
     for tags in [["", "", ""], [",host=hv-01,source=kvm1", ",host=hv-01", ""]] {
         let folder = tempfile::tempdir().unwrap();
         let end = now();
-        let mut lines = collections(&guests(tags), end - 600..end + 300, 10);
-        let of_guest = format!("VMID=1,name=moving,uuid=uuid-of-moving{}", tags[0]);
-        for second in (end - 30..end + 300).step_by(30) {
-            lines += &format!(
-                "vm_events,{of_guest},event=suspended detail=\"paused\",count=1i {}\n",
-                second * 1_000_000_000
-            );
-        }
+        let lines = collections(&guests(tags), end - 600..end + 300, 10);
         fill(&program, folder.path(), &read_lines(&lines));
         let prometheus = Prometheus::start(&program, folder.path(), "global: {}\n");
         row.version = prometheus.version();
@@ -131,7 +116,7 @@ fn prometheus_answers_every_query_of_the_dashboard_and_of_the_page() {
         }
         assert_eq!(dashboard.choices("guest").len(), 3);
         assert!(!dashboard.events().is_empty());
-        let queries = blocks("prometheus.md", "promql");
+        let queries = page_blocks("docs/prometheus.md", "promql");
         for query in &queries {
             assert!(!prometheus.query(query).is_empty(), "nothing: {query}");
         }

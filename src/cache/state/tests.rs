@@ -461,7 +461,7 @@ fn the_folder_is_made_again_when_it_was_removed() {
 
 /// A file with these lines, of which the form is right.
 fn sealed_lines(lines: &[Vec<u8>]) -> Vec<u8> {
-    sealed(&FileHeader::new(URI, Some(BOOT)), lines.iter().map(Vec::as_slice))
+    sealed(&FileHeader::new(FileKind::State, URI, Some(BOOT)), lines.iter().map(Vec::as_slice))
 }
 
 /// How many lines a load uses.

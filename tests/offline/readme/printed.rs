@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use telegraf_virt::anomalies::{Summary, Top, Verdict};
 use telegraf_virt::config::extra::Extra;
 use telegraf_virt::config::{DeviceTag, Feature, Missing};
 use telegraf_virt::devices::details::details;
@@ -313,6 +314,12 @@ fn all_lines_with(features: &[Feature], device_tags: &[DeviceTag], extra: &[Extr
     }
     if choice.extra.has(Extra::Events) {
         write_all_events(&mut lines);
+    }
+    if choice.extra.has(Extra::Anomalies) {
+        let verdict = Verdict { range: 2.0, ..Verdict::default() };
+        let top = Some(Top { series: "vda wr_bytes".into(), value: 1.0, verdict });
+        let summary = Summary { flagged: 1, learned: 1, learning: 0, events: 1, top };
+        Writer::default().write_anomalies(&mut lines, guest.sample, &Tags::default(), &summary);
     }
     lines::read(std::str::from_utf8(lines.as_bytes()).unwrap())
 }
