@@ -33,7 +33,8 @@ const RATIO_MAX: f32 = 3.0;
 /// Steps of a logarithm of a pattern, and the lowest.
 const STEPS: f32 = 5900.0;
 const LOWEST: f32 = -7.0;
-/// Bytes of a saved detector.
+/// Most bytes of a saved detector.
+#[cfg(test)]
 pub const SAVED: usize = 8 + 4 + 6 * 4 + WINDOW + 1 + PATTERNS * (2 * BINS + 4);
 
 /// How values of a series are to be taken.
