@@ -29,7 +29,7 @@ fn rss_kib() -> f64 {
 fn guest(number: usize) -> (Domain, Inventory) {
     let name = |kind: &str, n: usize| format!("{kind}{n}");
     let nic = |n| Nic {
-        name: name("vnet", 2 * number + n),
+        name: name("vnet", 2 * number + n).into(),
         rx_bytes: Some(0),
         tx_bytes: Some(0),
         rx_packets: Some(0),
@@ -37,7 +37,7 @@ fn guest(number: usize) -> (Domain, Inventory) {
         ..Nic::default()
     };
     let disk = |n: usize| Disk {
-        name: name("vd", n),
+        name: name("vd", n).into(),
         rd_reqs: Some(0),
         rd_bytes: Some(0),
         wr_reqs: Some(0),
@@ -64,11 +64,11 @@ fn guest(number: usize) -> (Domain, Inventory) {
         ..Domain::default()
     };
     let of_nic = |(n, nic): (usize, &Nic)| NicDevice {
-        target: Some(nic.name.clone()),
+        target: Some(nic.name.to_string()),
         mac: Some(format!("52:54:00:00:{number:04x}:{n:02x}")),
         ..NicDevice::default()
     };
-    let of_disk = |disk: &Disk| DiskDevice { target: disk.name.clone(), ..DiskDevice::default() };
+    let of_disk = |disk: &Disk| DiskDevice { target: disk.name.to_string(), ..DiskDevice::default() };
     let inventory = Inventory {
         id: sample.id,
         nics: sample.nics.iter().enumerate().map(of_nic).collect(),

@@ -131,6 +131,14 @@ fn start(settings: Settings, ending: &Ending, log: &Arc<Log>) -> Result<Agent, E
     if sink.is_nowhere() {
         log.warn("standard output is closed: nothing is written");
     }
+    let fixed = settings.tags.iter().map(|(name, _)| name);
+    let mut tags = fixed.chain(settings.metadata_tags.iter().map(|(name, _)| name));
+    if let Some(name) = tags.find(|name| name.eq_ignore_ascii_case("host")) {
+        log.warn(format_args!(
+            "tags: Telegraf sets a tag \"host\" itself, the machine that it runs on, which yours named \
+             \"{name}\" replaces: choose another name, or set omit_hostname in Telegraf"
+        ));
+    }
     Ok(Agent::new(settings, ending, log, sink))
 }
 

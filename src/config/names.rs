@@ -1,7 +1,7 @@
 //! Names a user may write: the nearest valid one to a wrong one, lists of them for messages, and
 //! those that a tag must not have. Knows nothing of TOML or of the command line.
 
-use crate::schema::{KEPT_BY_DATABASES, is_name};
+use crate::schema::{KEPT_BY_DATABASES, is_name, is_name_but_for_case};
 
 /// The longest piece of a user's text that a message repeats, in bytes.
 const SHOWN_MAX: usize = 60;
@@ -10,10 +10,15 @@ const SHOWN_MAX: usize = 60;
 /// opt-in ones count from the start: a dashboard must not break when one is turned on. Statistics that KVM
 /// or a later libvirt names by itself cannot be known here.
 pub fn reserved(tag: &str) -> Option<&'static str> {
-    if KEPT_BY_DATABASES.contains(&tag) {
+    if KEPT_BY_DATABASES.iter().any(|name| name.eq_ignore_ascii_case(tag)) {
         return Some("InfluxDB keeps that name for itself");
     }
-    is_name(tag).then_some("the output has a tag or a field of that name")
+    if is_name(tag) {
+        return Some("the output has a tag or a field of that name");
+    }
+    is_name_but_for_case(tag).then_some(
+        "the output has that name in other capital letters, which is the same column in some databases",
+    )
 }
 
 /// The valid name that a wrong one was most likely meant to be, if one is near.
@@ -86,7 +91,11 @@ mod tests {
             assert_eq!(reserved(name), Some(why), "{name}");
         }
         assert_eq!(reserved("time"), Some("InfluxDB keeps that name for itself"));
-        assert_eq!(["dc", "vmid", "*", ""].map(reserved), [None; 4]);
+        assert_eq!(reserved("Time"), reserved("time"));
+        for name in ["vmid", "Name", "UUID", "State", "MAC", "Net_RxBytes"] {
+            assert!(reserved(name).unwrap().contains("other capital letters"), "{name}");
+        }
+        assert_eq!(["dc", "vm_id", "*", ""].map(reserved), [None; 4]);
     }
 
     #[test]

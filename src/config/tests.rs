@@ -409,6 +409,11 @@ fn an_impossible_value_says_what_is_possible() {
             "c.toml, line 2: metadata_tags.dc stands in [tags] too: leave it out there, or choose \
              another name",
         ),
+        (
+            "[tags]\ndc = 'x'\nDC = 'y'",
+            "c.toml, line 3: tags.DC differs from tags.dc in case only, and is the same column in some \
+             databases: choose another name",
+        ),
     ]);
     let many = |count| (0..count).map(|it| format!("t{it} = '//a{it}'\n")).collect::<String>();
     assert_eq!(read(&format!("[metadata_tags]\n{}", many(64))).metadata_tags.len(), 64);
@@ -422,7 +427,7 @@ fn an_impossible_value_says_what_is_possible() {
 #[test]
 fn a_tag_that_would_break_queries_is_refused() {
     let fields = output_fields().iter().map(|it| it.row.name).filter(|name| !name.contains('*'));
-    for name in fields.chain(["VMID", "source", "mac", "time", "_field"]) {
+    for name in fields.chain(["VMID", "source", "mac", "time", "_field", "vmid", "Time", "STATE"]) {
         let why = names::reserved(name).unwrap();
         let expected = format!(
             "c.toml, line 2: tags.{name} cannot be a tag, since {why}: choose another name"

@@ -191,13 +191,16 @@ impl Guest {
         // SAFETY: as for snapshots.
         let (returned, count) = unsafe {
             let returned = sys::virDomainListAllCheckpoints(self.as_ptr(), &mut list, 0);
-            let checkpoints = until_null(list);
-            let count = checkpoints.map(|it| sys::virDomainCheckpointFree(it)).count();
+            let mut count = 0;
+            for checkpoint in until_null(list) {
+                sys::virDomainCheckpointFree(checkpoint);
+                count += 1;
+            }
             libc::free(list.cast());
             (returned, count)
         };
         check(returned)?;
-        Ok(count as u64)
+        Ok(count)
     }
 }
 

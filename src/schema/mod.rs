@@ -197,11 +197,21 @@ fn field_of(extra: Extra, row: FieldRow) -> OutputField {
 
 /// Whether a line of the output may have a tag or a field of this name, whatever is turned on.
 pub fn is_name(name: &str) -> bool {
-    let is_of = |it: &OutputField| it.tags.contains(&name) || it.row.name == name;
-    GUEST_TAGS.contains(&name)
-        || name == SOURCE_TAG
-        || DeviceTag::ALL.iter().any(|tag| tag.name() == name)
-        || (!name.contains('*') && output_fields().iter().any(is_of))
+    names().any(|it| it == name)
+}
+
+/// The same, whatever the case of its letters.
+pub fn is_name_but_for_case(name: &str) -> bool {
+    names().any(|it| it.eq_ignore_ascii_case(name))
+}
+
+/// The names of all tags and fields, many of them more than once.
+fn names() -> impl Iterator<Item = &'static str> {
+    let fields = output_fields().iter();
+    let of_fields = fields.flat_map(|it| it.tags.iter().copied().chain([it.row.name]));
+    let of_devices = DeviceTag::ALL.iter().map(|tag| tag.name());
+    let of_all = GUEST_TAGS.into_iter().chain([SOURCE_TAG]).chain(of_devices).chain(of_fields);
+    of_all.filter(|name| !name.contains('*'))
 }
 
 /// Whether a field that libvirt names may not have this name: a line of such fields has a tag of that name,

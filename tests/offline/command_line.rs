@@ -392,3 +392,21 @@ fn config_prints_the_sample() {
     let sample = std::fs::read_to_string("src/config/sample.toml").unwrap();
     assert_eq!(printed(&["config"]), sample);
 }
+
+#[test]
+fn a_tag_that_telegraf_sets_itself_is_warned_of() {
+    let scratch = tempfile::tempdir().unwrap();
+    for (settings, warnings) in [
+        ("[tags]\nHost = 'x'\n", 1),
+        ("[metadata_tags]\nhost = '//x'\n", 1),
+        ("[tags]\nhosted = 'x'\n", 0),
+    ] {
+        let file = scratch.path().join("ours.toml");
+        std::fs::write(&file, settings).unwrap();
+        let mut command = crate::support::program::program(scratch.path());
+        command.args(["once", "--no-cache", "--uri", "test:///default", "--config"]).arg(file);
+        let told = crate::support::process::run(&mut command).success();
+        let about = told.stderr.lines().filter(|line| line.starts_with("W! tags: Telegraf sets"));
+        assert_eq!(about.count(), warnings, "{settings}: {told}");
+    }
+}

@@ -1,4 +1,4 @@
-"""datafusion.py TABLES.json QUERIES.json: prints how many rows each query returns, or its error, a line each.
+"""sql-rows.py TABLES.json QUERIES.json: prints how many rows each query returns, or its error, a line each.
 
 The tables have columns as InfluxDB 3 has them: {table: {"columns": {name: type}, "rows": [{name: value}]}}."""
 
