@@ -68,7 +68,8 @@ fn guest(number: usize) -> (Domain, Inventory) {
         mac: Some(format!("52:54:00:00:{number:04x}:{n:02x}")),
         ..NicDevice::default()
     };
-    let of_disk = |disk: &Disk| DiskDevice { target: disk.name.to_string(), ..DiskDevice::default() };
+    let of_disk =
+        |disk: &Disk| DiskDevice { target: disk.name.to_string(), ..DiskDevice::default() };
     let inventory = Inventory {
         id: sample.id,
         nics: sample.nics.iter().enumerate().map(of_nic).collect(),

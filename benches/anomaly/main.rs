@@ -6,6 +6,7 @@
 //! cargo bench --bench anomaly -- score SCORE   runs the program SCORE, which runs `ratios` for each series of
 //!                                              the Numenta Anomaly Benchmark
 //! ```
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cost;
 mod kinds;
