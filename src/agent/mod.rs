@@ -28,8 +28,10 @@ use crate::host::{self, Moment};
 use crate::json;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
+use crate::node::NodeReader;
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
 use crate::pool::Caller;
+use crate::schema;
 use crate::sink::{Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
@@ -50,6 +52,8 @@ pub enum Exit {
 const GRACE_MAX: Duration = Duration::from_secs(4);
 /// execd saves after its first collection, then at most this often, so that a restart after a kill is warm.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// How long the end waits for connections to be closed beside those of the guests.
+const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 /// Without a trigger for so long execd says that it waits in vain.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -146,7 +150,11 @@ impl Agent {
         let sources = settings
             .uris
             .iter()
-            .map(|uri| Source::new(Hypervisor::new(uri, plan.clone(), log), folder.as_ref(), log))
+            .map(|uri| {
+                let node = NodeReader::wanted(uri, plan.extra, log);
+                let hypervisor = Hypervisor::new(uri, plan.clone(), log);
+                Source::new(hypervisor, node, folder.as_ref(), log)
+            })
             .collect();
         let tags = UserTags::new(&settings.tags, &settings.metadata_tags);
         let fixed = settings.tags.iter().map(|(name, _)| name);
@@ -347,6 +355,7 @@ impl Agent {
         if self.settings.extra.has(Extra::Collector) {
             self.write_collectors(&tags, &collectors);
         }
+        self.write_beside(&tags);
         self.sources.iter_mut().for_each(Source::forget_old);
         up
     }
@@ -367,6 +376,26 @@ impl Agent {
             let mut all = tags.clone();
             all.append(self.tags.fixed());
             points::write_collector(&mut self.lines, source.hypervisor.uri(), &all, collector);
+        }
+    }
+
+    /// The hosts, then their storage pools.
+    fn write_beside(&mut self, tags: &[Tags]) {
+        for is_of_host in [true, false] {
+            for (source, tags) in self.sources.iter().zip(tags).filter(|(it, _)| it.node.is_some())
+            {
+                self.lines.stamp(unix_ns(source.moment));
+                let mut all = tags.clone();
+                all.append(self.tags.fixed());
+                let (uri, beside) = (source.hypervisor.uri(), &source.beside);
+                match &beside.host {
+                    Some(host) if is_of_host => {
+                        schema::write_host(&mut self.lines, uri, &all, host)
+                    }
+                    _ if is_of_host => {}
+                    _ => schema::write_pools(&mut self.lines, uri, &all, &beside.pools),
+                }
+            }
         }
     }
 
@@ -403,7 +432,12 @@ impl Agent {
         if let Some(events) = &self.events {
             events.end();
         }
-        self.sources.iter_mut().for_each(|source| source.hypervisor.close());
+        for source in &mut self.sources {
+            source.hypervisor.close();
+            if let Some(node) = &mut source.node {
+                node.close(CLOSE_WITHIN);
+            }
+        }
     }
 }
 

@@ -15,8 +15,9 @@ const BINS: usize = 7;
 const PATTERNS: usize = 16;
 /// How unlike the nearest pattern a histogram must be: a G statistic.
 const UNLIKE: f32 = 36.0;
-/// How fast a pattern follows the histograms that are like it.
-const BLEND: f32 = 0.005;
+/// How fast a pattern follows the histograms that are like it: each 4th slot, since a window moves slowly.
+const BLEND: f32 = 0.02;
+const BLEND_EVERY: u32 = 4;
 /// How far outside the range a value must be, as a share of the range.
 const NOVELTY: f32 = 0.0125;
 /// The most that one value widens the range, as a multiple of the range.
@@ -32,7 +33,8 @@ const RATIO_MAX: f32 = 3.0;
 /// Steps of a logarithm of a pattern, and the lowest.
 const STEPS: f32 = 5900.0;
 const LOWEST: f32 = -7.0;
-/// Bytes of a saved detector.
+/// Most bytes of a saved detector.
+#[cfg(test)]
 pub const SAVED: usize = 8 + 4 + 6 * 4 + WINDOW + 1 + PATTERNS * (2 * BINS + 4);
 
 /// How values of a series are to be taken.
@@ -230,7 +232,9 @@ impl Detector {
         let is_rise = !upward || known == 0 || self.level() > level_of(&self.patterns[nearest]);
         if best < UNLIKE {
             self.used[nearest] = number;
-            follow(&mut self.patterns[nearest], &self.current);
+            if number.is_multiple_of(BLEND_EVERY) {
+                follow(&mut self.patterns[nearest], &self.current);
+            }
             return if is_rise { 0.9 * best / UNLIKE } else { 0.0 };
         }
         let place = if known < PATTERNS {

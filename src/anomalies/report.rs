@@ -27,9 +27,8 @@ pub fn report(guests: &[GuestModel], pace: Pace, now_unix_s: u64) -> String {
         of_b.len().cmp(&of_a.len()).then_with(|| a.name().cmp(b.name()))
     });
     for (guest, flags) in &flagged {
-        let series = if flags.len() == 1 { "" } else { "s" };
         let name = printable::sanitize(guest.name());
-        let _ = writeln!(text, "{name}: {} of {} series{series}", flags.len(), guest.series());
+        let _ = writeln!(text, "{name}: {} of {} series", flags.len(), guest.series());
         for (device, kind, flag, seen) in flags {
             let since_s = now_unix_s as f64 - (flag.slot + 1) as f64 * pace.slot_s;
             let _ = writeln!(

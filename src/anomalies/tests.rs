@@ -52,7 +52,7 @@ impl Lived {
         add(&mut self.now.cpu.time_ns, cpu * 2 * 1_000_000_000);
         add(&mut self.now.disks[0].wr_bytes, written * 100);
         add(&mut self.now.disks[0].wr_reqs, written / 40);
-        add(&mut self.now.nics[0].rx_bytes, written * 10);
+        add(&mut self.now.nics[0].rx_bytes, 1_000_000);
         self.look()
     }
 
@@ -65,7 +65,8 @@ impl Lived {
 
     /// So many slots of the usual life; the last summary.
     fn usual(&mut self, slots: u64) -> Option<Summary> {
-        let steps = (0..3 * slots).map(|step| (5 + step * 7 % 11, 100_000 + step * 7919 % 50_000));
+        let steps =
+            (0..3 * slots).map(|step| (5 + step / 3 % 4 * 2, 100_000 + step / 3 % 5 * 10_000));
         steps.filter_map(|(cpu, written)| self.pass(cpu, written)).last()
     }
 
@@ -94,18 +95,18 @@ fn a_guest_that_writes_as_never_before_is_flagged_and_named() {
         last = lived.pass(7, 40_000_000).or(last);
     }
     let last = last.unwrap();
-    assert_eq!((last.flagged, last.events), (3, 3), "{last:?}");
+    assert_eq!((last.flagged, last.events), (2, 2), "{last:?}");
     let top = last.top.unwrap();
-    assert_eq!(top.series, "vda wr_bytes", "the first of several that are alike");
+    assert_eq!(top.series, "vda wr_bytes", "the first of two that are alike");
     assert_eq!(top.verdict.reason(), "range");
     assert!((100_000.0..200_000.0).contains(&top.verdict.high), "{top:?}");
     let report =
         report(&lived.anomalies.guests(0).cloned().collect::<Vec<_>>(), PACE, lived.unix_s);
-    assert!(report.starts_with("a: 3 of 4 series\n"), "{report}");
+    assert!(report.starts_with("a: 2 of 4 series\n"), "{report}");
     assert!(report.contains("  vda writes 38MiB/s, never outside "), "{report}");
     // After two hours of the usual life the flags are gone, and the events stay.
     let later = lived.usual(60).unwrap();
-    assert_eq!((later.flagged, later.events >= 3), (0, true), "{later:?}");
+    assert_eq!((later.flagged, later.events >= 2), (0, true), "{later:?}");
 }
 
 #[test]
@@ -115,6 +116,7 @@ fn a_slot_needs_half_of_its_time() {
     let seen = lived.seen(SeriesKind::CpuPercent);
     // Nothing of the guest for two slots: its next sample has no earlier one.
     lived.unix_s += 600;
+    lived.before = None;
     lived.look();
     assert!(lived.seen(SeriesKind::CpuPercent) <= seen + 1);
     let seen = lived.seen(SeriesKind::CpuPercent);
@@ -194,7 +196,7 @@ fn another_device_or_size_begins_again_and_a_new_name_of_a_nic_does_not() {
 fn a_clock_that_steps_is_no_news() {
     let mut lived = Lived::new();
     lived.usual(150);
-    for step in [-1_000_000_i64, 2_000_000, -7, 100_000_000] {
+    for step in [-900_000_i64, 1_800_000, -7, 99_999_900] {
         lived.unix_s = lived.unix_s.checked_add_signed(step).unwrap();
         lived.before = None;
         lived.look();
@@ -229,7 +231,7 @@ fn what_was_learned_is_saved_and_goes_on() {
 #[test]
 fn no_more_series_than_the_cap_are_learned_and_old_guests_are_forgotten() {
     let mut lived = Lived::new();
-    lived.usual(2);
+    lived.usual(4);
     let of_guest = lived.anomalies.series();
     for number in 0..SERIES_MAX / of_guest + 10 {
         let uuid = Uuid::from_u128(1000 + number as u128);
@@ -256,7 +258,7 @@ proptest::proptest! {
         let mut lived = Lived::new();
         for (counter, seconds, what, other) in steps {
             lived.before = Some(lived.now.clone());
-            lived.unix_s = if what == 0 { other >> 20 } else { lived.unix_s.saturating_add(seconds) };
+            lived.unix_s = if what == 0 { other >> 31 } else { lived.unix_s.saturating_add(seconds) };
             let now = &mut lived.now;
             match what {
                 1 => now.id = (counter % 3) as i32 - 1,
@@ -271,7 +273,6 @@ proptest::proptest! {
             now.disks[0].wr_time_ns = Some(counter);
             now.disks[0].wr_reqs = Some(other / 3);
             lived.inventory.id = now.id;
-            if lived.unix_s > u64::MAX / 1_000_000_000 { lived.unix_s >>= 4; }
             if let Some(summary) = lived.look() {
                 proptest::prop_assert!(summary.flagged <= summary.learned + summary.learning);
             }

@@ -80,7 +80,7 @@ impl Command {
             Self::Record => "write a host's raw answers into a file, for a report of a bug",
             Self::Events => "what happens to the guests, as it happens, until Ctrl-C",
             Self::Anomalies => "which guests behave unlike themselves, a sentence each",
-            Self::Config => "print the sample configuration: every setting, its default, its use",
+            Self::Config => "print the sample configuration: every setting and its default",
         }
     }
 

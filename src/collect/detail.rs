@@ -86,7 +86,7 @@ fn of_guest(
     if fallback::lacks_cpu_time(&sample, read) {
         fallback::fill_cpu_time(&mut sample, handle);
     }
-    failures.extend(extra::fill(&mut sample, handle, read));
+    failures.extend(extra::fill(&mut sample, handle, read, known));
     if is_active && !failures.is_empty() && !is_running(session, &guest) {
         return Detailed::Gone;
     }

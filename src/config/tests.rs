@@ -20,6 +20,14 @@ fn assert_messages(cases: &[(&str, &str)]) {
     }
 }
 
+/// The names that `extra` may hold, as a message lists them.
+fn extra_names() -> String {
+    let names = super::extra::Extra::ALL.map(|it| format!("\"{}\"", it.name()));
+    names
+        .split_last()
+        .map_or_else(String::new, |(last, names)| format!("{} or {last}", names.join(", ")))
+}
+
 #[test]
 fn every_setting_is_read() {
     let settings = read(
@@ -283,17 +291,14 @@ fn an_impossible_value_says_what_is_possible() {
         ),
         (
             "extra = ['vcpus', '']",
-            "c.toml, line 1: extra holds \"\", but each entry must be \"state-reason\", \"cpu-waits\", \
-             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
-             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\", \"events\" or \"anomalies\"",
+            &format!("c.toml, line 1: extra holds \"\", but each entry must be {}", extra_names()),
         ),
         (
             "extra = ['vcpu']",
-            "c.toml, line 1: extra holds \"vcpu\", but each entry must be \"state-reason\", \"cpu-waits\", \
-             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
-             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\", \"events\" or \"anomalies\"; did you mean \"vcpus\"?",
+            &format!(
+                "c.toml, line 1: extra holds \"vcpu\", but each entry must be {}; did you mean \"vcpus\"?",
+                extra_names()
+            ),
         ),
         (
             "uris = ['']",

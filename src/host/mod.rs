@@ -15,10 +15,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::libvirt::{
-    self, BlockCounters, Bulk, Connection, Control, CpuTimes, Error, Groups, GuestInfo,
-    MemoryStatistic, NicCounters, Node, Offer, Parameter, Parameters, State, Value, VcpuInfo,
+    self, BlockCounters, BlockJob, Bulk, Connection, Control, CpuTimes, DiskError, Error, Groups,
+    GuestInfo, MemoryStatistic, NicCounters, Node, Offer, Parameter, Parameters, Snapshots, State,
+    Value, VcpuInfo,
 };
-use crate::record::{self, RecordedGuest, plain_calls};
+use crate::record::{self, RecordedGuest, Statistic, plain_calls};
 use crate::sample::boottime_ns;
 use recorded::{Filtered, Played, PlayedGuest, PlayedRecords};
 
@@ -370,7 +371,7 @@ impl Guest {
             Self::Recorded(guest) => {
                 let guest = guest.now()?;
                 let vcpus = guest.vcpus.result()?;
-                Ok(vcpus.iter().take(most.into()).copied().collect())
+                Ok(vcpus.iter().take(most.into()).cloned().collect())
             }
         }
     }
@@ -400,6 +401,13 @@ impl Guest {
                 record::parameters(it.block_statistics.result()?).for_each(take);
                 Ok(())
             }),
+        }
+    }
+
+    pub fn block_job(&self, target: &str) -> Result<Option<BlockJob>, Error> {
+        match self {
+            Self::Live(guest) => guest.block_job(target),
+            Self::Recorded(guest) => guest.device(target, |it| it.block_job.result().copied()),
         }
     }
 

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::Moment;
 use crate::libvirt::{Error, Group, Groups, Kind, Offer, Parameter};
 use crate::record::{
-    DeviceAnswers, IndexedGuest, IndexedMoment, RecordedGuest, RecordedHost, RecordingFile,
-    Statistic, group_of,
+    DeviceAnswers, IndexedGuest, IndexedMoment, RecordedGuest, RecordedHost, RecordedNode,
+    RecordingFile, Statistic, group_of,
 };
 
 /// Guests are kept while their lines have no more bytes than this together, or than this part of the file: what
@@ -131,6 +131,18 @@ impl Replay {
     /// Whether a collection now asks the last moment.
     pub fn is_at_last(&self) -> bool {
         self.at.load(Ordering::Relaxed) == self.last()
+    }
+
+    /// The host beside its guests, as it was recorded.
+    pub fn node(&self) -> RecordedNode {
+        let Ok(played) = self.open() else { return RecordedNode::default() };
+        let moment = played.contents.recording.moments.get(played.number());
+        moment.map(|moment| moment.node.clone()).unwrap_or_default()
+    }
+
+    /// When the QEMU of this guest started, where the recording has that.
+    pub fn started_at_ns(&self, uuid: &Uuid) -> Option<u64> {
+        self.open().ok()?.find(uuid).ok()?.started_ns
     }
 
     /// The moment that a collection asks now; `None` where the file cannot be read.

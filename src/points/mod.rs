@@ -4,6 +4,7 @@
 //! mod.rs        the four measurements that are always there
 //! anomalies.rs  vm_anomalies
 //! extra.rs      those that only `extra` turns on
+//! storage.rs    of these, disks' jobs, backing chains and latencies, and energy
 //! user_tags.rs  the tags that the user configured
 //! ```
 //!
@@ -23,6 +24,7 @@ use crate::schema::{
 
 mod anomalies;
 mod extra;
+mod storage;
 mod user_tags;
 
 pub use crate::schema::{CollectedGuests, Collector, write_collector};
@@ -93,7 +95,7 @@ impl Writer {
         } else {
             page.write_running(lines, device, now_unix_s);
             if choice.extra != Extras::NONE {
-                extra::write(&page, lines, device, types);
+                extra::write(&page, lines, device, types, now_unix_s);
             }
         }
     }

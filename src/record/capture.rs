@@ -3,6 +3,7 @@
 //! for what libvirtd itself knows, over another connection.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,12 +11,14 @@ use uuid::Uuid;
 
 use super::calls::{Devices, Keep, Needs, steps};
 use super::value::{Statistic, statistic};
-use super::{Answer, CaptureError, Moment, RecordedGuest, RecordedHost, Recording};
-use crate::collect::pid_files;
+use super::{Answer, CaptureError, Moment, RecordedGuest, RecordedHost, RecordedNode, Recording};
+use crate::collect::{pid_files, uptime};
+use crate::config::extra::Extra;
 use crate::deadline::{Deadline, Ending};
 use crate::devices::xml;
 use crate::libvirt::{Bulk, Connection, Control, Error, Group, Groups, Guest, Kind, Offer};
 use crate::log::Log;
+use crate::node::{NodeReader, NodeReading};
 use crate::pool::{Caller, Connected, Report};
 use crate::sample::boottime_ns;
 
@@ -44,7 +47,11 @@ pub struct Orders<'a> {
 ///
 /// # Errors
 /// Where the host cannot be read, or the end was ordered before all was asked.
-pub fn capture(orders: &Orders<'_>, ending: &Ending, log: &Log) -> Result<Recording, CaptureError> {
+pub fn capture(
+    orders: &Orders<'_>,
+    ending: &Ending,
+    log: &Arc<Log>,
+) -> Result<Recording, CaptureError> {
     let uri = orders.uri.to_owned();
     let caller = Caller::new("record", move || Connection::open(&uri));
     let mut capture = Capture {
@@ -54,6 +61,11 @@ pub fn capture(orders: &Orders<'_>, ending: &Ending, log: &Log) -> Result<Record
         caller,
         hung: HashSet::new(),
         answered: HashSet::new(),
+        node: NodeReader::wanted(
+            orders.uri,
+            [Extra::Host, Extra::Pools].into_iter().collect(),
+            log,
+        ),
     };
     let mut host = capture.host()?;
     let mut moments = Vec::new();
@@ -90,6 +102,8 @@ struct Capture<'a> {
     hung: HashSet<Uuid>,
     /// Guests that have answered.
     answered: HashSet<Uuid>,
+    /// Who asks for the host beside them.
+    node: Option<NodeReader>,
 }
 
 /// How a guest is asked.
@@ -184,11 +198,23 @@ impl Capture<'_> {
         offer: Offer,
     ) -> Result<Moment, CaptureError> {
         let mut guests = Vec::with_capacity(listed.len());
+        let files = pid_files::directory(self.orders.uri);
+        let asked_by = Deadline::within(self.orders.patience, self.ending, Duration::ZERO);
+        let mut node = RecordedNode::default();
+        if let Some(reader) = &mut self.node {
+            reader.begin();
+            let NodeReading { host, pools } = reader.take(&asked_by);
+            node = RecordedNode { host, pools };
+        }
         for guest in listed {
-            guests.extend(self.guest(guest, offer)?);
+            let mut recorded = self.guest(guest, offer)?;
+            if let (Some(recorded), Some(files)) = (&mut recorded, &files) {
+                recorded.started_ns = uptime::started_at_ns(files, &recorded.name);
+            }
+            guests.extend(recorded);
         }
         let unix_ns = u64::try_from(now.unix.as_nanos()).unwrap_or(u64::MAX);
-        Ok(Moment { unix_ns, boot_ns: now.boot_ns, guests })
+        Ok(Moment { unix_ns, boot_ns: now.boot_ns, guests, node })
     }
 
     /// One guest; `None` where it is gone.

@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::value::Statistic;
-use super::{Answer, Moment, PlainAnswers, RecordedGuest, RecordedHost, Recording};
+use super::{Answer, Moment, PlainAnswers, RecordedGuest, RecordedHost, RecordedNode, Recording};
 use crate::libvirt::{Group, Groups};
 use crate::plain_file;
 use crate::record::group_of;
+use crate::schema::is_absent;
 
 const VERSION: u32 = 2;
 /// The first version: one moment, of which the time is unknown, and of each guest only the bulk
@@ -60,6 +61,8 @@ struct MomentHead {
     boot_ns: u64,
     /// How many guests follow.
     guests: usize,
+    #[serde(default, skip_serializing_if = "is_absent")]
+    node: RecordedNode,
 }
 
 /// A guest of the first version.
@@ -123,6 +126,8 @@ pub struct IndexedMoment {
     pub boot_ns: u64,
     /// The guests, in libvirt's order.
     pub guests: Vec<IndexedGuest>,
+    /// The host beside them.
+    pub node: RecordedNode,
     /// Where each is in `guests`.
     pub places: HashMap<Uuid, usize>,
 }
@@ -229,7 +234,7 @@ fn read_into(file: &File, keep: &mut impl Keep) -> Result<(u32, RecordedHost), F
 
 /// What becomes of the guests of a recording that is being read.
 trait Keep {
-    fn moment(&mut self, unix_ns: u64, boot_ns: u64);
+    fn moment(&mut self, unix_ns: u64, boot_ns: u64, node: RecordedNode);
     /// A guest of the last moment, with the number of its line, where that begins and how long it is.
     fn guest(&mut self, guest: RecordedGuest, line: usize, start: u64, length: usize);
 }
@@ -238,8 +243,8 @@ trait Keep {
 struct Index(Vec<IndexedMoment>);
 
 impl Keep for Index {
-    fn moment(&mut self, unix_ns: u64, boot_ns: u64) {
-        self.0.push(IndexedMoment { unix_ns, boot_ns, ..IndexedMoment::default() });
+    fn moment(&mut self, unix_ns: u64, boot_ns: u64, node: RecordedNode) {
+        self.0.push(IndexedMoment { unix_ns, boot_ns, node, ..IndexedMoment::default() });
     }
 
     fn guest(&mut self, guest: RecordedGuest, line: usize, start: u64, length: usize) {
@@ -252,8 +257,8 @@ impl Keep for Index {
 }
 
 impl Keep for Vec<Moment> {
-    fn moment(&mut self, unix_ns: u64, boot_ns: u64) {
-        self.push(Moment { unix_ns, boot_ns, guests: Vec::new() });
+    fn moment(&mut self, unix_ns: u64, boot_ns: u64, node: RecordedNode) {
+        self.push(Moment { unix_ns, boot_ns, guests: Vec::new(), node });
     }
 
     fn guest(&mut self, guest: RecordedGuest, _line: usize, _start: u64, _length: usize) {
@@ -279,7 +284,8 @@ impl Recording {
         push_line(&mut text, &header)?;
         for moment in &self.moments {
             let (unix_ns, boot_ns) = (moment.unix_ns, moment.boot_ns);
-            let head = MomentHead { unix_ns, boot_ns, guests: moment.guests.len() };
+            let (guests, node) = (moment.guests.len(), moment.node.clone());
+            let head = MomentHead { unix_ns, boot_ns, guests, node };
             push_line(&mut text, &MomentLine { moment: head })?;
             for guest in &moment.guests {
                 push_line(&mut text, guest)?;
@@ -417,12 +423,12 @@ impl<R: BufRead> Lines<R> {
             if !self.advance()? {
                 return Err(self.missing(&format_args!("there is no moment {number} of {count}")));
             }
-            let MomentHead { unix_ns, boot_ns, guests: expected } =
+            let MomentHead { unix_ns, boot_ns, guests: expected, node } =
                 self.parse::<MomentLine>()?.moment;
             if expected > GUESTS_MAX {
                 return Err(self.error(&format_args!("more than {GUESTS_MAX} guests")));
             }
-            keep.moment(unix_ns, boot_ns);
+            keep.moment(unix_ns, boot_ns, node);
             let mut seen = HashSet::new();
             for place in 1..=expected {
                 if !self.advance()? {
@@ -455,7 +461,7 @@ impl<R: BufRead> Lines<R> {
     fn first_version(&mut self, keep: &mut impl Keep) -> Result<RecordedHost, RecordError> {
         let mut seen = HashSet::new();
         let mut groups = Groups::default();
-        keep.moment(0, 0);
+        keep.moment(0, 0, RecordedNode::default());
         while self.advance()? {
             if seen.len() >= GUESTS_MAX {
                 return Err(self.error(&format_args!("more than {GUESTS_MAX} guests")));

@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::libvirt::{Parameter, Value};
-use crate::schema::{self, DirtyRateOfVcpu, Iothread, Monitor, MonitorPart, Sent};
+use crate::schema::{
+    self, BackingImage, DirtyRateOfVcpu, EnergyMonitor, EnergyPackage, Iothread, LatencyBin,
+    Monitor, MonitorPart, Sent, TimedGroup,
+};
 
 mod absent;
 pub mod words;
@@ -89,6 +92,9 @@ pub struct Domain {
     /// Why it is in that state, a number of the enum that belongs to the state.
     #[serde(skip)]
     pub state_reason: Option<i64>,
+    /// When its QEMU started, in nanoseconds of the host's CLOCK_BOOTTIME, where that is wanted and known.
+    #[serde(skip)]
+    pub started_at_ns: Option<u64>,
     /// CPU time of the whole guest.
     pub cpu: Cpu,
     /// Virtual CPUs that are plugged in now.
@@ -163,6 +169,7 @@ impl Domain {
     fn take(&mut self, name: &[u8], value: Value<'_>) -> bool {
         if let Some(field) = name.strip_prefix(b"block.") {
             fill_indexed(&mut self.disks, field, value)
+                || schema::take_of_disk(&mut self.more, field, value)
         } else if let Some(field) = name.strip_prefix(b"net.") {
             fill_indexed(&mut self.nics, field, value)
         } else if let Some(field) = name.strip_prefix(b"balloon.") {
@@ -228,6 +235,7 @@ macro_rules! numbered {
     )+};
 }
 numbered!(Vcpu, Nic, Disk, Iothread, DirtyRateOfVcpu, Monitor, MonitorPart);
+numbered!(BackingImage, TimedGroup, LatencyBin, EnergyMonitor, EnergyPackage);
 
 /// So few parts stay in the order in which they were sent. More are in the order of their numbers, so that one
 /// is found quickly.

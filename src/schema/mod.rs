@@ -13,6 +13,8 @@
 //! details.rs    those of the domain's XML
 //! rates.rs      vm_features
 //! collector.rs  vm_collector
+//! host.rs       vm_host and vm_pools
+//! storage.rs    disks' jobs, backing chains, snapshots, latencies; energy
 //! anomalies.rs  vm_anomalies
 //! events.rs     vm_events
 //! ```
@@ -29,25 +31,36 @@ mod devices;
 mod events;
 pub mod extra;
 mod guest;
+mod host;
 mod missing;
 mod more;
 mod rates;
 mod row;
+mod storage;
 
 pub use collector::{CollectedGuests, Collector, write_collector};
-pub use details::{Cell, Details, DiskLimits, NicLimits, Pin};
+pub use details::{Cell, Details, DiskLimits, NicLimits, NodesOfCell, Pin};
 pub use devices::{DISK_TAGS, DeviceTag, Disk, DiskDevice, NIC_TAGS, Nic, NicDevice, TagRow};
 pub use extra::{EXTRAS, Extra, ExtraRow, Extras, GuestCall, calls, groups, keeps_more, needs_xml};
 pub(crate) use guest::VCPU_COUNT;
 pub use guest::{Cpu, Memory, Vcpu, write_metrics, write_totals};
+pub use host::{
+    GuestsOfHost, HostCell, HostFacts, HostPages, HostReading, PoolFacts, PoolReading, write_host,
+    write_pools,
+};
 pub use missing::MissingPolicy;
 pub use more::{
     AS_SENT, AsSentRow, DirtyRate, DirtyRateOfVcpu, Iothread, Job, Monitor, MonitorPart, More,
     SentStatistic,
 };
-pub(crate) use more::{take, take_of_vcpu};
+pub(crate) use more::{take, take_of_disk, take_of_vcpu};
 pub use rates::{FEATURES, Feature, FeatureRow, MEMORY_RATE, RateInput, RateRow};
+pub(crate) use row::is_absent;
 pub use row::{FieldKind, FieldRow, Section, Sent, mark_of};
+pub use storage::{
+    BackingImage, BlockJobLine, DiskLatency, EnergyMonitor, EnergyPackage, LatencyBin, OPERATIONS,
+    StorageDetails, TimedGroup, write_requests, write_snapshots,
+};
 
 /// Tags of every line of a guest.
 pub const GUEST_TAGS: [&str; 3] = ["VMID", "name", "uuid"];
@@ -149,13 +162,21 @@ fn extra_fields() -> Vec<OutputField> {
         DiskLimits::SECTIONS,
         Details::SECTIONS,
         Cell::SECTIONS,
+        NodesOfCell::SECTIONS,
         collector::COLLECTOR,
         events::EVENTS,
         anomalies::ANOMALIES,
         OWN,
     ];
     let sent = AS_SENT.iter().map(|it| Section::of(it.extra, it.rows));
-    let sections = of_structs.iter().chain(more::LISTS).copied().flatten().copied();
+    let sections = of_structs
+        .iter()
+        .chain(more::LISTS)
+        .chain(host::HOST)
+        .chain(storage::STORAGE)
+        .copied()
+        .flatten()
+        .copied();
     let mut sections: Vec<Section> = sections.chain(sent).collect();
     sections.sort_by_key(|section| section.extra.map(|extra| extra as usize));
     let rows = sections.iter().filter_map(|it| Some((it.extra?, it.rows)));

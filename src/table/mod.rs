@@ -7,6 +7,7 @@
 //!   fit.rs       which of them a terminal's width holds, and how much of the names
 //!   units.rs     numbers in human units
 //!   names.rs     text of others, made harmless for a terminal
+//! host.rs      the line of a host below its guests
 //! terminal.rs  how wide it is, and whether it shows colours
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 mod columns;
 mod fit;
+mod host;
 mod names;
 mod terminal;
 mod units;
@@ -31,6 +33,7 @@ use crate::features::Rates;
 use crate::sample::{Completeness, Domain};
 use columns::Column;
 use fit::Fit;
+pub use host::host_line;
 pub use terminal::Look;
 
 /// What one guest's row is made of; `None` is not known.

@@ -5,6 +5,7 @@
 mod support;
 
 mod alone;
+mod beside;
 mod cache;
 mod check;
 mod containers;
@@ -20,5 +21,6 @@ mod record;
 mod replaced;
 mod rights;
 mod states;
+mod storage;
 mod table;
 mod virsh;

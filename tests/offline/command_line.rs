@@ -225,6 +225,13 @@ fn a_long_argument_is_not_repeated_whole() {
     }
 }
 
+/// The names that `extra` may hold, as a message lists them.
+fn extra_names() -> String {
+    let names = telegraf_virt::config::extra::Extra::ALL.map(|it| format!("\"{}\"", it.name()));
+    let (last, names) = names.split_last().unwrap();
+    format!("{} or {last}", names.join(", "))
+}
+
 #[test]
 fn a_bad_configuration_gives_one_line_and_exit_code_2() {
     let cases: [(&str, &str); 18] = [
@@ -249,11 +256,10 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         ),
         (
             "extra = [\"pref\"]",
-            "line 1: extra holds \"pref\", but each entry must be \"state-reason\", \"cpu-waits\", \
-             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
-             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \
-             \"answer\" or \"events\"; did you mean \"perf\"?",
+            &format!(
+                "line 1: extra holds \"pref\", but each entry must be {}; did you mean \"perf\"?",
+                extra_names()
+            ),
         ),
         (
             "uris = []\n[domains]\ninclude = [\"web[\"]",

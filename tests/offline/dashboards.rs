@@ -253,7 +253,8 @@ fn without_own_fields(text: &str) -> String {
 
 #[test]
 fn every_dashboard_leads_to_the_others_and_none_has_the_uid_of_another() {
-    let names = ["influxql.json", "metricsql.json", "exporters/kumina.json", "exporters/inovex.json"];
+    let names =
+        ["influxql.json", "metricsql.json", "exporters/kumina.json", "exporters/inovex.json"];
     let boards = names.map(read);
     let uids: BTreeSet<&str> = boards.iter().map(|board| text(board, "uid")).collect();
     assert_eq!(uids.len(), boards.len());
@@ -284,7 +285,9 @@ fn the_provisioning_files_and_the_rules_name_the_same_data_source() {
         let uid = text(&list(rule, "data")[0], "datasourceUid");
         assert!(sources.contains(&format!("    uid: {uid}\n    type: influxdb\n")), "{uid}");
     }
-    for (text, key) in [(sources, "datasources:"), (of("dashboards/telegraf-virt.yaml"), "providers:")] {
+    for (text, key) in
+        [(sources, "datasources:"), (of("dashboards/telegraf-virt.yaml"), "providers:")]
+    {
         assert!(text.contains(&format!("apiVersion: 1\n{key}\n  - ")), "{text}");
         assert!(!text.contains('\t'));
     }

@@ -13,9 +13,7 @@ use crate::alerts::now;
 use crate::support::lines::{Line, Value, read};
 use crate::support::made::{MadeGuest, collections};
 use crate::support::process::run;
-use crate::support::servers::{
-    Server, encode, errors, http_get, require_program,
-};
+use crate::support::servers::{Server, encode, errors, http_get, require_program};
 use crate::support::tested::{Row, page_blocks};
 use crate::support::victoria_metrics::listening;
 use crate::support::{repository, wait_until};
@@ -45,7 +43,12 @@ fn counts(lines: &[Line]) -> BTreeMap<String, usize> {
 }
 
 /// The type of each column of a measurement's table, in words of this database's.
-fn columns(lines: &[Line], measurement: &str, word: &dyn Fn(&Value) -> &'static str, tag: &'static str) -> BTreeMap<String, String> {
+fn columns(
+    lines: &[Line],
+    measurement: &str,
+    word: &dyn Fn(&Value) -> &'static str,
+    tag: &'static str,
+) -> BTreeMap<String, String> {
     let mut columns = BTreeMap::new();
     for line in lines.iter().filter(|line| line.measurement == measurement) {
         columns.extend(line.tags.iter().map(|(name, _)| (name.clone(), tag.to_owned())));
@@ -102,17 +105,26 @@ fn unprivileged(program: &Path) -> Command {
 impl Postgresql {
     fn start(programs: &Path, folder: &Path) -> Postgresql {
         let mut parts = folder.ancestors().take(2);
-        parts.try_for_each(|it| std::fs::set_permissions(it, PermissionsExt::from_mode(0o777))).unwrap();
+        parts
+            .try_for_each(|it| std::fs::set_permissions(it, PermissionsExt::from_mode(0o777)))
+            .unwrap();
         let data = folder.join("data");
-        run(unprivileged(&programs.join("initdb")).arg("-D").arg(&data).args(["-N", "-U", "telegraf", "-A", "trust"])).success();
+        run(unprivileged(&programs.join("initdb"))
+            .arg("-D")
+            .arg(&data)
+            .args(["-N", "-U", "telegraf", "-A", "trust"]))
+        .success();
         let mut command = unprivileged(&programs.join("postgres"));
         command.arg("-D").arg(&data).arg("-k").arg(folder).args(["-c", "listen_addresses="]);
         let mut server = Server::start(&mut command, folder.join("postgres.log"));
         server.wait_until("PostgreSQL listens", LIMIT, || {
             folder.join(".s.PGSQL.5432").exists().then_some(())
         });
-        let postgresql =
-            Postgresql { _server: server, programs: programs.to_owned(), socket: folder.to_owned() };
+        let postgresql = Postgresql {
+            _server: server,
+            programs: programs.to_owned(),
+            socket: folder.to_owned(),
+        };
         wait_until("PostgreSQL answers", LIMIT, || {
             let told = run(&mut postgresql.command("postgres", "SELECT 1"));
             told.status.success().then_some(())
@@ -123,7 +135,10 @@ impl Postgresql {
 
     fn command(&self, database: &str, query: &str) -> Command {
         let mut command = unprivileged(&self.programs.join("psql"));
-        command.arg("-h").arg(&self.socket).args(["-U", "telegraf", "-d", database, "-X", "-A", "-t"]);
+        command
+            .arg("-h")
+            .arg(&self.socket)
+            .args(["-U", "telegraf", "-d", database, "-X", "-A", "-t"]);
         command.args(["-v", "ON_ERROR_STOP=1", "-c", query]);
         command
     }
@@ -182,7 +197,14 @@ fn postgresql_keeps_every_line_and_type_and_answers_the_queries() {
     let version = server.query("SHOW server_version");
     Row {
         database: "PostgreSQL, made lines".to_owned(),
-        version: version[0].split_whitespace().next().unwrap().split('.').next().unwrap().to_owned(),
+        version: version[0]
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .split('.')
+            .next()
+            .unwrap()
+            .to_owned(),
         lines: "every line".to_owned(),
         types: format!("{fields} of {fields} columns"),
         queries: format!("{} of {} of databases.md", queries.len(), queries.len()),
@@ -194,7 +216,8 @@ fn postgresql_keeps_every_line_and_type_and_answers_the_queries() {
 /// The rows of a query to QuestDB.
 fn questdb_rows(port: u16, query: &str) -> Vec<Json> {
     let body = http_get(port, &format!("/exec?query={}", encode(query)));
-    let answer: Json = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {query}: {body}"));
+    let answer: Json =
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {query}: {body}"));
     let rows = answer["dataset"].as_array();
     rows.unwrap_or_else(|| panic!("{query}: {body}")).clone()
 }
@@ -281,7 +304,9 @@ fn tables(lines: &[Line]) -> Json {
             .map(|line| {
                 let mut row = serde_json::Map::new();
                 row.insert("time".to_owned(), line.timestamp.into());
-                row.extend(line.tags.iter().map(|(name, value)| (name.clone(), value.as_str().into())));
+                row.extend(
+                    line.tags.iter().map(|(name, value)| (name.clone(), value.as_str().into())),
+                );
                 row.extend(line.fields.iter().map(|(name, value)| {
                     let value = match value {
                         Value::Int(value) => json!(value),
@@ -302,7 +327,8 @@ fn tables(lines: &[Line]) -> Json {
 #[test]
 #[ignore = "slow: tests/run --all"]
 fn the_engine_of_influxdb_3_answers_the_queries_in_sql() {
-    let Some(python) = require_program("InfluxDB 3's SQL", "DATAFUSION", "python-datafusion") else {
+    let Some(python) = require_program("InfluxDB 3's SQL", "DATAFUSION", "python-datafusion")
+    else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -340,7 +366,8 @@ fn telegraf_takes_every_example_and_every_output_of_the_page() {
         let path = entry.unwrap().path();
         check(&path);
         let text = std::fs::read_to_string(&path).unwrap();
-        let is_typed = ["kafka", "mqtt", "to-file"].iter().any(|it| path.to_string_lossy().contains(it));
+        let is_typed =
+            ["kafka", "mqtt", "to-file"].iter().any(|it| path.to_string_lossy().contains(it));
         assert!(!is_typed || text.contains("data_format = \"influx\""), "{path:?}");
         names.insert(path);
     }

@@ -120,6 +120,7 @@ fn locked(name: &str, number: u128, at: u64) -> SavedHealth {
         answer: Completeness::Locked,
         is_slow: false,
         locked: Some(locked),
+        is_beside_guests: false,
     }
 }
 
