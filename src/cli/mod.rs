@@ -166,7 +166,7 @@ pub struct Cli {
     pub uris: Vec<String>,
 
     /// where to keep what is known of the guests
-    #[arg(long, value_name = "DIR", conflicts_with = "no_cache", value_hint = ValueHint::DirPath,
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath,
         long_help = "The folder in which device lists and last samples are kept from one run to \
             the next, instead of the first of those under FILES that can be used.")]
     pub cache_dir: Option<PathBuf>,
@@ -174,6 +174,7 @@ pub struct Cli {
     /// keep nothing on disk
     #[arg(
         long,
+        conflicts_with = "cache_dir",
         long_help = "Keep nothing on disk: every guest's XML is read at each start, and \
         once prints no vm_features."
     )]
