@@ -23,7 +23,7 @@ const SETTINGS_MAX: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(50);
 const UNREAD: &str = "the configuration cannot be read within 10 s: is its mount gone?";
 
-/// What stands in the way, and the exit code that it has.
+/// What stands in the way, a line a message, and the exit code that it has.
 type Refusal = (String, u8);
 
 fn main() {
@@ -36,7 +36,8 @@ fn main() {
     let signals = user.and(signals);
     let code =
         signals.and_then(|signals| run(arguments, signals)).unwrap_or_else(|(message, code)| {
-            Log::immediate(Level::Error).error(message);
+            let log = Log::immediate(Level::Error);
+            message.lines().for_each(|line| log.error(line));
             code
         });
     libvirt::end_process(code);

@@ -23,11 +23,12 @@ use crate::config::Settings;
 use crate::config::extra::Extra;
 use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::host::{self, Moment};
+use crate::libvirt;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
 use crate::sample;
-use crate::sink::{Sink, SinkError};
+use crate::sink::{self, Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
 use source::Source;
@@ -100,8 +101,9 @@ fn start(settings: Settings, ending: &Ending, log: &Arc<Log>) -> Result<Agent, E
         log.error(error);
         Exit::Failed
     })?;
-    if sink.is_nowhere() {
-        log.warn("standard output is closed: nothing is written");
+    if libvirt::stdout_was_closed() {
+        log.error(sink::CLOSED);
+        return Err(Exit::Failed);
     }
     Ok(Agent::new(settings, ending, log, sink))
 }

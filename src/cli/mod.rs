@@ -22,7 +22,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueHint};
 
 use crate::config::names::{self, quoted};
-use crate::config::{self, ConfigError, Settings, duration};
+use crate::config::{self, ConfigError, Settings, duration, foreign};
 use crate::log::Level;
 use crate::record::{self, MOMENTS_MAX};
 
@@ -251,9 +251,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
     if let [_, word, rest @ ..] = arguments.as_slice()
         && word == "help"
     {
-        // A habit from other programs.
-        let about = rest.first().and_then(|word| command(&word.to_string_lossy()).ok());
-        return Err(Exit::Text(help::text(about)));
+        return Err(help_about(rest));
     }
     let matches = Cli::command().try_get_matches_from(arguments);
     let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
@@ -269,6 +267,21 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
     match cli.misfit() {
         Some(message) => Err(Exit::Refused(message)),
         None => Ok(cli),
+    }
+}
+
+/// `help` and `help COMMAND`, a habit from other programs.
+fn help_about(words: &[OsString]) -> Exit {
+    let Some(word) = words.first() else { return Exit::Text(help::text(None)) };
+    let word = word.to_string_lossy();
+    let is_option = word.starts_with('-');
+    match command(&word) {
+        _ if words.len() > 1 || is_option => {
+            let word = if is_option { quoted(&word) } else { quoted(&words[1].to_string_lossy()) };
+            Exit::Refused(format!("{word} is one word too many; write telegraf-virt help COMMAND"))
+        }
+        Ok(command) => Exit::Text(help::text(Some(command))),
+        Err(hint) => Exit::Refused(format!("unknown command {}; {hint}", quoted(&word))),
     }
 }
 
@@ -328,6 +341,9 @@ impl Cli {
             let word = quoted(&file.to_string_lossy());
             return Some(format!("{word} is one word too many; {SHOWS}"));
         }
+        if let Some(message) = self.misplaced() {
+            return Some(message);
+        }
         let command = self.command;
         for option in self.given() {
             if command == Command::Config {
@@ -354,6 +370,26 @@ impl Cli {
         }
         let twice = self.uris.iter().enumerate().find(|(n, uri)| self.uris[..*n].contains(uri));
         twice.map(|(_, uri)| format!("--uri {} is given twice: leave one out", quoted(uri)))
+    }
+
+    /// A value that was meant for another program, or for a shell.
+    fn misplaced(&self) -> Option<String> {
+        let paths =
+            [("--config", &self.config), ("--cache-dir", &self.cache_dir), ("FILE", &self.file)];
+        for (option, path) in paths {
+            let Some(text) = path.as_ref().map(|path| path.to_string_lossy()) else { continue };
+            let shown = quoted(&text);
+            if option == "--config" && text.contains("://") {
+                return Some(format!(
+                    "--config is {shown}, but that is a URI: write --uri {shown}"
+                ));
+            }
+            if let Some(what) = foreign::unexpanded(&text) {
+                let why = format!("{what} is not replaced here: write the whole path");
+                return Some(format!("{option} is {shown}, but {why}"));
+            }
+        }
+        None
     }
 
     /// The options that stand on the command line.
@@ -403,10 +439,12 @@ fn uri(text: &str) -> Result<String, String> {
 fn command(text: &str) -> Result<Command, String> {
     let all = Command::ALL.map(Command::name);
     let found = Command::ALL.into_iter().find(|command| command.name() == text);
-    let words = all.into_iter().chain(["help", "version", "table"]);
+    let words = all.into_iter().chain(["help", "version", "table", "list", "top", "domstats"]);
     found.ok_or_else(|| match names::nearest(text, words) {
         Some(option @ ("help" | "version")) => format!("did you mean --{option}?"),
-        Some("table") => "did you mean once --format table?".to_owned(),
+        Some("table" | "list" | "top" | "domstats") => {
+            "did you mean once --format table?".to_owned()
+        }
         Some(name) => format!("did you mean {name}?"),
         None => format!("the commands are {}", all.join(", ")),
     })

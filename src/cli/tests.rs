@@ -17,16 +17,16 @@ fn text(arguments: &[&str]) -> String {
 
 #[test]
 fn options_stand_before_or_after_the_command() {
-    let options = ["-u", "a", "--deadline", "2s", "--log-level", "debug"];
+    let options = ["-u", "a:///", "--deadline", "2s", "--log-level", "debug"];
     let orders = [
-        vec!["-u", "b", "execd", "-u", "a", "--deadline", "2s", "--log-level", "debug"],
-        [&["-u", "b"], &options[..], &["execd"]].concat(),
-        [&["execd", "-u", "b"], &options[..]].concat(),
+        vec!["-u", "b:///", "execd", "-u", "a:///", "--deadline", "2s", "--log-level", "debug"],
+        [&["-u", "b:///"], &options[..], &["execd"]].concat(),
+        [&["execd", "-u", "b:///"], &options[..]].concat(),
     ];
     for arguments in orders {
         let cli = read(&arguments);
         assert_eq!(cli.command, Command::Execd);
-        assert_eq!(cli.uris, ["b", "a"]);
+        assert_eq!(cli.uris, ["b:///", "a:///"]);
         assert_eq!(cli.deadline, Some(Duration::from_secs(2)));
         assert_eq!(cli.log_level(), Level::Debug);
     }
@@ -165,7 +165,7 @@ fn what_a_command_line_cannot_mean_is_refused() {
     let does_nothing = "does nothing for config, which only prints the sample: leave it out";
     for (option, value) in [
         ("--config", Some("x")),
-        ("--uri", Some("x")),
+        ("--uri", Some("x:///")),
         ("--cache-dir", Some("x")),
         ("--no-cache", None),
         ("--deadline", Some("4s")),
@@ -203,6 +203,92 @@ fn record_reads_one_hypervisor_of_a_file_that_names_several() {
         refused.to_string(),
         "uris names 2 hypervisors, but record reads one hypervisor: choose it with --uri"
     );
-    let (settings, _) = read(&["record", "-", "-c", path, "-u", "c"]).settings(&|_| None).unwrap();
-    assert_eq!(settings.uris, ["c"]);
+    let (settings, _) =
+        read(&["record", "-", "-c", path, "-u", "c:///"]).settings(&|_| None).unwrap();
+    assert_eq!(settings.uris, ["c:///"]);
+}
+
+#[test]
+fn what_was_meant_for_another_program_is_named() {
+    let told = |arguments: &[&str]| {
+        let all = std::iter::once("telegraf-virt").chain(arguments.iter().copied());
+        match parse(all.map(OsString::from)) {
+            Err(Exit::Refused(message)) => message,
+            other => panic!("{arguments:?}: {other:?}"),
+        }
+    };
+    for (arguments, message) in [
+        (
+            &["-c", "qemu:///system"][..],
+            "--config is \"qemu:///system\", but that is a URI: write --uri \
+          \"qemu:///system\"",
+        ),
+        (&["--connect", "qemu:///system"], "unknown option \"--connect\"; write --uri URI"),
+        (&["--once"], "unknown option \"--once\"; write telegraf-virt once"),
+        (
+            &["--test"],
+            "unknown option \"--test\"; write telegraf-virt once, or telegraf-virt check to look \
+          at the setup",
+        ),
+        (&["list"], "unknown command \"list\"; did you mean once --format table?"),
+        (
+            &["-u", "kvm1"],
+            "--uri is \"kvm1\", but must be a libvirt URI, such as qemu:///system: for \
+          another host write qemu+ssh://kvm1/system",
+        ),
+        (
+            &["-u", "ssh://kvm1"],
+            "--uri is \"ssh://kvm1\", but must name the driver, too: write \
+          qemu+ssh://kvm1/system",
+        ),
+        (
+            &["-u", "a:///x,b:///y"],
+            "--uri is \"a:///x,b:///y\", but must be one URI: give each its own \
+          --uri, or its own string in uris",
+        ),
+        (
+            &["--config", "~/c.toml"],
+            "--config is \"~/c.toml\", but ~ is not replaced here: write the \
+          whole path",
+        ),
+        (
+            &["--cache-dir", "$HOME/cache"],
+            "--cache-dir is \"$HOME/cache\", but $HOME is not replaced here: \
+          write the whole path",
+        ),
+        (
+            &["record", "${X}/file"],
+            "FILE is \"${X}/file\", but ${X} is not replaced here: write the whole \
+          path",
+        ),
+        (
+            &["--deadline", "0"],
+            "--deadline is \"0\", but must be a time with its unit, from 100ms to 10m",
+        ),
+    ] {
+        assert_eq!(told(arguments), message);
+    }
+}
+
+#[test]
+fn help_is_of_a_command_that_there_is() {
+    let told = |arguments: &[&str]| {
+        let all = ["telegraf-virt", "help"].into_iter().chain(arguments.iter().copied());
+        parse(all.map(OsString::from)).unwrap_err()
+    };
+    for command in Command::ALL {
+        assert_eq!(told(&[command.name()]), Exit::Text(text(&[command.name(), "--help"])));
+    }
+    assert_eq!(told(&[]), Exit::Text(text(&["--help"])));
+    let refused = |text: &str| Exit::Refused(text.to_owned());
+    assert_eq!(
+        told(&["NONSENSE"]),
+        refused(
+            "unknown command \"NONSENSE\"; the commands are once, execd, check, record, config"
+        )
+    );
+    assert_eq!(told(&["chek"]), refused("unknown command \"chek\"; did you mean check?"));
+    for words in [&["once", "more"][..], &["--json"]] {
+        assert!(matches!(told(words), Exit::Refused(text) if text.contains("one word too many")));
+    }
 }

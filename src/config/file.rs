@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, FILE_VARIABLE};
+use super::{ConfigError, FILE_VARIABLE, foreign};
 use crate::plain_file;
 use crate::printable::sanitize;
 
@@ -29,8 +29,14 @@ pub(super) fn find(
         Ok(text) => Ok(Some((path, text))),
         Err(Unreadable::Failed(error)) if namer.is_empty() && is_absent(&error) => Ok(None),
         Err(why) => {
+            let text = path.to_string_lossy();
+            let hint = match foreign::unexpanded(&text) {
+                _ if text.contains("://") => "; that is a URI: --uri names a hypervisor".to_owned(),
+                Some(what) => format!("; {what} is not replaced here: write the whole path"),
+                None => String::new(),
+            };
             let path = shown(&path);
-            Err(ConfigError(format!("cannot read the configuration {path}{namer}: {why}")))
+            Err(ConfigError(format!("cannot read the configuration {path}{namer}: {why}{hint}")))
         }
     }
 }

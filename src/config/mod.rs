@@ -1,7 +1,7 @@
 //! The configuration: what a user may set, with its defaults and bounds, checked before any work.
 //!
 //! Here stands what each setting means, and in `setting` how each is read; `file` finds the text, `reader`
-//! knows how TOML says it, `duration`, `pattern` and `names` are what settings are made of, `filter` and `tags` are
+//! knows how TOML says it and `syntax` what is not TOML, `foreign` and `uri` what was meant for another program, `duration`, `pattern` and `names` are what settings are made of, `filter` and `tags` are
 //! tables of their own. Strings become enums, times and patterns once, here. Nothing here reads
 //! libvirt, the cache or the command line.
 
@@ -16,15 +16,19 @@ use toml::de::DeTable;
 pub mod duration;
 mod file;
 pub mod filter;
+pub mod foreign;
 pub mod glob;
 pub mod names;
 pub mod pattern;
 mod reader;
 mod setting;
+mod syntax;
 mod tags;
+mod uri;
 
 pub use filter::{DeviceFilter, DomainFilter, Selection};
 pub use setting::{SETTINGS, Setting, top_names};
+pub use uri::check_uri;
 
 pub use crate::schema::{DeviceTag, Feature, extra};
 
@@ -32,6 +36,7 @@ use crate::devices::metadata::{PATHS_MAX, Path as MetadataPath};
 use extra::Extras;
 use names::quoted;
 use reader::{Complaint, Entry};
+use syntax::Readable;
 
 /// What `telegraf-virt config` prints: every setting with its default, commented out.
 pub const SAMPLE: &str = include_str!("sample.toml");
@@ -129,7 +134,7 @@ impl Default for CacheSettings {
     }
 }
 
-/// Why a configuration cannot be used: one line that says what to write instead.
+/// Why a configuration cannot be used: a line a mistake, which says what to write instead.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
@@ -225,50 +230,77 @@ impl Settings {
     }
 }
 
+/// Mistakes of one file that are reported at once.
+const MISTAKES_MAX: usize = 10;
+
 /// Reads a configuration; `file` is its name for messages.
 ///
 /// # Errors
-/// The first mistake in the text.
+/// The mistakes in the text, a line each, in its own order.
 pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
-    let read = || {
-        let document = DeTable::parse(text).map_err(|error| reader::not_toml(text, &error))?;
-        let mut settings = Settings::default();
-        let entries = reader::entries(text, document.get_ref(), &setting::TABLES);
-        for entry in &entries {
-            settings.set(entry)?;
+    let Readable { text: readable, mut mistakes, end } = syntax::readable(text, MISTAKES_MAX);
+    let settings = match DeTable::parse(&readable) {
+        Ok(document) => {
+            let mut entries = reader::entries(&readable, document.get_ref(), &setting::TABLES);
+            // Behind a wrong heading it is not known in which table a setting is.
+            entries.retain(|entry| entry.at() < end);
+            settings_of(entries, &mut mistakes)
         }
-        tags::check_names(&entries)?;
-        if settings.domains.wants_only_those_off()
-            && let Some(entry) = entries.iter().find(|it| it.key == "include_states")
-        {
-            return Err(entry.refused(
-                "holds \"shutoff\" only, but guests that are off are read with inactive = true: write \
-                 that too",
-            ));
-        }
-        settings.tags.sort();
-        settings.metadata_tags.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(settings)
+        // Not to be had: what is readable is TOML.
+        Err(_) => Settings::default(),
     };
-    read().map_err(|Complaint { at, message }| {
-        let line = file::line_of(text.as_bytes(), at);
-        ConfigError(format!("{}, line {line}: {message}", file::shown(file)))
-    })
+    if mistakes.is_empty() {
+        return Ok(settings);
+    }
+    mistakes.sort_by_key(|mistake| mistake.at);
+    let line = |Complaint { at, message }: &Complaint| {
+        let line = file::line_of(text.as_bytes(), *at);
+        format!("{}, line {line}: {message}", file::shown(file))
+    };
+    let mut lines: Vec<String> = mistakes.iter().take(MISTAKES_MAX).map(line).collect();
+    if mistakes.len() > MISTAKES_MAX
+        && let Some(last) = lines.last_mut()
+    {
+        last.push_str(" (and there are more)");
+    }
+    Err(ConfigError(lines.join("\n")))
 }
 
-/// What must be written instead of this URI, if it can be none.
-///
-/// # Errors
-/// What it must be, to be put after "is X, but".
-pub fn check_uri(uri: &str) -> Result<(), String> {
-    // What libvirt takes beyond this is for libvirt to say: its aliases look like any word.
-    // A recording's path may hold spaces.
-    let is_bad =
-        |c: char| c.is_control() || (c.is_whitespace() && !uri.starts_with(crate::record::REPLAY));
-    if uri.is_empty() || uri.contains(is_bad) {
-        return Err(format!("must be a libvirt URI without spaces, such as {DEFAULT_URI}"));
+/// The settings that these entries make, and what is wrong with them.
+fn settings_of(mut entries: Vec<Entry<'_>>, mistakes: &mut Vec<Complaint>) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(entry) = entries.iter().find(|it| it.table.is_empty() && it.is_telegrafs()) {
+        // Each line of it would be another mistake.
+        *mistakes = vec![entry.of_telegraf()];
+        return settings;
     }
-    Ok(())
+    for entry in &mut entries {
+        // One more than is reported tells that there are more.
+        if mistakes.len() > MISTAKES_MAX {
+            return settings;
+        }
+        while let Err(mistake) = settings.set(entry) {
+            // The other strings of a list may be wrong, too.
+            let goes_on = entry.passes(&mistake);
+            mistakes.push(mistake);
+            if !goes_on || mistakes.len() > MISTAKES_MAX {
+                break;
+            }
+        }
+    }
+    mistakes.extend(tags::check_names(&entries).err());
+    if mistakes.is_empty()
+        && settings.domains.wants_only_those_off()
+        && let Some(entry) = entries.iter().find(|it| it.key == "include_states")
+    {
+        mistakes.push(entry.refused(
+            "holds \"shutoff\" only, but guests that are off are read with inactive = true: write \
+             that too",
+        ));
+    }
+    settings.tags.sort();
+    settings.metadata_tags.sort_by(|(one, _), (other, _)| one.cmp(other));
+    settings
 }
 
 #[cfg(test)]

@@ -32,6 +32,6 @@ pub use connection::{Connection, Node};
 pub use error::{Error, Kind};
 pub use extra::{JobStatistics, State, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
-pub use process::{begin_process, end_process, leave_session_keyring};
+pub use process::{begin_process, end_process, leave_session_keyring, stdout_was_closed};
 pub use statistics::{Bulk, Group, Groups, Offer, Parameter, Parameters, Record, Records};
 pub use value::{OwnedValue, Value};

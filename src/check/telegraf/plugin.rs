@@ -118,7 +118,7 @@ impl Plugin<'_> {
         let environment = |name: &str| self.variable(name, around);
         match cli.settings(&environment) {
             Ok((settings, _)) => Ok((cli, settings)),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
         }
     }
 
