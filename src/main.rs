@@ -66,7 +66,7 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
             let written = cli.recording(&settings).run(&triggers.ending, &log);
             return print(&written.map_err(|message| (message, 1))?, 0);
         }
-        Command::Execd => agent::execd(settings, cli.interval, &triggers, &log),
+        Command::Execd => agent::execd(settings, file.as_deref(), cli.interval, &triggers, &log),
         _ => agent::once(settings, cli.format, &triggers, &log),
     };
     log.flush();

@@ -10,6 +10,7 @@
 mod show;
 mod source;
 
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,6 +53,9 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// Without a trigger for so long execd says that it waits in vain.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// Hypervisors that the first message names.
+const URIS_SHOWN: usize = 5;
+
 /// The program, with all that lasts from one collection to the next.
 struct Agent {
     settings: Settings,
@@ -70,7 +74,7 @@ struct Agent {
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
 pub fn once(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
-    match (start(settings, &triggers.ending, log), format) {
+    match (start(settings, None, &triggers.ending, log), format) {
         (Ok(mut agent), Format::Influx) => agent.once(triggers),
         (Ok(mut agent), Format::Table) => agent.show(triggers, &Look::of_stdout()),
         (Err(exit), _) => exit,
@@ -80,11 +84,12 @@ pub fn once(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<L
 /// A collection to standard output at each trigger, until the end; with `interval` on its own, too.
 pub fn execd(
     settings: Settings,
+    file: Option<&Path>,
     interval: Option<Duration>,
     triggers: &Triggers,
     log: &Arc<Log>,
 ) -> Exit {
-    let agent = match start(settings, &triggers.ending, log) {
+    let agent = match start(settings, Some(file), &triggers.ending, log) {
         Ok(agent) => agent,
         Err(exit) => return exit,
     };
@@ -95,8 +100,14 @@ pub fn execd(
     agent.execd(triggers, interval)
 }
 
-/// Gets ready; what is in the way is told.
-fn start(settings: Settings, ending: &Ending, log: &Arc<Log>) -> Result<Agent, Exit> {
+/// Gets ready; what is in the way is told. `introduced` is the configuration's file for a first message that
+/// says which program this is.
+fn start(
+    settings: Settings,
+    introduced: Option<Option<&Path>>,
+    ending: &Ending,
+    log: &Arc<Log>,
+) -> Result<Agent, Exit> {
     let sink = Sink::stdout().map_err(|error| {
         log.error(error);
         Exit::Failed
@@ -105,12 +116,21 @@ fn start(settings: Settings, ending: &Ending, log: &Arc<Log>) -> Result<Agent, E
         log.error(sink::CLOSED);
         return Err(Exit::Failed);
     }
-    Ok(Agent::new(settings, ending, log, sink))
+    let place = place(&settings, ending);
+    if let Some(file) = introduced {
+        let place = place.as_ref().ok().and_then(Option::as_ref).map(Place::path);
+        log.info(introduction(&settings.uris, file, place));
+    }
+    let place = place.unwrap_or_else(|trouble| {
+        log.warn(trouble);
+        None
+    });
+    Ok(Agent::new(settings, place, log, sink))
 }
 
 impl Agent {
-    /// Gets ready; no hypervisor is asked yet. A cache that cannot be used is told, and done without.
-    fn new(settings: Settings, ending: &Ending, log: &Arc<Log>, mut sink: Sink) -> Self {
+    /// Gets ready; no hypervisor is asked yet.
+    fn new(settings: Settings, place: Option<Place>, log: &Arc<Log>, mut sink: Sink) -> Self {
         let plan = Plan {
             workers: settings.workers,
             max_stuck: settings.max_stuck,
@@ -119,7 +139,6 @@ impl Agent {
             host_name: settings.uris.len() > 1,
             extra: settings.extra,
         };
-        let place = place(&settings, ending, log);
         sink.lock_in(place.clone());
         let boot = cache::boot_id();
         let sources = settings
@@ -307,6 +326,9 @@ impl Agent {
             }
             collector.lines += self.lines.count() - lines_before;
         }
+        if self.log.has(Level::Debug) {
+            self.tell_collected(&collectors);
+        }
         if self.settings.extra.has(Extra::Collector) {
             self.write_collectors(&tags, &collectors);
         }
@@ -322,6 +344,30 @@ impl Agent {
             lines: 0,
         };
         self.sources.iter().zip(collected).map(collector).collect()
+    }
+
+    /// What each hypervisor's collection was like, for whoever looks for a fault.
+    fn tell_collected(&self, collectors: &[Collector]) {
+        for (source, collector) in self.sources.iter().zip(collectors) {
+            let uri = source.hypervisor.uri();
+            let took = source.took.as_millis();
+            let Some(guests) = &collector.guests else {
+                self.log.debug(format_args!("{uri}: down, known after {took} ms"));
+                continue;
+            };
+            self.log.debug(format_args!(
+                "{uri}: {} guests, {} lines in {took} ms; device lists: {} from the cache, {} read; {} hung, \
+                 {} busy, {} asked again; {} calls are stuck",
+                guests.domains,
+                collector.lines,
+                guests.cache_hits,
+                guests.cache_misses,
+                guests.hung,
+                guests.busy,
+                source.asked_again,
+                guests.stuck_calls
+            ));
+        }
     }
 
     fn write_collectors(&mut self, tags: &[Tags], collectors: &[Collector]) {
@@ -423,12 +469,30 @@ fn source_tag(name: Option<&str>) -> Tags {
     tags
 }
 
-/// The cache's folder, or the word that there is none. It may be on a mount that is gone, so that looking
+/// The first message of a program that stays: which it is, what it reads, and where its files are.
+fn introduction(uris: &[String], file: Option<&Path>, cache: Option<&Path>) -> String {
+    let mut read: Vec<&str> = uris.iter().take(URIS_SHOWN).map(String::as_str).collect();
+    let more = format!("{} more", uris.len().saturating_sub(URIS_SHOWN));
+    if uris.len() > URIS_SHOWN {
+        read.push(&more);
+    }
+    let path =
+        |path: Option<&Path>| path.map_or("none".to_owned(), |path| path.display().to_string());
+    format!(
+        "telegraf-virt {} reads {}; configuration: {}; cache: {}",
+        env!("CARGO_PKG_VERSION"),
+        read.join(", "),
+        path(file),
+        path(cache)
+    )
+}
+
+/// The cache's folder, `None` where none is wanted, or why there is none. It may be on a mount that is gone, so that looking
 /// at it never ends: it is looked at on a thread that can be left behind.
-fn place(settings: &Settings, ending: &Ending, log: &Log) -> Option<Place> {
+fn place(settings: &Settings, ending: &Ending) -> Result<Option<Place>, String> {
     let is_of_use = settings.uris.iter().any(|uri| !uri.starts_with(host::REPLAY));
     if !settings.cache.enabled || !is_of_use {
-        return None;
+        return Ok(None);
     }
     let (sender, receiver) = mpsc::channel();
     let named = settings.cache.dir.clone();
@@ -436,17 +500,17 @@ fn place(settings: &Settings, ending: &Ending, log: &Log) -> Option<Place> {
         // Nobody waits any more where time is over.
         let _ = sender.send(Place::of(named.as_deref(), &Surroundings::of_process()));
     };
-    thread::Builder::new().name("cache".to_owned()).spawn(body).ok()?;
+    let started = thread::Builder::new().name("cache".to_owned()).spawn(body);
+    started.map_err(|error| format!("there is no cache: cannot start a thread: {error}"))?;
     let found_by = Deadline::within(settings.deadline / 4, ending, Duration::ZERO);
     loop {
         match receiver.recv_timeout(found_by.left(GLANCE)) {
-            Ok(found) => return found.map_err(|none| log.warn(none)).ok(),
+            Ok(found) => return found.map(Some).map_err(|none| none.to_string()),
             Err(mpsc::RecvTimeoutError::Timeout) if !found_by.is_over() => {}
             Err(_) => break,
         }
     }
-    log.warn("the folder for the cache does not answer, so there is none; is its mount gone?");
-    None
+    Err("the folder for the cache does not answer, so there is none; is its mount gone?".to_owned())
 }
 
 fn tell_saved(log: &Log, error: Option<cache::FileError>, uri: &str, what: &str) {

@@ -33,6 +33,8 @@ pub(super) struct Source {
     guests: usize,
     /// How long its last collection took.
     pub(super) took: Duration,
+    /// Calls of its last collection for guests that were asked again.
+    pub(super) asked_again: usize,
     /// The moment of its collection: this one, or the recorded one.
     pub(super) moment: Moment,
     /// Guests that the filter did not let pass for their metadata, so that it need not be read again.
@@ -69,7 +71,8 @@ impl Source {
         hypervisor.restore(roster(&devices, &before), health.unwrap_or_default());
         let (took, moment, excluded) = (Duration::ZERO, Moment::now(), HashSet::new());
         let guests = before.len();
-        Self { hypervisor, files, devices, before, guests, took, moment, excluded }
+        let asked_again = 0;
+        Self { hypervisor, files, devices, before, guests, took, asked_again, moment, excluded }
     }
 
     /// One collection of this hypervisor; `None` where it is down.
@@ -106,6 +109,7 @@ impl Source {
         if !collected.readings.is_sorted_by(|a, b| a.sample.name <= b.sample.name) {
             collected.readings.sort_by(|a, b| a.sample.name.cmp(&b.sample.name));
         }
+        self.asked_again = collected.asked_again;
         self.guests = collected.readings.len().max(collected.guests);
         for reading in collected.readings.iter().filter(|reading| reading.inventory_is_new) {
             if let Some(inventory) = &reading.inventory {

@@ -22,6 +22,7 @@ mod golden;
 mod hostile;
 mod licences;
 mod line_protocol;
+mod logs;
 mod pages;
 mod readme;
 mod replay;

@@ -65,8 +65,13 @@ fn execd(command: &mut Command, stdout: impl Into<Stdio>) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut ready = [0; 12];
-    child.stderr.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    // Behind the line that says which program it is.
+    let (mut byte, mut ready) = ([0], [0; 12]);
+    let stderr = child.stderr.as_mut().unwrap();
+    while byte != *b"\n" {
+        stderr.read_exact(&mut byte).unwrap();
+    }
+    stderr.read_exact(&mut ready).unwrap();
     assert_eq!(&ready[..8], b"I! ready");
     child
 }
