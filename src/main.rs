@@ -15,7 +15,7 @@ use telegraf_virt::config::Settings;
 use telegraf_virt::deadline::Ending;
 use telegraf_virt::log::{Level, Log};
 use telegraf_virt::trigger::{Signals, Triggers};
-use telegraf_virt::{config, libvirt, sink};
+use telegraf_virt::{libvirt, sink};
 
 /// The settings must be read within this time.
 const SETTINGS_MAX: Duration = Duration::from_secs(10);
@@ -45,7 +45,10 @@ fn main() {
 
 fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
     let cli = match cli::parse(arguments.into_iter()) {
-        Ok(cli) if cli.command == Command::Config => return print(config::SAMPLE, 0),
+        Ok(cli) if cli.command == Command::Config => {
+            let text = cli.configuration(&|name| env::var_os(name));
+            return print(&text.map_err(|error| (error.to_string(), 2))?, 0);
+        }
         Ok(cli) => cli,
         Err(cli::Exit::Text(text)) => return print(&text, 0),
         Err(cli::Exit::Refused(message)) => return Err((message, 2)),
@@ -67,7 +70,7 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
             return print(&written.map_err(|message| (message, 1))?, 0);
         }
         Command::Execd => agent::execd(settings, file.as_deref(), cli.interval, &triggers, &log),
-        _ => agent::once(settings, cli.format, &triggers, &log),
+        _ => agent::once(settings, &cli.view, &triggers, &log),
     };
     log.flush();
     Ok(u8::from(exit == Exit::Failed))

@@ -4,9 +4,11 @@
 //! ```text
 //! mod.rs     the loop, and one collection to lines
 //! source.rs  one hypervisor, with what is known of its guests
-//! show.rs    one collection for a person's eyes
+//! show.rs    one collection as a table, or one after another
+//! screen.rs  the terminal that tables are drawn on, and its keys
 //! ```
 
+mod screen;
 mod show;
 mod source;
 
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::cache::{self, Place, Surroundings};
-use crate::cli::Format;
+use crate::cli::{Format, View};
 use crate::collect::{Collected, Hypervisor, Plan, Reading};
 use crate::config::Settings;
 use crate::config::extra::Extra;
@@ -73,10 +75,13 @@ struct Agent {
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
-pub fn once(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
-    match (start(settings, None, &triggers.ending, log), format) {
+pub fn once(settings: Settings, view: &View, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+    match (start(settings, None, &triggers.ending, log), view.format) {
         (Ok(mut agent), Format::Influx) => agent.once(triggers),
-        (Ok(mut agent), Format::Table) => agent.show(triggers, &Look::of_stdout()),
+        (Ok(mut agent), Format::Table) => {
+            let look = || Look { sort: view.sort, top: view.top, ..Look::of_stdout() };
+            agent.show(triggers, &look, view.watch)
+        }
         (Err(exit), _) => exit,
     }
 }

@@ -155,7 +155,8 @@ impl std::error::Error for ConfigError {}
 
 impl Settings {
     /// The settings of the file that `named` names, else `$TELEGRAF_VIRT_CONFIG`, else the
-    /// system's where it exists, else the defaults; and which file that was.
+    /// system's where it exists, else the defaults, with those of config.d beside it over them; and which
+    /// file that was.
     ///
     /// # Errors
     /// When a file that is named, or the system's, cannot be read or is not valid.
@@ -163,9 +164,42 @@ impl Settings {
         named: Option<&Path>,
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<(Self, Option<PathBuf>), ConfigError> {
-        match file::find(named, environment, Path::new(SYSTEM_FILE))? {
-            Some((path, text)) => Ok((parse(&text, &path)?, Some(path))),
-            None => Ok((Self::default(), None)),
+        let (settings, file, _) = Self::load_written(named, environment)?;
+        Ok((settings, file))
+    }
+
+    /// The same, with each setting as a file has it.
+    ///
+    /// # Errors
+    /// As for [`Settings::load`].
+    pub fn load_written(
+        named: Option<&Path>,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<(Self, Option<PathBuf>, Vec<Written>), ConfigError> {
+        let system = Path::new(SYSTEM_FILE);
+        let found = file::find(named, environment, system)?;
+        let path = found.as_ref().map(|(path, _)| path.clone());
+        let mut files: Vec<(PathBuf, String)> = found.into_iter().collect();
+        files.extend(file::beside(path.as_deref().unwrap_or(system))?);
+        let (mut settings, mut written, mut mistakes) = (Self::default(), Vec::new(), Vec::new());
+        for (path, text) in files {
+            match parse_over(settings.clone(), &text, &path, &mut written) {
+                Ok(read) => settings = read,
+                Err(error) => mistakes.extend(error.0.lines().map(str::to_owned)),
+            }
+        }
+        let both =
+            |(name, _): &&(String, MetadataPath)| settings.tags.iter().any(|(tag, _)| tag == name);
+        if let Some((name, _)) = settings.metadata_tags.iter().find(both) {
+            let name = names::plain(name);
+            mistakes
+                .push(format!("the tag {name} is in [tags] and in [metadata_tags]: remove one"));
+        }
+        mistakes.truncate(MISTAKES_MAX);
+        if mistakes.is_empty() {
+            Ok((settings, path, written))
+        } else {
+            Err(ConfigError(mistakes.join("\n")))
         }
     }
 
@@ -192,6 +226,19 @@ impl Settings {
             ConfigError(format!("${URI_VARIABLE} is {found}, but {why}"))
         })?];
         Ok(())
+    }
+
+    /// Replaces a list, as if the file had this one.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a line that begins with the path.
+    pub fn replace(&mut self, path: &str, items: &[String]) -> Result<(), String> {
+        let items: Vec<String> =
+            items.iter().map(|item| toml::Value::String(item.clone()).to_string()).collect();
+        let text = format!("{path} = [{}]", items.join(", "));
+        let document = DeTable::parse(&text).map_err(|error| error.message().to_owned())?;
+        let entries = reader::entries(&text, document.get_ref(), &setting::TABLES);
+        entries.iter().try_for_each(|entry| self.set(entry)).map_err(|complaint| complaint.message)
     }
 
     /// Takes one entry of the file.
@@ -233,21 +280,59 @@ impl Settings {
 /// Mistakes of one file that are reported at once.
 const MISTAKES_MAX: usize = 10;
 
+/// A setting as a file has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its table; empty for none.
+    pub table: String,
+    /// Its key in that table.
+    pub key: String,
+    /// Its value, as it is written.
+    pub value: String,
+    /// The file.
+    pub file: PathBuf,
+    /// The line in it.
+    pub line: usize,
+}
+
 /// Reads a configuration; `file` is its name for messages.
 ///
 /// # Errors
 /// The mistakes in the text, a line each, in its own order.
 pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
+    parse_over(Settings::default(), text, file, &mut Vec::new())
+}
+
+/// Reads a configuration over these settings: what it sets replaces what was set.
+fn parse_over(
+    settings: Settings,
+    text: &str,
+    file: &Path,
+    written: &mut Vec<Written>,
+) -> Result<Settings, ConfigError> {
     let Readable { text: readable, mut mistakes, end } = syntax::readable(text, MISTAKES_MAX);
     let settings = match DeTable::parse(&readable) {
         Ok(document) => {
             let mut entries = reader::entries(&readable, document.get_ref(), &setting::TABLES);
             // Behind a wrong heading it is not known in which table a setting is.
             entries.retain(|entry| entry.at() < end);
-            settings_of(entries, &mut mistakes)
+            // They are in the file's order, so each line is counted from the one before.
+            let (mut counted, mut line) = (0, 1);
+            written.extend(entries.iter().map(|entry| {
+                line += file::line_of(&text.as_bytes()[counted..], entry.at() - counted) - 1;
+                counted = entry.at();
+                Written {
+                    table: entry.table.to_owned(),
+                    key: entry.key.to_owned(),
+                    value: entry.written().to_owned(),
+                    file: file.to_owned(),
+                    line,
+                }
+            }));
+            settings_of(settings, entries, &mut mistakes)
         }
         // Not to be had: what is readable is TOML.
-        Err(_) => Settings::default(),
+        Err(_) => settings,
     };
     if mistakes.is_empty() {
         return Ok(settings);
@@ -266,9 +351,19 @@ pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
     Err(ConfigError(lines.join("\n")))
 }
 
+/// Sorts by name; of several of one name, which are of several files, the last stays.
+fn last_of_each<T>(tags: &mut Vec<(String, T)>) {
+    tags.reverse();
+    tags.sort_by(|(one, _), (other, _)| one.cmp(other));
+    tags.dedup_by(|(later, _), (kept, _)| later == kept);
+}
+
 /// The settings that these entries make, and what is wrong with them.
-fn settings_of(mut entries: Vec<Entry<'_>>, mistakes: &mut Vec<Complaint>) -> Settings {
-    let mut settings = Settings::default();
+fn settings_of(
+    mut settings: Settings,
+    mut entries: Vec<Entry<'_>>,
+    mistakes: &mut Vec<Complaint>,
+) -> Settings {
     if let Some(entry) = entries.iter().find(|it| it.table.is_empty() && it.is_telegrafs()) {
         // Each line of it would be another mistake.
         *mistakes = vec![entry.of_telegraf()];
@@ -298,8 +393,8 @@ fn settings_of(mut entries: Vec<Entry<'_>>, mistakes: &mut Vec<Complaint>) -> Se
              that too",
         ));
     }
-    settings.tags.sort();
-    settings.metadata_tags.sort_by(|(one, _), (other, _)| one.cmp(other));
+    last_of_each(&mut settings.tags);
+    last_of_each(&mut settings.metadata_tags);
     settings
 }
 

@@ -79,6 +79,11 @@ fn shown_key(key: &str) -> String {
 }
 
 impl<'t> Entry<'t> {
+    /// Its value as it is written.
+    pub fn written(&self) -> &'t str {
+        self.text.get(self.value.span()).unwrap_or_default()
+    }
+
     /// Where it is, in bytes from the file's start.
     pub fn at(&self) -> usize {
         self.at

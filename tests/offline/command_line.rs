@@ -396,10 +396,13 @@ fn help_and_version_go_to_standard_output() {
     assert_eq!(printed(&["-h"]), help);
     assert_eq!(printed(&["help"]), help);
     assert_eq!(printed(&["help", "execd"]), printed(&["execd", "--help"]));
-    assert!(printed(&["once", "--help"]).contains("[[inputs.exec]]"));
+    assert!(printed(&["once", "--help"]).contains("--watch --top 20"));
     assert!(printed(&["-h", "execd"]).contains("signal = \"STDIN\""));
     assert!(printed(&["check", "-h"]).contains("Usage: telegraf-virt [OPTIONS] check\n"));
-    assert!(printed(&["config", "-h"]).contains("Usage: telegraf-virt config\n"));
+    assert!(
+        printed(&["config", "-h"])
+            .contains("Usage: telegraf-virt config [--effective [OPTIONS]]\n")
+    );
     let version = format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(printed(&["--version"]), version);
     assert_eq!(printed(&["execd", "-V"]), version);
