@@ -73,11 +73,18 @@ pub fn rates(now: &Domain, before: &Domain) -> Option<Rates> {
         return None;
     }
     let seconds = elapsed_ns as f64 / 1e9;
-    let [rx_bytes, tx_bytes, rx_packets, tx_packets] = gains(&now.nics, &before.nics, |nic| {
-        [nic.rx_bytes, nic.tx_bytes, nic.rx_packets, nic.tx_packets]
-    });
-    let [rd_reqs, rd_bytes, wr_reqs, wr_bytes, rd_time_ns, wr_time_ns, fl_reqs, fl_time_ns] =
-        gains(&now.disks, &before.disks, |disk| {
+    let is_lost = |name: &str, group: &str| now.absent.has_lost(name, group);
+    let [rx_bytes, tx_bytes, rx_packets, tx_packets] = gains(
+        &now.nics,
+        &before.nics,
+        |nic| is_lost(&nic.name, "net.N."),
+        |nic| [nic.rx_bytes, nic.tx_bytes, nic.rx_packets, nic.tx_packets],
+    );
+    let [rd_reqs, rd_bytes, wr_reqs, wr_bytes, rd_time_ns, wr_time_ns, fl_reqs, fl_time_ns] = gains(
+        &now.disks,
+        &before.disks,
+        |disk| is_lost(&disk.name, "block.N."),
+        |disk| {
             [
                 disk.rd_reqs,
                 disk.rd_bytes,
@@ -88,7 +95,8 @@ pub fn rates(now: &Domain, before: &Domain) -> Option<Rates> {
                 disk.fl_reqs,
                 disk.fl_time_ns,
             ]
-        });
+        },
+    );
     let per_second = |gain: Option<u64>| gain.map(|gain| gain as f64 / seconds);
     let ms_per_request = |time_ns: Option<u64>, requests: Option<u64>| match requests? {
         0 => None,
@@ -134,7 +142,7 @@ fn gain(now: Option<u64>, before: Option<u64>) -> Option<u64> {
 
 /// Time that the vCPUs which are in both samples waited for a host CPU, ns.
 fn delay(now: &Domain, before: &Domain) -> Option<u64> {
-    let [delay_ns] = gains(&now.vcpus, &before.vcpus, |vcpu| [vcpu.delay_ns]);
+    let [delay_ns] = gains(&now.vcpus, &before.vcpus, |_| false, |vcpu| [vcpu.delay_ns]);
     delay_ns
 }
 
@@ -166,13 +174,15 @@ impl Part for Vcpu {
     }
 }
 
-/// What each of these counters gained, summed over the parts that are in both samples.
+/// What each of these counters gained, summed over the parts that are in both samples. A part that never has
+/// the counter adds nothing; where one has it in one sample only, or had it earlier, no sum is known.
 fn gains<T: Part, const N: usize>(
     now: &[T],
     before: &[T],
+    is_lost: impl Fn(&T) -> bool,
     counters: impl Fn(&T) -> [Option<u64>; N],
 ) -> [Option<u64>; N] {
-    let mut sums = [None; N];
+    let mut sums = [Sum::Nothing; N];
     for (position, part) in now.iter().enumerate() {
         // Nearly always it stands where it stood.
         let there = before.get(position).filter(|earlier| earlier.is(part));
@@ -181,12 +191,37 @@ fn gains<T: Part, const N: usize>(
         };
         let (now, before) = (counters(part), counters(earlier));
         for (sum, (now, before)) in sums.iter_mut().zip(now.iter().zip(&before)) {
-            if let Some(gain) = gain(*now, *before) {
-                *sum = Some(sum.unwrap_or(0_u64).saturating_add(gain));
+            match (now, before) {
+                (Some(now), Some(before)) => sum.add(now.saturating_sub(*before)),
+                (None, None) if !is_lost(part) => {}
+                _ => *sum = Sum::Unknown,
             }
         }
     }
-    sums
+    sums.map(|sum| match sum {
+        Sum::Known(sum) => Some(sum),
+        Sum::Nothing | Sum::Unknown => None,
+    })
+}
+
+/// A sum of gains.
+#[derive(Clone, Copy)]
+enum Sum {
+    /// No part has the counter.
+    Nothing,
+    Known(u64),
+    /// That of a part is not known.
+    Unknown,
+}
+
+impl Sum {
+    fn add(&mut self, gain: u64) {
+        *self = match *self {
+            Self::Nothing => Self::Known(gain),
+            Self::Known(sum) => Self::Known(sum.saturating_add(gain)),
+            Self::Unknown => Self::Unknown,
+        };
+    }
 }
 
 #[cfg(test)]

@@ -15,14 +15,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{dup2_stderr, dup2_stdout};
 
-use crate::cache::Place;
+use crate::cache::CacheDir;
 use crate::deadline::Deadline;
 use crate::libvirt;
 
 /// What a pipe takes whole: PIPE_BUF on Linux.
 const PIECE: usize = 4096;
-/// How often a waiter looks whether the program was told to end.
-const GLANCE: Duration = Duration::from_millis(50);
+/// Nobody waits longer at once.
+const LONGEST_POLL: Duration = Duration::from_secs(60);
 /// How long another run may hold the file's lock before it is not waited for any more.
 const LOCK_MAX: Duration = Duration::from_millis(500);
 /// The lock in the cache's folder.
@@ -57,7 +57,7 @@ pub struct Sink {
     output: Output,
     /// Where the lock is that runs of ours share. Whoever may read the file could hold the file's own
     /// lock, and slow each run by it.
-    locks: Option<Place>,
+    locks: Option<CacheDir>,
 }
 
 enum Output {
@@ -120,8 +120,8 @@ impl Sink {
     }
 
     /// Shares a lock in this folder with other runs that write into a file.
-    pub fn lock_in(&mut self, place: Option<Place>) {
-        self.locks = place;
+    pub fn lock_in(&mut self, folder: Option<CacheDir>) {
+        self.locks = folder;
     }
 
     /// Writes whole lines, each with its newline; returns when all are out.
@@ -189,15 +189,19 @@ fn write_stream(mut stream: &File, lines: &[u8], deadline: &Deadline) -> Result<
     Ok(())
 }
 
-/// Waits until the reader has made room, or is gone, which the write then tells.
+/// Waits until the reader has taken something, or is gone, which the write then reports.
 fn wait_for_room(stream: &File, deadline: &Deadline) -> Result<(), SinkError> {
+    let mut most = Duration::ZERO;
     loop {
-        let mut asked = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
-        let timeout = PollTimeout::try_from(GLANCE).unwrap_or(PollTimeout::ZERO);
+        // What becomes readable when the end is ordered cuts the wait short, so that it gets a new time.
+        let end = if most.is_zero() { None } else { deadline.readable().ok().flatten() };
+        let mut asked = vec![PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+        asked.extend(end.as_ref().map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN)));
+        let timeout = PollTimeout::try_from(deadline.left(most)).unwrap_or(PollTimeout::ZERO);
         match poll(&mut asked, timeout) {
-            Ok(0) if deadline.is_over() => return Err(SinkError::Stalled),
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(()),
+            Ok(_) if asked.first().and_then(PollFd::any).unwrap_or(false) => return Ok(()),
+            Ok(_) if deadline.is_over() => return Err(SinkError::Stalled),
+            Ok(_) | Err(Errno::EINTR) => most = LONGEST_POLL,
             Err(errno) => return Err(SinkError::Failed(errno)),
         }
     }
@@ -220,11 +224,11 @@ fn piece_length(lines: &[u8]) -> usize {
 fn write_file(
     mut file: &File,
     lines: &[u8],
-    locks: Option<&Place>,
+    locks: Option<&CacheDir>,
     deadline: &Deadline,
 ) -> Result<(), SinkError> {
     // One write goes out whole without a lock, nearly always.
-    let _ours = locks.map(|place| place.lock(LOCK_NAME));
+    let _ours = locks.map(|folder| folder.lock(LOCK_NAME));
     let is_locked = locks.is_none() && lock(file, deadline);
     let result = loop {
         match file.write(lines) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use telegraf_virt::cache::{DeviceCache, HypervisorFiles, Place, Surroundings};
+use telegraf_virt::cache::{CacheDir, CacheEnv, CacheTime, DeviceCache, StateFile};
 use tempfile::tempdir;
 use uuid::Uuid;
 
@@ -11,8 +11,8 @@ use super::host::Host;
 use super::record::{Row, Table};
 
 const TTL: Duration = Duration::from_secs(3600);
-const NOW_UNIX_S: u64 = 1_700_000_000;
-const NOW_NS: u64 = 1_000_000_000_000;
+const NOW: CacheTime =
+    CacheTime { unix_s: 1_700_000_000, boot: Some(Uuid::from_u128(1)), boot_ns: 1_000_000_000_000 };
 /// What libvirt and QEMU work for one guest in a collection.
 const COLLECTION_MS: f64 = 5.0;
 
@@ -20,47 +20,36 @@ const COLLECTION_MS: f64 = 5.0;
 pub fn table() -> Table {
     let rows = [100, 1_000, 10_000].map(|guests| {
         let folder = tempdir().expect("a folder");
-        let place = Place::of(Some(folder.path()), &Surroundings::of_process()).expect("a place");
-        let files = HypervisorFiles::new(place, "qemu:///system");
+        let dir = CacheDir::of(Some(folder.path()), &CacheEnv::of_process()).expect("a folder");
+        let file = StateFile::new(dir, "qemu:///system");
         let mut host = Host::new(guests);
         host.collect();
         host.collect();
         let inventory = Arc::new(host.inventory());
-        let cache = || {
-            let mut cache = DeviceCache::default();
-            for sample in host.samples() {
-                cache.insert(sample.uuid, &sample.name, Arc::clone(&inventory), NOW_UNIX_S);
-            }
-            cache
-        };
-        let save_devices =
-            || files.save_devices(&mut cache(), NOW_UNIX_S, TTL).expect("saved devices");
-        let boot = Uuid::from_u128(1);
-        let save_samples =
-            || files.save_samples(host.samples(), boot, NOW_NS).expect("saved samples");
-        let (first_devices, _) = ms(save_devices);
-        let (first_samples, _) = ms(save_samples);
-        // From now on there is a file to be put together with.
-        let (save_devices, _) = median(save_devices);
-        let (save_samples, _) = median(save_samples);
-        let (load_devices, (devices, none)) = median(|| files.load_devices());
-        assert_eq!((devices.len(), none), (guests, None));
-        let (load_samples, (samples, none)) = median(|| files.load_samples(boot, NOW_NS));
-        assert_eq!((samples.len(), none), (guests, None));
-        let once = load_devices + load_samples + save_samples;
+        let mut devices = DeviceCache::default();
+        for sample in host.samples() {
+            devices.insert(sample.uuid, &sample.name, Arc::clone(&inventory), NOW.unix_s);
+        }
+        let mut save = || file.save(&mut devices, host.samples(), &[], &NOW, TTL).expect("saved");
+        let (first_save, _) = ms(&mut save);
+        // From now on there is a file to be merged with.
+        let (save, _) = median(save);
+        let (load, (state, none)) = median(|| file.load(&NOW));
+        assert_eq!((state.devices.len(), state.samples.len(), none), (guests, guests, None));
         Row::from([
             ("guests", guests as f64, 0),
-            ("first save devices ms", first_devices, 2),
-            ("save devices ms", save_devices, 2),
-            ("load devices ms", load_devices, 2),
-            ("first save samples ms", first_samples, 2),
-            ("save samples ms", save_samples, 2),
-            ("load samples ms", load_samples, 2),
-            ("of a collection by once %", 100.0 * once / (COLLECTION_MS * guests as f64), 2),
+            ("first save ms", first_save, 2),
+            ("save ms", save, 2),
+            ("load ms", load, 2),
+            (
+                "of a collection by once %",
+                100.0 * (load + save) / (COLLECTION_MS * guests as f64),
+                2,
+            ),
         ])
     });
     let title = format!(
-        "cache files, and what loads and a save of samples add to a collection of {COLLECTION_MS} ms a guest"
+        "cache files, and what a load and a save add to a collection of {COLLECTION_MS} ms a guest"
     );
     Table { title, rows: rows.to_vec() }
 }

@@ -1,8 +1,8 @@
-//! Any bytes in the place of a cache file give all that it says or a trouble, never a part of it; a
-//! file that was cut or changed is found out; and the next save replaces what was wrong.
+//! Any bytes in the place of a state file give all that it says or a warning, never a part of it; a file that
+//! was cut or changed is found out; and the next save replaces what was wrong.
 //!
-//! The input is a file of the kind that its first line names. It is read as it stands, and then again
-//! with a right header and a right seal around its lines, since no mutation finds those by itself.
+//! The input is read as it is, and then again with a right header and a right checksum around its lines,
+//! since no mutation finds those by itself.
 #![no_main]
 
 use std::collections::HashMap;
@@ -16,7 +16,10 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
-use telegraf_virt::cache::{DeviceCache, HypervisorFiles, Place, Saved, Surroundings, Trouble};
+use telegraf_virt::cache::{
+    CacheDir, CacheEnv, CacheTime, CacheWarning, DeviceCache, SavedState, StateFile,
+};
+use telegraf_virt::collect::SavedHealth;
 use telegraf_virt::devices::Inventory;
 use telegraf_virt::devices::walk::DEVICES_MAX;
 use telegraf_virt::sample::Domain;
@@ -25,86 +28,53 @@ use uuid::Uuid;
 const URI: &str = "qemu:///system";
 const BOOT: Uuid = Uuid::from_u128(7);
 const TTL: Duration = Duration::from_secs(300);
+const HOUR_NS: u64 = 3_600_000_000_000;
 /// A guest of our own, which no input has by chance.
 const OURS: Uuid = Uuid::from_u128(0x1f0e_3dad_9990_8345_f743_9f8f_fabd_ffc4);
 
-/// A folder for this process alone, and the two files in it.
-static FILES: LazyLock<Files> = LazyLock::new(|| {
+/// A file in a folder for this process alone.
+static FILE: LazyLock<StateFile> = LazyLock::new(|| {
     let folder = env::temp_dir().join(format!("telegraf-virt-fuzz-{}", process::id()));
     let _ = fs::remove_dir_all(&folder);
-    let place = Place::named(&folder, &Surroundings::of_process()).expect("a folder");
-    let path = |kind| folder.join(format!("{kind}-qemu_system-3af60887.jsonl"));
-    let (devices, samples) = (path("devices"), path("samples"));
-    Files { files: HypervisorFiles::new(place, URI), devices, samples }
+    let folder = CacheDir::named(&folder, &CacheEnv::of_process()).expect("a folder");
+    StateFile::new(folder, URI)
 });
 
-struct Files {
-    files: HypervisorFiles,
-    devices: PathBuf,
-    samples: PathBuf,
-}
+static PATH: LazyLock<PathBuf> = LazyLock::new(|| FILE.path());
 
 fuzz_target!(|bytes: &[u8]| {
-    let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    if first.windows(9).any(|word| word == b"\"samples\"") {
-        run(&Samples::of(bytes), bytes);
-    } else {
-        run(&Devices::of(bytes), bytes);
-    }
-});
-
-/// A kind of cache file: how it is read and written, and what its lines mean.
-trait Kind {
-    type Entry: PartialEq + std::fmt::Debug;
-
-    fn path(&self) -> &PathBuf;
-    fn header(&self) -> String;
-    /// A line's guest and what the file says of it; `None` for what no line of ours is.
-    fn entry(&self, line: &[u8]) -> Option<(Uuid, Self::Entry)>;
-    /// Whether a load, and a save, keeps this entry.
-    fn is_loaded(&self, entry: &Self::Entry) -> bool;
-    fn is_saved(&self, entry: &Self::Entry) -> bool;
-    /// Asserts that a load gives these entries and so many in all; gives the trouble.
-    fn load(
-        &self,
-        expected: &HashMap<Uuid, Self::Entry>,
-        count: RangeInclusive<usize>,
-    ) -> Option<Trouble>;
-    /// Saves a guest.
-    fn save(&self, uuid: Uuid, entry: &Self::Entry) -> Saved;
-    /// A guest as we know it.
-    fn ours(&self) -> Self::Entry;
-}
-
-fn run<K: Kind>(kind: &K, bytes: &[u8]) {
     let lines = inner_lines(bytes);
-    put(kind, bytes);
+    let clock = Clock::of(&lines);
+    put(bytes);
     let first = String::from_utf8_lossy(bytes.split(|byte| *byte == b'\n').next().unwrap_or(b""));
-    if sealed(&kind.header(), &lines) == bytes {
-        assert_all_or_trouble(kind, Some(&lines));
+    if sealed(&header(), &lines) == bytes {
+        assert_all_or_warning(&clock, Some(&lines));
     } else if sealed(&first, &lines) == bytes {
-        // Of another version, hypervisor or boot: the last of these is no trouble.
-        kind.load(&HashMap::new(), 0..=0);
+        // Of another version, hypervisor or boot: of the last the devices are still used.
+        let (state, warning) = FILE.load(&clock.now());
+        assert!(warning.is_none() || state.devices.is_empty());
+        assert!(state.samples.is_empty() && state.health.is_empty());
     } else {
-        assert_all_or_trouble(kind, None);
+        assert_all_or_warning(&clock, None);
     }
 
-    let forged = sealed(&kind.header(), &lines);
-    put(kind, &forged);
-    let entries = assert_all_or_trouble(kind, Some(&lines));
+    put(&sealed(&header(), &lines));
+    let entries = assert_all_or_warning(&clock, Some(&lines));
+    let (of_another_boot, _) = FILE.load(&CacheTime { boot: Some(OURS), ..clock.now() });
+    assert!(of_another_boot.samples.is_empty() && of_another_boot.health.is_empty());
 
-    // Whatever stands there, one of our own is saved, and what was wrong is gone.
-    kind.save(OURS, &kind.ours());
-    // Of a file that gave a trouble, right lines may stay.
+    // Whatever is there, one of our own is saved, and what was wrong is gone.
+    clock.save_ours();
+    // Of a file that gave a warning, right lines may stay.
     let most = if entries.is_some() { 0 } else { lines.len() };
     let mut expected = entries.unwrap_or_default();
-    expected.retain(|_, entry| kind.is_saved(entry));
-    expected.insert(OURS, kind.ours());
+    expected.retain(|_, entry| clock.is_saved(entry));
+    expected.extend(clock.ours());
     let count = expected.len()..=expected.len() + most;
-    assert_eq!(kind.load(&expected, count), None, "after a save");
+    assert_eq!(clock.load(&expected, count), None, "after a save");
 
     // A file that we wrote, cut and changed.
-    let written = fs::read(kind.path()).expect("the file that was saved");
+    let written = fs::read(&*PATH).expect("the file that was saved");
     let mut dice = checksum(bytes);
     for way in 0..4 {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -116,47 +86,50 @@ fn run<K: Kind>(kind: &K, bytes: &[u8]) {
             2 => damaged[at] = damaged[at].wrapping_add(1 + (dice % 255) as u8),
             _ => drop(damaged.drain(at / 2..=at)),
         }
-        put(kind, &damaged);
-        let trouble = kind.load(&HashMap::new(), 0..=0);
-        assert!(trouble.is_some(), "believed: {:?}", String::from_utf8_lossy(&damaged));
+        put(&damaged);
+        let warning = clock.load(&HashMap::new(), 0..=0);
+        assert!(warning.is_some(), "believed: {:?}", String::from_utf8_lossy(&damaged));
     }
+});
+
+fn put(bytes: &[u8]) {
+    fs::write(&*PATH, bytes).expect("writing the file");
 }
 
-fn put<K: Kind>(kind: &K, bytes: &[u8]) {
-    fs::write(kind.path(), bytes).expect("writing the file");
+fn header() -> String {
+    format!(r#"{{"telegraf-virt":"state","version":2,"uri":"{URI}","boot":"{BOOT}"}}"#)
 }
 
-/// Loads a file whose seal is right around these lines, or wrong where there are none, and asserts
-/// that it gives every entry or, where one line is wrong, a trouble and nothing.
-fn assert_all_or_trouble<K: Kind>(
-    kind: &K,
+/// Loads a file of which the form is right around these lines, or wrong where there are none, and asserts
+/// that it gives every entry or, where one line is wrong, a warning and nothing.
+fn assert_all_or_warning(
+    clock: &Clock,
     lines: Option<&[&[u8]]>,
-) -> Option<HashMap<Uuid, K::Entry>> {
+) -> Option<HashMap<(Uuid, u8), Entry>> {
     let entries = lines.and_then(|lines| {
         let mut entries = HashMap::new();
         for line in lines {
-            let (uuid, entry) = kind.entry(line)?;
-            if entries.insert(uuid, entry).is_some() {
+            let entry = Entry::of(line)?;
+            if entries.insert(entry.key(), entry).is_some() {
                 return None;
             }
         }
         Some(entries)
     });
-    let Some(mut entries) = entries else {
-        let trouble = kind.load(&HashMap::new(), 0..=0);
-        let trouble = trouble.expect("what is no file of ours is a trouble").to_string();
-        assert!(trouble.starts_with(&*kind.path().to_string_lossy()), "{trouble}");
+    let Some(entries) = entries else {
+        let warning = clock.load(&HashMap::new(), 0..=0);
+        let warning = warning.expect("what is no file of ours is reported").to_string();
+        assert!(warning.starts_with(&*PATH.to_string_lossy()), "{warning}");
         return None;
     };
-    let (loaded, others): (Vec<_>, Vec<_>) =
-        entries.drain().partition(|(_, entry)| kind.is_loaded(entry));
-    let loaded = HashMap::from_iter(loaded);
-    assert_eq!(
-        kind.load(&loaded, loaded.len()..=loaded.len()),
-        None,
-        "what is a file of ours is no trouble"
-    );
-    Some(loaded.into_iter().chain(others).collect())
+    let loaded: HashMap<(Uuid, u8), Entry> = entries
+        .iter()
+        .filter(|(_, entry)| clock.is_loaded(entry))
+        .map(|(k, e)| (*k, e.clone()))
+        .collect();
+    let count = loaded.len()..=loaded.len();
+    assert_eq!(clock.load(&loaded, count), None, "a file of ours is no trouble");
+    Some(entries)
 }
 
 /// The file's lines without a header and a closing line, where it has them.
@@ -168,7 +141,7 @@ fn inner_lines(bytes: &[u8]) -> Vec<&[u8]> {
     if lines.last().is_some_and(|line| line.is_empty()) {
         lines.pop();
     }
-    if lines.last().is_some_and(|line| line.starts_with(b"{\"guests\"")) {
+    if lines.last().is_some_and(|line| line.starts_with(b"{\"lines\"")) {
         lines.pop();
     }
     lines
@@ -181,9 +154,8 @@ fn sealed(header: &str, lines: &[&[u8]]) -> Vec<u8> {
         bytes.extend_from_slice(line);
         bytes.push(b'\n');
     }
-    let (guests, checksum) = (lines.len(), checksum(&bytes));
-    bytes
-        .extend(format!("{{\"guests\":{guests},\"checksum\":\"{checksum:016x}\"}}\n").into_bytes());
+    let (count, checksum) = (lines.len(), checksum(&bytes));
+    bytes.extend(format!("{{\"lines\":{count},\"checksum\":\"{checksum:016x}\"}}\n").into_bytes());
     bytes
 }
 
@@ -203,167 +175,150 @@ fn checksum(bytes: &[u8]) -> u64 {
     hash ^ (hash >> 29)
 }
 
-/// The device cache. Its clock stands at the first guest's time.
-struct Devices {
-    now_unix_s: u64,
+/// A line of a guest.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Entry {
+    Devices(DevicesLine),
+    Sample(Domain),
+    Health(SavedHealth),
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DevicesLine {
     name: String,
     uuid: Uuid,
     read_at: u64,
-    devices: Inventory,
+    inventory: Inventory,
 }
 
-#[derive(Debug, PartialEq)]
-struct Known {
-    name: String,
-    read_at: u64,
-    inventory: Arc<Inventory>,
-}
-
-impl Devices {
-    fn of(bytes: &[u8]) -> Self {
-        let mut lines = inner_lines(bytes).into_iter();
-        let first = lines.find_map(|line| serde_json::from_slice::<DevicesLine>(line).ok());
-        Self { now_unix_s: first.map_or(1_700_000_000, |line| line.read_at) }
-    }
-}
-
-impl Kind for Devices {
-    type Entry = Known;
-
-    fn path(&self) -> &PathBuf {
-        &FILES.devices
-    }
-
-    fn header(&self) -> String {
-        format!(r#"{{"telegraf-virt":"devices","version":1,"uri":"{URI}"}}"#)
-    }
-
-    fn entry(&self, line: &[u8]) -> Option<(Uuid, Known)> {
-        let DevicesLine { name, uuid, read_at, devices } = serde_json::from_slice(line).ok()?;
-        let known = devices.nics.len() + devices.disks.len() <= DEVICES_MAX;
-        known.then(|| (uuid, Known { name, read_at, inventory: Arc::new(devices) }))
-    }
-
-    fn is_loaded(&self, _: &Known) -> bool {
-        true
-    }
-
-    fn is_saved(&self, entry: &Known) -> bool {
-        let oldest = self.now_unix_s.saturating_sub(TTL.as_secs() + 24 * 3600);
-        (oldest..=self.now_unix_s.saturating_add(60)).contains(&entry.read_at)
-    }
-
-    fn load(
-        &self,
-        expected: &HashMap<Uuid, Known>,
-        count: RangeInclusive<usize>,
-    ) -> Option<Trouble> {
-        let (cache, trouble) = FILES.files.load_devices();
-        assert!(count.contains(&cache.len()), "{} of {count:?}, {trouble:?}", cache.len());
-        for (uuid, known) in expected {
-            let (id, read_at) = (known.inventory.id, known.read_at);
-            assert_eq!(cache.fresh(uuid, id, read_at, TTL), Some(&known.inventory));
-            assert_eq!(cache.fresh(uuid, id.wrapping_add(1), read_at, TTL), None, "a new boot");
-            let stale = read_at.checked_add(TTL.as_secs()).or(read_at.checked_sub(1));
-            assert_eq!(stale.and_then(|at| cache.fresh(uuid, id, at, TTL)), None, "another time");
-        }
-        trouble
-    }
-
-    fn save(&self, uuid: Uuid, known: &Known) -> Saved {
-        let mut cache = DeviceCache::default();
-        cache.insert(uuid, &known.name, known.inventory.clone(), known.read_at);
-        let saved = FILES.files.save_devices(&mut cache, self.now_unix_s, TTL);
-        saved.expect("a save")
-    }
-
-    fn ours(&self) -> Known {
-        let (name, read_at) = ("ours\n\"\u{0}".to_owned(), self.now_unix_s);
-        Known { name, read_at, inventory: Arc::new(Inventory { id: 3, ..Inventory::default() }) }
-    }
-}
-
-/// The last samples. Their clock stands at the first guest's time.
-struct Samples {
-    now_ns: u64,
-}
-
-/// What a line of a sample must say, whatever else it leaves out.
+/// What each line must say, whatever else it omits. A sample may omit nearly everything, and health its name.
 #[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[expect(dead_code, reason = "only whether they are there")]
-struct Identity {
-    id: i32,
-    name: String,
-    uuid: Uuid,
-    answered_at_ns: u64,
+enum Identity {
+    Devices(serde::de::IgnoredAny),
+    Sample { id: i32, name: String, uuid: Uuid, answered_at_ns: u64 },
+    Health(serde::de::IgnoredAny),
 }
 
-impl Samples {
-    fn of(bytes: &[u8]) -> Self {
-        let mut lines = inner_lines(bytes).into_iter();
-        let first = lines.find_map(|line| serde_json::from_slice::<Domain>(line).ok());
-        Self { now_ns: first.map_or(1_000_000_000_000, |domain| domain.answered_at_ns) }
-    }
-
-    fn oldest_ns(&self) -> u64 {
-        self.now_ns.saturating_sub(3_600_000_000_000)
-    }
-}
-
-impl Kind for Samples {
-    type Entry = Domain;
-
-    fn path(&self) -> &PathBuf {
-        &FILES.samples
-    }
-
-    fn header(&self) -> String {
-        format!(r#"{{"telegraf-virt":"samples","version":1,"uri":"{URI}","boot":"{BOOT}"}}"#)
-    }
-
-    fn entry(&self, line: &[u8]) -> Option<(Uuid, Domain)> {
+impl Entry {
+    /// What a line says; `None` for what is no line of ours.
+    fn of(line: &[u8]) -> Option<Self> {
         let _: Identity = serde_json::from_slice(line).ok()?;
-        let domain: Domain = serde_json::from_slice(line).ok()?;
-        let known = domain.nics.len() + domain.disks.len() <= 4 * DEVICES_MAX;
-        known.then_some((domain.uuid, domain))
+        let entry: Self = serde_json::from_slice(line).ok()?;
+        let is_bounded = match &entry {
+            Self::Devices(line) => {
+                line.inventory.nics.len() + line.inventory.disks.len() <= DEVICES_MAX
+            }
+            Self::Sample(sample) => sample.nics.len() + sample.disks.len() <= 4 * DEVICES_MAX,
+            Self::Health(_) => true,
+        };
+        is_bounded.then_some(entry)
     }
 
-    fn is_loaded(&self, entry: &Domain) -> bool {
-        (self.oldest_ns()..=self.now_ns).contains(&entry.answered_at_ns)
+    fn key(&self) -> (Uuid, u8) {
+        match self {
+            Self::Devices(line) => (line.uuid, 0),
+            Self::Sample(sample) => (sample.uuid, 1),
+            Self::Health(health) => (health.uuid, 2),
+        }
+    }
+}
+
+/// The two clocks, which show the time of the first line of their kind.
+struct Clock {
+    unix_s: u64,
+    boot_ns: u64,
+}
+
+impl Clock {
+    fn of(lines: &[&[u8]]) -> Self {
+        let mut clock = Self { unix_s: 1_700_000_000, boot_ns: 1_000_000_000_000 };
+        let entries = lines.iter().rev().filter_map(|line| serde_json::from_slice(line).ok());
+        for entry in entries {
+            match entry {
+                Entry::Devices(line) => clock.unix_s = line.read_at,
+                Entry::Sample(sample) => clock.boot_ns = sample.answered_at_ns,
+                Entry::Health(health) => clock.boot_ns = health.at,
+            }
+        }
+        clock
     }
 
-    fn is_saved(&self, entry: &Domain) -> bool {
-        // What lies a moment ahead is kept in the file, but not loaded yet.
-        self.is_loaded(entry)
+    fn now(&self) -> CacheTime {
+        CacheTime { unix_s: self.unix_s, boot: Some(BOOT), boot_ns: self.boot_ns }
     }
 
+    fn is_loaded(&self, entry: &Entry) -> bool {
+        let at = match entry {
+            Entry::Devices(_) => return true,
+            Entry::Sample(sample) => sample.answered_at_ns,
+            Entry::Health(health) => health.at,
+        };
+        (self.boot_ns.saturating_sub(HOUR_NS)..=self.boot_ns).contains(&at)
+    }
+
+    /// Whether a load after a save gives this entry. What is dated a moment ahead is kept in the file, but
+    /// not loaded yet.
+    fn is_saved(&self, entry: &Entry) -> bool {
+        let Entry::Devices(line) = entry else { return self.is_loaded(entry) };
+        let oldest = self.unix_s.saturating_sub(TTL.as_secs() + 24 * 3600);
+        (oldest..=self.unix_s.saturating_add(60)).contains(&line.read_at)
+    }
+
+    /// Asserts that a load gives these entries and so many in all; gives the warning.
     fn load(
         &self,
-        expected: &HashMap<Uuid, Domain>,
+        expected: &HashMap<(Uuid, u8), Entry>,
         count: RangeInclusive<usize>,
-    ) -> Option<Trouble> {
-        let (samples, trouble) = FILES.files.load_samples(BOOT, self.now_ns);
-        assert!(count.contains(&samples.len()), "{} of {count:?}, {trouble:?}", samples.len());
-        for (uuid, domain) in expected {
-            assert_eq!(samples.get(uuid), Some(domain));
+    ) -> Option<CacheWarning> {
+        let (state, warning) = FILE.load(&self.now());
+        let SavedState { devices, samples, health } = state;
+        let all = devices.len() + samples.len() + health.len();
+        assert!(count.contains(&all), "{all} of {count:?}, {warning:?}");
+        for ((uuid, _), entry) in expected {
+            match entry {
+                Entry::Devices(line) => assert_devices(&devices, line),
+                Entry::Sample(sample) => assert_eq!(samples.get(uuid), Some(sample)),
+                Entry::Health(expected) => assert!(health.contains(expected), "{expected:?}"),
+            }
         }
-        let (samples, _) = FILES.files.load_samples(OURS, self.now_ns);
-        assert!(samples.is_empty(), "of another boot: {samples:?}");
-        trouble
+        warning
     }
 
-    fn save(&self, _: Uuid, domain: &Domain) -> Saved {
-        let saved = FILES.files.save_samples([domain], BOOT, self.now_ns);
-        saved.expect("a save")
+    /// A guest of our own.
+    fn ours(&self) -> [((Uuid, u8), Entry); 3] {
+        let name = "ours\n\"\u{0}".to_owned();
+        let inventory = Inventory { id: 3, ..Inventory::default() };
+        let (uuid, read_at, at) = (OURS, self.unix_s, self.boot_ns);
+        let sample =
+            Domain { uuid, id: 3, name: name.clone(), answered_at_ns: at, ..Domain::default() };
+        let health = SavedHealth { name: name.clone(), uuid, at, ..SavedHealth::default() };
+        let devices = DevicesLine { name, uuid, read_at, inventory };
+        [Entry::Devices(devices), Entry::Sample(sample), Entry::Health(health)]
+            .map(|entry| (entry.key(), entry))
     }
 
-    fn ours(&self) -> Domain {
-        let (name, answered_at_ns) = ("ours\n\"\u{0}".to_owned(), self.now_ns);
-        Domain { uuid: OURS, id: 3, name, answered_at_ns, ..Domain::default() }
+    fn save_ours(&self) {
+        let [(_, devices), (_, sample), (_, health)] = self.ours();
+        let (Entry::Devices(line), Entry::Sample(sample), Entry::Health(health)) =
+            (devices, sample, health)
+        else {
+            unreachable!("in this order");
+        };
+        let mut devices = DeviceCache::default();
+        devices.insert(line.uuid, &line.name, Arc::new(line.inventory), line.read_at);
+        FILE.save(&mut devices, [&sample], &[health], &self.now(), TTL).expect("a save");
     }
+}
+
+fn assert_devices(devices: &DeviceCache, line: &DevicesLine) {
+    let (uuid, id, read_at) = (&line.uuid, line.inventory.id, line.read_at);
+    let fresh = |id, at| devices.fresh(uuid, id, at, TTL).map(|inventory| &**inventory);
+    assert_eq!(fresh(id, read_at), Some(&line.inventory));
+    assert_eq!(fresh(id.wrapping_add(1), read_at), None, "a new boot");
+    let stale = read_at.checked_add(TTL.as_secs()).or(read_at.checked_sub(1));
+    assert_eq!(stale.and_then(|at| fresh(id, at)), None, "another time");
 }

@@ -1,39 +1,46 @@
 //! One collection from its trigger to the sink, and the loop around it: the only file that knows
-//! every room.
+//! all other modules.
 //!
 //! ```text
 //! mod.rs     the loop, and one collection to lines
+//! anomalies.rs  which guests behave unlike themselves
+//! events.rs  what happens between collections, as lines and for a person
 //! source.rs  one hypervisor, with what is known of its guests
 //! show.rs    one collection as a table, or one after another
 //! screen.rs  the terminal that tables are drawn on, and its keys
 //! ```
 
+mod anomalies;
+mod events;
 mod screen;
 mod show;
 mod source;
 
 use std::path::Path;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
-use crate::cache::{self, Place, Surroundings};
+use crate::cache::{CacheDir, CacheEnv, FileError};
 use crate::cli::{Format, View};
 use crate::collect::{Collected, Hypervisor, Plan, Reading};
 use crate::config::Settings;
 use crate::config::extra::Extra;
 use crate::deadline::{Deadline, Ending, time_to_collect};
+use crate::events::Events;
 use crate::host::{self, Moment};
+use crate::json;
 use crate::libvirt;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
+use crate::node::NodeReader;
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
-use crate::sample;
+use crate::pool::Caller;
+use crate::schema;
 use crate::sink::{self, Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
+use anomalies::Watch;
+pub use anomalies::anomalies;
 use source::Source;
 
 /// How the program ends.
@@ -47,11 +54,10 @@ pub enum Exit {
 
 /// The most time that is left after the order to end.
 const GRACE_MAX: Duration = Duration::from_secs(4);
-/// Samples are written after execd's first collection, so that even a kill soon after leaves rates to
-/// its next start, and after a later one when they were last written so long ago.
-const SAMPLES_EVERY: Duration = Duration::from_secs(60);
-/// How often is looked whether the end was ordered.
-const GLANCE: Duration = Duration::from_millis(50);
+/// execd saves after its first collection, then at most this often, so that a restart after a kill is warm.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// How long the end waits for connections to be closed beside those of the guests.
+const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 /// Without a trigger for so long execd says that it waits in vain.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -64,25 +70,47 @@ struct Agent {
     log: Arc<Log>,
     sources: Vec<Source>,
     sink: Sink,
+    /// Whether lines are printed as JSON.
+    is_json: bool,
+    /// What happens between collections, where that is asked for.
+    events: Option<Events>,
     lines: Lines,
     /// Instead of lines, where the collection is for a person.
     rows: Option<Vec<Row>>,
     writer: Writer,
     choice: Choice,
     tags: UserTags,
-    boot: Option<Uuid>,
-    samples_written: Option<Instant>,
+    /// When the cache was written last.
+    saved: Option<Instant>,
+    /// Where the cache is.
+    folder: Option<CacheDir>,
+    /// Which guests behave unlike themselves, where that is asked for.
+    watch: Option<Watch>,
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
 pub fn once(settings: Settings, view: &View, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+    for name in settings.extra.execd_only() {
+        log.warn(format_args!("extra: \"{name}\" is for execd, and once prints nothing for it"));
+    }
     match (start(settings, None, &triggers.ending, log), view.format) {
-        (Ok(mut agent), Format::Influx) => agent.once(triggers),
         (Ok(mut agent), Format::Table) => {
             let look = || Look { sort: view.sort, top: view.top, ..Look::of_stdout() };
             agent.show(triggers, &look, view.watch)
         }
+        (Ok(mut agent), format) => {
+            agent.is_json = format == Format::Json;
+            agent.once(triggers)
+        }
         (Err(exit), _) => exit,
+    }
+}
+
+/// What happens to the guests, to standard output, until the end.
+pub fn events(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+    match start(settings, None, &triggers.ending, log) {
+        Ok(agent) => agent.tell_events(format, triggers),
+        Err(exit) => exit,
     }
 }
 
@@ -121,21 +149,26 @@ fn start(
         log.error(sink::CLOSED);
         return Err(Exit::Failed);
     }
-    let place = place(&settings, ending);
+    let folder = cache_folder(&settings, ending);
     if let Some(file) = introduced {
-        let place = place.as_ref().ok().and_then(Option::as_ref).map(Place::path);
-        log.info(introduction(&settings.uris, file, place));
+        let folder = folder.as_ref().ok().and_then(Option::as_ref).map(CacheDir::path);
+        log.info(introduction(&settings.uris, file, folder));
     }
-    let place = place.unwrap_or_else(|trouble| {
-        log.warn(trouble);
-        None
-    });
-    Ok(Agent::new(settings, place, log, sink))
+    let folder = cache_or_warning(folder, log);
+    let fixed = settings.tags.iter().map(|(name, _)| name);
+    let mut tags = fixed.chain(settings.metadata_tags.iter().map(|(name, _)| name));
+    if let Some(name) = tags.find(|name| name.eq_ignore_ascii_case("host")) {
+        log.warn(format_args!(
+            "tags: Telegraf sets a tag \"host\" itself, the machine that it runs on, which yours named \
+             \"{name}\" replaces: choose another name, or set omit_hostname in Telegraf"
+        ));
+    }
+    Ok(Agent::new(settings, folder, log, sink))
 }
 
 impl Agent {
     /// Gets ready; no hypervisor is asked yet.
-    fn new(settings: Settings, place: Option<Place>, log: &Arc<Log>, mut sink: Sink) -> Self {
+    fn new(settings: Settings, folder: Option<CacheDir>, log: &Arc<Log>, mut sink: Sink) -> Self {
         let plan = Plan {
             workers: settings.workers,
             max_stuck: settings.max_stuck,
@@ -144,13 +177,14 @@ impl Agent {
             host_name: settings.uris.len() > 1,
             extra: settings.extra,
         };
-        sink.lock_in(place.clone());
-        let boot = cache::boot_id();
+        sink.lock_in(folder.clone());
         let sources = settings
             .uris
             .iter()
             .map(|uri| {
-                Source::new(Hypervisor::new(uri, plan.clone(), log), place.as_ref(), boot, log)
+                let node = NodeReader::wanted(uri, plan.extra, log);
+                let hypervisor = Hypervisor::new(uri, plan.clone(), log);
+                Source::new(hypervisor, node, folder.as_ref(), log)
             })
             .collect();
         let tags = UserTags::new(&settings.tags, &settings.metadata_tags);
@@ -168,13 +202,16 @@ impl Agent {
             log: Arc::clone(log),
             sources,
             sink,
+            is_json: false,
+            events: None,
             lines: Lines::default(),
             rows: None,
             writer: Writer::default(),
             choice,
             tags,
-            boot,
-            samples_written: None,
+            saved: None,
+            folder,
+            watch: None,
         }
     }
 
@@ -197,8 +234,7 @@ impl Agent {
 
     /// Keeps what the next run shall know, and says how it went.
     fn end(&mut self, up: usize, printed: Result<(), SinkError>, triggers: &Triggers) -> Exit {
-        self.keep_devices();
-        self.keep_samples();
+        self.save();
         self.close();
         // Whoever stopped us believes what has arrived, if we say that all is well.
         let is_fine = up > 0 || triggers.ending.since().is_some();
@@ -210,6 +246,14 @@ impl Agent {
 
     /// A collection at each trigger, until the end.
     fn execd(mut self, triggers: &Triggers, interval: Option<Duration>) -> Exit {
+        if self.settings.extra.has(Extra::Events)
+            && let Err(exit) = self.listen()
+        {
+            return exit;
+        }
+        if self.settings.extra.has(Extra::Anomalies) {
+            self.watch();
+        }
         self.log.info("ready: triggers count from here on");
         let exit = loop {
             match triggers.next(interval, IDLE) {
@@ -231,12 +275,12 @@ impl Agent {
                              keep it open; under Telegraf's inputs.execd set `signal = \"STDIN\"`",
                         );
                     }
-                    break Exit::Fine;
+                    break self.print_last_events(&triggers.ending);
                 }
             }
         };
-        self.keep_devices();
-        self.keep_samples();
+        self.save();
+        self.keep_learned(true);
         self.close();
         let grace = self.grace();
         self.sink.finish(&Deadline::within(grace, &triggers.ending, grace));
@@ -254,11 +298,10 @@ impl Agent {
         let began = Instant::now();
         let printed = self.print(&Deadline::at_ending(&triggers.ending, grace));
         self.note_slow_reader(began.elapsed(), triggers.arrived().saturating_sub(arrived));
-        self.keep_devices();
-        let is_time = self.samples_written.is_none_or(|moment| moment.elapsed() >= SAMPLES_EVERY);
-        if is_time {
-            self.keep_samples();
+        if self.saved.is_none_or(|moment| moment.elapsed() >= SAVE_EVERY) {
+            self.save();
         }
+        self.keep_learned(false);
         match printed {
             Ok(()) => Ok(()),
             Err(SinkError::Gone) => Err(Exit::Fine),
@@ -295,6 +338,7 @@ impl Agent {
     fn collect(&mut self, deadline: &Deadline) -> usize {
         let started = Moment::now();
         self.log.collection_begins();
+        self.outdate_touched();
         let settings = &self.settings;
         let collected: Vec<Option<Collected>> = match self.sources.as_mut_slice() {
             [source] => vec![source.read(settings, started, deadline)],
@@ -304,6 +348,7 @@ impl Agent {
         let names = source::names(&self.sources);
         let tags: Vec<Tags> = names.iter().map(|name| source_tag(name.as_deref())).collect();
         let up = collected.iter().flatten().count();
+        self.write_events(&names, &tags);
         let mut collectors = self.collectors(&collected);
         for (place, reading) in sorted(collected) {
             let (Some(source), Some(tags), Some(collector)) =
@@ -315,16 +360,23 @@ impl Agent {
             let lines_before = self.lines.count();
             let moment = source.moment;
             self.lines.stamp(unix_ns(moment));
-            let sample = source.take(reading, |sample, rates, inventory| match &mut self.rows {
-                Some(rows) => rows.push(Row::of(sample, rates, name)),
-                None => {
-                    let guest = points::Guest { sample, rates, inventory };
-                    let metadata = inventory.and_then(|inventory| inventory.metadata.as_ref());
-                    let tags = self.tags.of_guest(tags, metadata);
-                    let now_unix_s = moment.unix.as_secs();
-                    self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
-                }
-            });
+            let sample =
+                source.take(reading, |sample, before, rates, inventory| match &mut self.rows {
+                    Some(rows) => rows.push(Row::of(sample, rates, name)),
+                    None => {
+                        let guest = points::Guest { sample, rates, inventory };
+                        let metadata = inventory.and_then(|inventory| inventory.metadata.as_ref());
+                        let tags = self.tags.of_guest(tags, metadata);
+                        let now_unix_s = moment.unix.as_secs();
+                        self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
+                        let summary = self.watch.as_mut().and_then(|watch| {
+                            watch.models.observe(place, sample, before, inventory, moment.unix)
+                        });
+                        if let Some(summary) = summary {
+                            self.writer.write_anomalies(&mut self.lines, sample, tags, &summary);
+                        }
+                    }
+                });
             // A guest that libvirt has locked says nothing: its last sample stays.
             if sample.state.is_some() {
                 source.keep(sample);
@@ -337,6 +389,7 @@ impl Agent {
         if self.settings.extra.has(Extra::Collector) {
             self.write_collectors(&tags, &collectors);
         }
+        self.write_beside(&tags);
         self.sources.iter_mut().for_each(Source::forget_old);
         up
     }
@@ -384,8 +437,32 @@ impl Agent {
         }
     }
 
+    /// The hosts, then their storage pools.
+    fn write_beside(&mut self, tags: &[Tags]) {
+        for is_of_host in [true, false] {
+            for (source, tags) in self.sources.iter().zip(tags).filter(|(it, _)| it.node.is_some())
+            {
+                self.lines.stamp(unix_ns(source.moment));
+                let mut all = tags.clone();
+                all.append(self.tags.fixed());
+                let (uri, beside) = (source.hypervisor.uri(), &source.beside);
+                match &beside.host {
+                    Some(host) if is_of_host => {
+                        schema::write_host(&mut self.lines, uri, &all, host)
+                    }
+                    _ if is_of_host => {}
+                    _ => schema::write_pools(&mut self.lines, uri, &all, &beside.pools),
+                }
+            }
+        }
+    }
+
     fn print(&mut self, deadline: &Deadline) -> Result<(), SinkError> {
-        let result = self.sink.write(self.lines.as_bytes(), deadline);
+        let result = if self.is_json {
+            self.sink.write(&json::objects(self.lines.as_bytes()), deadline)
+        } else {
+            self.sink.write(self.lines.as_bytes(), deadline)
+        };
         self.tell_printed(&result);
         self.log.debug(format_args!("{} lines", self.lines.count()));
         result
@@ -399,38 +476,26 @@ impl Agent {
         }
     }
 
-    fn keep_devices(&mut self) {
-        let now_unix_s = Moment::now().unix.as_secs();
+    /// Keeps what the next run must know.
+    fn save(&mut self) {
+        self.saved = Some(Instant::now());
         for source in &mut self.sources {
-            let Some(files) = &source.files else { continue };
-            let saved =
-                files.save_devices(&mut source.devices, now_unix_s, self.settings.cache.ttl);
-            tell_saved(&self.log, saved.err(), source.hypervisor.uri(), "device lists");
-        }
-    }
-
-    fn keep_samples(&mut self) {
-        let Some(boot) = self.boot else { return };
-        self.samples_written = Some(Instant::now());
-        let now_ns = sample::boottime_ns();
-        for source in &mut self.sources {
-            let Some(files) = &source.files else { continue };
-            let uri = source.hypervisor.uri();
-            if !source.before.is_empty() {
-                let saved = files.save_samples(source.before.values(), boot, now_ns);
-                tell_saved(&self.log, saved.err(), uri, "last samples");
-            }
-            if let Some(health) = source.hypervisor.saved_health() {
-                let saved = files.save_health(&health, boot, now_ns);
-                let uri = source.hypervisor.uri();
-                tell_saved(&self.log, saved.err(), uri, "guests that do not answer");
-            }
+            let saved = source.save(self.settings.cache.ttl);
+            report_saved(&self.log, saved.err(), source.hypervisor.uri());
         }
     }
 
     /// Closes the connections that nothing waits for: libvirtd logs an error for each that just ends.
     fn close(&mut self) {
-        self.sources.iter_mut().for_each(|source| source.hypervisor.close());
+        if let Some(events) = &self.events {
+            events.end();
+        }
+        for source in &mut self.sources {
+            source.hypervisor.close();
+            if let Some(node) = &mut source.node {
+                node.close(CLOSE_WITHIN);
+            }
+        }
     }
 }
 
@@ -494,39 +559,40 @@ fn introduction(uris: &[String], file: Option<&Path>, cache: Option<&Path>) -> S
 
 /// The cache's folder, `None` where none is wanted, or why there is none. It may be on a mount that is gone, so that looking
 /// at it never ends: it is looked at on a thread that can be left behind.
-fn place(settings: &Settings, ending: &Ending) -> Result<Option<Place>, String> {
+fn cache_folder(settings: &Settings, ending: &Ending) -> Result<Option<CacheDir>, String> {
     let is_of_use = settings.uris.iter().any(|uri| !uri.starts_with(host::REPLAY));
     if !settings.cache.enabled || !is_of_use {
         return Ok(None);
     }
-    let (sender, receiver) = mpsc::channel();
     let named = settings.cache.dir.clone();
-    let body = move || {
-        // Nobody waits any more where time is over.
-        let _ = sender.send(Place::of(named.as_deref(), &Surroundings::of_process()));
-    };
-    let started = thread::Builder::new().name("cache".to_owned()).spawn(body);
-    started.map_err(|error| format!("there is no cache: cannot start a thread: {error}"))?;
+    let mut finder = Caller::without_connection("cache");
+    finder.call(move |(), _| Ok(CacheDir::of(named.as_deref(), &CacheEnv::of_process())));
     let found_by = Deadline::within(settings.deadline / 4, ending, Duration::ZERO);
-    loop {
-        match receiver.recv_timeout(found_by.left(GLANCE)) {
-            Ok(found) => return found.map(Some).map_err(|none| none.to_string()),
-            Err(mpsc::RecvTimeoutError::Timeout) if !found_by.is_over() => {}
-            Err(_) => break,
-        }
+    if let Some(Ok(found)) = finder.next(&found_by) {
+        return found.map(Some).map_err(|none| none.to_string());
     }
     Err("the folder for the cache does not answer, so there is none; is its mount gone?".to_owned())
 }
 
-fn tell_saved(log: &Log, error: Option<cache::FileError>, uri: &str, what: &str) {
-    let key = format!("saving {what} {uri}");
+/// The cache's folder; where there is none although one is wanted, that is logged.
+fn cache_or_warning(folder: Result<Option<CacheDir>, String>, log: &Log) -> Option<CacheDir> {
+    folder.unwrap_or_else(|trouble| {
+        log.warn(trouble);
+        None
+    })
+}
+
+fn report_saved(log: &Log, error: Option<FileError>, uri: &str) {
+    let key = format!("saving {uri}");
     match error {
         Some(error) => log.begins(
             &key,
             Level::Warn,
-            format_args!("cannot keep the {what} of {uri} for the next run: {error}; `telegraf-virt check` says \
-                 what mends it"),
+            format_args!(
+                "cannot save the cache of {uri} for the next run: {error}; `telegraf-virt check` says how to \
+                 fix it"
+            ),
         ),
-        None => log.ends(&key, format_args!("the {what} of {uri} are kept again")),
+        None => log.ends(&key, format_args!("the cache of {uri} is saved again")),
     }
 }

@@ -1,10 +1,9 @@
 //! A collection for a person's eyes: a table, with rates even where no earlier sample is stored.
 
-use std::thread;
 use std::time::Duration;
 
 use super::screen::Screen;
-use super::{Agent, Exit};
+use super::{Agent, Exit, source};
 use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::sink::SinkError;
 use crate::table::{self, Look, Row};
@@ -15,8 +14,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Rates over less than this many seconds tell little: two more samples are better.
 const SHORTEST_S: f64 = 0.5;
 const DOWN: &str = "No hypervisor could be read.\n";
-/// How often to look whether the program was told to end.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// Messages that stay below a table that is drawn again and again.
 const NOTES_MAX: usize = 3;
@@ -65,10 +62,23 @@ impl Agent {
             let mut look = look();
             let lines = u16::try_from(notes.len()).unwrap_or_default();
             look.height = look.height.map(|height| height.saturating_sub(lines));
-            text = if up_now > 0 { table::text(&rows, &look) } else { DOWN.to_owned() };
+            text = if up_now > 0 { self.table(&rows, &look) } else { DOWN.to_owned() };
         };
         drop(screen);
         self.end(up, printed, triggers)
+    }
+
+    /// The table, and below it a line for each host that is measured.
+    fn table(&self, rows: &[Row], look: &Look) -> String {
+        let names = source::names(&self.sources);
+        let hosts = self.sources.iter().zip(&names).filter_map(|(source, name)| {
+            let host = source.beside.host.as_ref()?;
+            Some(table::host_line(host, name.as_deref()))
+        });
+        let hosts: Vec<String> = hosts.collect();
+        let lines = u16::try_from(hosts.len()).unwrap_or_default();
+        let height = look.height.map(|height| height.saturating_sub(lines));
+        table::text(rows, &Look { height, ..*look }) + &hosts.concat()
     }
 
     fn next_deadline(&self, ending: &Ending) -> Deadline {
@@ -98,7 +108,7 @@ impl Agent {
         }
         // Who ends early has not heard of all guests: that there is none would be a guess.
         let is_known = up > 0 && (!rows.is_empty() || ending.since().is_none());
-        (up, if is_known { table::text(&rows, look) } else { String::new() })
+        (up, if is_known { self.table(&rows, look) } else { String::new() })
     }
 
     /// One collection: how many hypervisors could be asked, and the guests' rows.
@@ -117,9 +127,7 @@ impl Agent {
 /// Waits; whether there is time for more.
 fn pause(ending: &Ending) -> bool {
     let pause = Deadline::within(PAUSE, ending, Duration::ZERO);
-    while !pause.is_over() {
-        thread::sleep(pause.left(GLANCE));
-    }
+    pause.sleep();
     !pause.is_ending()
 }
 

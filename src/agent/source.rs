@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::cache::{DeviceCache, HypervisorFiles, Place};
+use crate::cache::{CacheDir, CacheTime, DeviceCache, FileError, SavedState, StateFile};
 use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Reading};
-use crate::config::Settings;
+use crate::config::{DomainFilter, Settings};
 use crate::deadline::{Deadline, Ending};
 use crate::devices::Inventory;
 use crate::features::{self, Rates};
 use crate::host::{self, Moment, Replay};
 use crate::log::Log;
+use crate::node::{NodeReader, NodeReading};
 use crate::sample::{self, Domain};
+use crate::schema::GuestsOfHost;
 
 /// Guests that are gone, at most, whose last samples are kept should they come back. A hypervisor may have
 /// other guests each time, or invent them.
@@ -26,7 +28,11 @@ const GONE_MAX: usize = 1000;
 /// One hypervisor, with what is known of its guests.
 pub(super) struct Source {
     pub(super) hypervisor: Hypervisor,
-    pub(super) files: Option<HypervisorFiles>,
+    /// Who asks for what is beside its guests, where that is wanted.
+    pub(super) node: Option<NodeReader>,
+    /// What came of that in the last collection.
+    pub(super) beside: NodeReading,
+    pub(super) file: Option<StateFile>,
     pub(super) devices: DeviceCache,
     pub(super) before: HashMap<Uuid, Domain>,
     /// How many guests its last collection had.
@@ -44,35 +50,42 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(
         mut hypervisor: Hypervisor,
-        place: Option<&Place>,
-        boot: Option<Uuid>,
+        mut node: Option<NodeReader>,
+        folder: Option<&CacheDir>,
         log: &Log,
     ) -> Self {
         // What a recording prints must not depend on what is on this disk.
-        let place = place.filter(|_| hypervisor.replay().is_none());
-        let files = place.map(|place| HypervisorFiles::new(place.clone(), hypervisor.uri()));
-        let mut devices = DeviceCache::default();
-        let mut before = HashMap::new();
-        if let Some(files) = &files {
-            let (loaded, trouble) = files.load_devices();
-            devices = loaded;
-            trouble.into_iter().for_each(|trouble| log.warn(trouble));
-            if let Some(boot) = boot {
-                let (loaded, trouble) = files.load_samples(boot, sample::boottime_ns());
-                before = loaded;
-                trouble.into_iter().for_each(|trouble| log.warn(trouble));
-            }
+        let folder = folder.filter(|_| hypervisor.replay().is_none());
+        let file = folder.map(|folder| StateFile::new(folder.clone(), hypervisor.uri()));
+        let mut state = SavedState::default();
+        if let Some(file) = &file {
+            let warning;
+            (state, warning) = file.load(&CacheTime::now());
+            warning.into_iter().for_each(|warning| log.warn(warning));
         }
-        let health = files.as_ref().zip(boot).map(|(files, boot)| {
-            let (health, trouble) = files.load_health(boot, sample::boottime_ns());
-            trouble.into_iter().for_each(|trouble| log.warn(trouble));
-            health
-        });
-        hypervisor.restore(roster(&devices, &before), health.unwrap_or_default());
+        let SavedState { devices, samples: before, health } = state;
+        let (held, health) = health.into_iter().partition(|it| it.is_beside_guests);
+        if let Some(node) = &mut node {
+            node.restore(held);
+        }
+        hypervisor.restore(roster(&devices, &before), health);
         let (took, moment, excluded) = (Duration::ZERO, Moment::now(), HashSet::new());
         let guests = before.len();
+        let beside = NodeReading::default();
         let asked_again = 0;
-        Self { hypervisor, files, devices, before, guests, took, asked_again, moment, excluded }
+        Self {
+            hypervisor,
+            node,
+            beside,
+            file,
+            devices,
+            before,
+            guests,
+            took,
+            asked_again,
+            moment,
+            excluded,
+        }
     }
 
     /// One collection of this hypervisor; `None` where it is down.
@@ -98,10 +111,19 @@ impl Source {
             }
         };
         let began = Instant::now();
+        if let Some(node) = &mut self.node {
+            node.begin();
+        }
         let collected = self.hypervisor.collect(known, deadline);
         // How long a replay takes says nothing of the host, and differs each time.
         let is_replay = self.hypervisor.replay().is_some();
         self.took = if is_replay { Duration::ZERO } else { began.elapsed() };
+        if let Some(node) = &mut self.node {
+            self.beside = match &collected {
+                Ok(_) => node.take(deadline),
+                Err(_) => node.take_now(),
+            };
+        }
         let mut collected = collected.ok()?;
         // Guests that libvirt has locked have a name and a word for how they answered, and no more.
         let locked = collected.locked.drain(..).map(Reading::of_locked);
@@ -110,6 +132,10 @@ impl Source {
             collected.readings.sort_by(|a, b| a.sample.name.cmp(&b.sample.name));
         }
         self.asked_again = collected.asked_again;
+        if let Some(host) = &mut self.beside.host {
+            let is_whole = collected.unread == 0;
+            host.set_guests(&guests_of_host(&collected.readings, &self.before, is_whole));
+        }
         self.guests = collected.readings.len().max(collected.guests);
         for reading in collected.readings.iter().filter(|reading| reading.inventory_is_new) {
             if let Some(inventory) = &reading.inventory {
@@ -125,6 +151,25 @@ impl Source {
             self.excluded.insert(guest.uuid);
         }
         Some(collected)
+    }
+
+    /// What is known of the guest's devices.
+    pub(super) fn inventory(&self, uuid: &Uuid) -> Option<&Inventory> {
+        self.devices.known(uuid).map(Arc::as_ref)
+    }
+
+    /// Whether the filter lets events of this guest pass. Its state does not count: an event changes it.
+    pub(super) fn takes_events_of(&self, domains: &DomainFilter, name: &str, uuid: &Uuid) -> bool {
+        if !domains.takes(name, uuid) || self.excluded.contains(uuid) {
+            return false;
+        }
+        let metadata = || self.inventory(uuid).and_then(|inventory| inventory.metadata.as_ref());
+        !domains.has_metadata() || metadata().is_some_and(|it| domains.takes_metadata(it))
+    }
+
+    /// Ends the belief in what is known of the guest's devices: they are read again.
+    pub(super) fn outdate(&mut self, uuid: &Uuid) {
+        self.devices.outdate(uuid);
     }
 
     /// Forgets the guests whose last sample is too old for a rate.
@@ -149,10 +194,21 @@ impl Source {
         }
     }
 
+    /// Writes what the next run must know into the cache.
+    pub(super) fn save(&mut self, ttl: Duration) -> Result<(), FileError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut health = self.hypervisor.saved_health();
+        health.extend(self.node.iter_mut().flat_map(NodeReader::saved));
+        file.save(&mut self.devices, self.before.values(), &health, &CacheTime::now(), ttl)?;
+        Ok(())
+    }
+
     /// Keeps a sample for the next collection's rates. Where a recording is at its end the next
     /// collection is of the same moment, and has its rates from the same one before it.
     pub(super) fn keep(&mut self, sample: Domain) {
-        let old = if self.hypervisor.replay().is_some_and(Replay::is_at_last) {
+        // Of a guest that libvirt has locked nothing came: what is known of it from before stays.
+        let is_nothing = sample.answered_at_ns == 0;
+        let old = if is_nothing || self.hypervisor.replay().is_some_and(Replay::is_at_last) {
             Some(sample)
         } else {
             self.before.insert(sample.uuid, sample)
@@ -166,11 +222,11 @@ impl Source {
     pub(super) fn take(
         &self,
         reading: Reading,
-        write: impl FnOnce(&Domain, Option<&Rates>, Option<&Inventory>),
+        write: impl FnOnce(&Domain, Option<&Domain>, Option<&Rates>, Option<&Inventory>),
     ) -> Domain {
         let before = self.before.get(&reading.sample.uuid);
         let rates = before.and_then(|before| features::rates(&reading.sample, before));
-        write(&reading.sample, rates.as_ref(), reading.inventory.as_deref());
+        write(&reading.sample, before, rates.as_ref(), reading.inventory.as_deref());
         reading.sample
     }
 }
@@ -187,6 +243,30 @@ fn roster(devices: &DeviceCache, before: &HashMap<Uuid, Domain>) -> Vec<Listed> 
     let mut roster: Vec<Listed> = sampled.chain(known).collect();
     roster.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.uuid.cmp(&b.uuid)));
     roster
+}
+
+/// What the active guests have together. One that says nothing has what it had before; where nobody knows
+/// what one has, the sum is not known.
+fn guests_of_host(
+    readings: &[Reading],
+    before: &HashMap<Uuid, Domain>,
+    is_whole: bool,
+) -> GuestsOfHost {
+    const RUNNING: i64 = 1;
+    let mut guests = GuestsOfHost { running: 0, other: 0, vcpus: Some(0), memory_kib: Some(0) };
+    for sample in readings.iter().map(|reading| &reading.sample).filter(|sample| sample.id >= 0) {
+        let before = before.get(&sample.uuid).filter(|before| before.id == sample.id);
+        let known = |value: fn(&Domain) -> Option<u64>| value(sample).or_else(|| value(before?));
+        let add = |sum: Option<u64>, more: Option<u64>| sum?.checked_add(more?);
+        let state = sample.state.or_else(|| before?.state);
+        *(if state == Some(RUNNING) { &mut guests.running } else { &mut guests.other }) += 1;
+        guests.vcpus = add(guests.vcpus, known(|it| it.vcpu_count));
+        guests.memory_kib = add(guests.memory_kib, known(|it| it.memory.current_kib));
+    }
+    if !is_whole {
+        (guests.vcpus, guests.memory_kib) = (None, None);
+    }
+    guests
 }
 
 /// Keeps so many samples at most, those that were taken last.

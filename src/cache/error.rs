@@ -12,12 +12,12 @@ pub struct FileError {
     /// Which one.
     pub path: PathBuf,
     /// What is wrong with it.
-    pub cause: Cause,
+    pub cause: FileFault,
 }
 
 /// What is wrong with a file or folder of the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum FileFault {
     /// Something else stands in its place.
     Kind {
         /// What stands there, such as "a symbolic link".
@@ -48,13 +48,13 @@ pub enum Cause {
 }
 
 impl FileError {
-    pub(super) fn new(path: PathBuf, cause: Cause) -> Self {
+    pub(super) fn new(path: PathBuf, cause: FileFault) -> Self {
         Self { path, cause }
     }
 
     /// Whether what stands there is not ours, and so must never be read nor replaced.
     pub fn is_foreign(&self) -> bool {
-        matches!(self.cause, Cause::Kind { .. } | Cause::Owner(_) | Cause::HardLink)
+        matches!(self.cause, FileFault::Kind { .. } | FileFault::Owner(_) | FileFault::HardLink)
     }
 }
 
@@ -62,18 +62,18 @@ impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match self.cause {
-            Cause::Kind { is, wanted } => write!(f, "{path} is {is}, not {wanted} of ours"),
-            Cause::Owner(uid) => write!(f, "{path} belongs to uid {uid}, not to us"),
-            Cause::HardLink => write!(f, "{path} is a hard link to a file elsewhere"),
-            Cause::WritableByOthers(mode) => {
+            FileFault::Kind { is, wanted } => write!(f, "{path} is {is}, not {wanted} of ours"),
+            FileFault::Owner(uid) => write!(f, "{path} belongs to uid {uid}, not to us"),
+            FileFault::HardLink => write!(f, "{path} is a hard link to a file elsewhere"),
+            FileFault::WritableByOthers(mode) => {
                 write!(f, "{path} can be written by other users (mode {mode:04o})")
             }
-            Cause::TooLarge(bytes) => write!(f, "{path} is too large ({bytes} bytes)"),
-            Cause::Locked => write!(f, "{path} is locked by another process"),
-            Cause::OpenToOthers => {
+            FileFault::TooLarge(bytes) => write!(f, "{path} is too large ({bytes} bytes)"),
+            FileFault::Locked => write!(f, "{path} is locked by another process"),
+            FileFault::OpenToOthers => {
                 write!(f, "{path} belongs to another user or can be written by everyone")
             }
-            Cause::System { tried, errno } => {
+            FileFault::System { tried, errno } => {
                 write!(f, "cannot {tried} {path}: {}", errno.desc())
             }
         }
@@ -85,7 +85,7 @@ impl std::error::Error for FileError {}
 /// Why a cache file gave nothing, or not what it should. All but a file that is not ours are
 /// replaced at the next save.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum CacheWarning {
     /// It could not be read at all.
     File(FileError),
     /// It was read, and is not what any version of this program writes.
@@ -106,7 +106,7 @@ pub enum Trouble {
     },
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for CacheWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(error) if error.is_foreign() => {
@@ -120,7 +120,7 @@ impl fmt::Display for Trouble {
                 write!(
                     f,
                     "{path} is damaged at line {line} ({cause}): it is not used, and the next collection \
-                     writes it anew"
+                     replaces it"
                 )
             }
             Self::OtherVersion { path, version } => {
@@ -128,16 +128,16 @@ impl fmt::Display for Trouble {
                 write!(
                     f,
                     "{path} is of another version of this program (form {version}): it is not used, and \
-                     the next collection writes it anew"
+                     the next collection replaces it"
                 )
             }
         }
     }
 }
 
-impl std::error::Error for Trouble {}
+impl std::error::Error for CacheWarning {}
 
-impl From<FileError> for Trouble {
+impl From<FileError> for CacheWarning {
     fn from(error: FileError) -> Self {
         Self::File(error)
     }

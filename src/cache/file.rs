@@ -21,10 +21,10 @@ use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::error::{Cause, FileError};
+use super::error::{FileError, FileFault};
 
 /// Most bytes that a file of ours may have.
-pub(super) const SIZE_MAX: usize = 64 * 1024 * 1024;
+pub(super) const SIZE_MAX: usize = 128 * 1024 * 1024;
 /// How long a save waits for another writer before it is skipped.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 /// How often it looks in the meantime.
@@ -46,7 +46,7 @@ pub(super) struct Directory {
 
 /// What a file of ours held.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Contents {
+pub(super) struct FileContents {
     /// All its bytes.
     pub(super) bytes: Vec<u8>,
     /// Whether other users may read it, so that it should be written anew.
@@ -80,7 +80,7 @@ impl Directory {
     }
 
     /// What the file of this name holds; `None` where there is none.
-    pub(super) fn read(&self, name: &str) -> Result<Option<Contents>, FileError> {
+    pub(super) fn read(&self, name: &str) -> Result<Option<FileContents>, FileError> {
         // Opening a device can do things by itself, so look first, and again at what was opened.
         let Some(seen) = self.standing(name)? else { return Ok(None) };
         self.check_size(name, &seen)?;
@@ -94,7 +94,7 @@ impl Directory {
         self.check_size(name, &stat)?;
         let mode = stat.st_mode & 0o7777;
         if mode & 0o022 != 0 {
-            return Err(self.error(name, Cause::WritableByOthers(mode)));
+            return Err(self.error(name, FileFault::WritableByOthers(mode)));
         }
         // It may grow while it is read.
         let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0) + 1);
@@ -102,9 +102,9 @@ impl Directory {
             .read_to_end(&mut bytes)
             .map_err(|error| self.refused(name, "read", errno_of(&error)))?;
         if bytes.len() > SIZE_MAX {
-            return Err(self.error(name, Cause::TooLarge(bytes.len() as u64)));
+            return Err(self.error(name, FileFault::TooLarge(bytes.len() as u64)));
         }
-        Ok(Some(Contents { bytes, readable_by_others: mode & 0o077 != 0 }))
+        Ok(Some(FileContents { bytes, readable_by_others: mode & 0o077 != 0 }))
     }
 
     /// Takes the lock file of this name, which is made where there is none and never removed.
@@ -127,7 +127,7 @@ impl Directory {
                     self.check_ours(name, &stat)?;
                     if stat.st_nlink == 0 {
                         // Removed before it was ours: the next writer makes and holds another.
-                        return Err(self.error(name, Cause::Locked));
+                        return Err(self.error(name, FileFault::Locked));
                     }
                     return Ok(lock);
                 }
@@ -136,7 +136,7 @@ impl Directory {
                     thread::sleep(LOCK_RETRY);
                 }
                 Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => {
-                    return Err(self.error(name, Cause::Locked));
+                    return Err(self.error(name, FileFault::Locked));
                 }
                 Err((_, errno)) => return Err(self.refused(name, "lock", errno)),
             }
@@ -179,11 +179,11 @@ impl Directory {
     fn check_ours(&self, name: &str, stat: &FileStat) -> Result<(), FileError> {
         let is = kind(stat);
         let cause = if is != PLAIN_FILE {
-            Cause::Kind { is, wanted: PLAIN_FILE }
+            FileFault::Kind { is, wanted: PLAIN_FILE }
         } else if stat.st_uid != self.owner {
-            Cause::Owner(stat.st_uid)
+            FileFault::Owner(stat.st_uid)
         } else if stat.st_nlink > 1 {
-            Cause::HardLink
+            FileFault::HardLink
         } else {
             return Ok(());
         };
@@ -192,21 +192,29 @@ impl Directory {
 
     fn check_size(&self, name: &str, stat: &FileStat) -> Result<(), FileError> {
         match u64::try_from(stat.st_size) {
-            Ok(bytes) if bytes > SIZE_MAX as u64 => Err(self.error(name, Cause::TooLarge(bytes))),
+            Ok(bytes) if bytes > SIZE_MAX as u64 => {
+                Err(self.error(name, FileFault::TooLarge(bytes)))
+            }
             _ => Ok(()),
         }
     }
 
-    fn remove(&self, name: &str) -> Result<(), FileError> {
+    /// Whether there is a plain file of ours with this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        matches!(self.standing(name), Ok(Some(_)))
+    }
+
+    /// Removes the file of this name, which was found to be ours.
+    pub(super) fn remove(&self, name: &str) -> Result<(), FileError> {
         unlinkat(&self.handle, name, UnlinkatFlags::NoRemoveDir)
             .map_err(|errno| self.refused(name, "remove", errno))
     }
 
     fn refused(&self, name: &str, tried: &'static str, errno: Errno) -> FileError {
-        self.error(name, Cause::System { tried, errno })
+        self.error(name, FileFault::System { tried, errno })
     }
 
-    fn error(&self, name: &str, cause: Cause) -> FileError {
+    fn error(&self, name: &str, cause: FileFault) -> FileError {
         FileError::new(self.path(name), cause)
     }
 }

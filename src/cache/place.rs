@@ -17,7 +17,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::stat::{FileStat, Mode, fstat, lstat, stat};
 use nix::unistd::{AccessFlags, faccessat, geteuid, mkdir};
 
-use super::error::{Cause, FileError};
+use super::error::{FileError, FileFault};
 use super::file::{Directory, FOLDER, Lock, kind};
 
 /// Our folder's name, in whichever folder it lies.
@@ -25,7 +25,7 @@ const NAME: &str = "telegraf-virt";
 
 /// What decides about the place, from outside the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct CacheEnv {
     /// $CACHE_DIRECTORY, which systemd sets for a unit with CacheDirectory=.
     pub cache_directory: Option<OsString>,
     /// $XDG_CACHE_HOME
@@ -38,7 +38,7 @@ pub struct Surroundings {
     pub root: PathBuf,
 }
 
-impl Surroundings {
+impl CacheEnv {
     /// Those of this process.
     pub fn of_process() -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Surroundings {
 /// A folder that the cache may use. It is opened, and checked, anew for each load and save, so a
 /// program that runs for months survives its removal and sees a mode that became unsafe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct CacheDir {
     path: PathBuf,
     /// The effective user's id.
     owner: u32,
@@ -64,20 +64,20 @@ pub struct Place {
     chosen_by_us: bool,
 }
 
-impl Place {
+impl CacheDir {
     /// The folder that the user named; its last part is made where it is missing.
-    pub fn named(path: &Path, surroundings: &Surroundings) -> Result<Self, NoPlace> {
+    pub fn named(path: &Path, surroundings: &CacheEnv) -> Result<Self, NoCacheDir> {
         // Without the slash at the end that would follow a symbolic link.
         let path = path.components().collect();
         let place = Self { path, owner: surroundings.euid, makes: 1, chosen_by_us: false };
         match place.directory() {
             Ok(_) => Ok(place),
-            Err(error) => Err(NoPlace { tried: vec![error], euid: surroundings.euid }),
+            Err(error) => Err(NoCacheDir { tried: vec![error], euid: surroundings.euid }),
         }
     }
 
     /// The folder that the user named, else the first that can be used.
-    pub fn of(named: Option<&Path>, surroundings: &Surroundings) -> Result<Self, NoPlace> {
+    pub fn of(named: Option<&Path>, surroundings: &CacheEnv) -> Result<Self, NoCacheDir> {
         match named {
             Some(path) => Self::named(path, surroundings),
             None => Self::find(surroundings),
@@ -85,7 +85,7 @@ impl Place {
     }
 
     /// The first folder that can be used, in the documented order.
-    pub fn find(surroundings: &Surroundings) -> Result<Self, NoPlace> {
+    pub fn find(surroundings: &CacheEnv) -> Result<Self, NoCacheDir> {
         let mut tried = Vec::new();
         for place in candidates(surroundings) {
             match place.directory() {
@@ -93,7 +93,7 @@ impl Place {
                 Err(error) => tried.push(error),
             }
         }
-        Err(NoPlace { tried, euid: surroundings.euid })
+        Err(NoCacheDir { tried, euid: surroundings.euid })
     }
 
     /// Its path.
@@ -119,11 +119,11 @@ impl Place {
         };
         let seen = fstat(&handle).map_err(|errno| refused(&self.path, "look at", errno))?;
         if seen.st_uid != self.owner {
-            return Err(FileError::new(self.path.clone(), Cause::Owner(seen.st_uid)));
+            return Err(FileError::new(self.path.clone(), FileFault::Owner(seen.st_uid)));
         }
         if seen.st_mode & 0o022 != 0 {
             let mode = seen.st_mode & 0o7777;
-            return Err(FileError::new(self.path.clone(), Cause::WritableByOthers(mode)));
+            return Err(FileError::new(self.path.clone(), FileFault::WritableByOthers(mode)));
         }
         faccessat(&handle, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)
             .map_err(|errno| refused(&self.path, "write to", errno))?;
@@ -156,7 +156,7 @@ impl Place {
     fn check_above(&self, path: &Path) -> Result<(), FileError> {
         let seen = stat(path).map_err(|errno| refused(path, "look at", errno))?;
         if (seen.st_uid != self.owner && seen.st_uid != 0) || seen.st_mode & 0o002 != 0 {
-            return Err(FileError::new(path.to_owned(), Cause::OpenToOthers));
+            return Err(FileError::new(path.to_owned(), FileFault::OpenToOthers));
         }
         Ok(())
     }
@@ -165,7 +165,7 @@ impl Place {
     fn unopened(&self, errno: Errno) -> FileError {
         match lstat(&self.path) {
             Ok(seen) if kind(&seen) != FOLDER => {
-                let cause = Cause::Kind { is: kind(&seen), wanted: FOLDER };
+                let cause = FileFault::Kind { is: kind(&seen), wanted: FOLDER };
                 FileError::new(self.path.clone(), cause)
             }
             _ => refused(&self.path, "open", errno),
@@ -174,9 +174,9 @@ impl Place {
 }
 
 /// Every folder that may serve, the first choice first.
-fn candidates(surroundings: &Surroundings) -> Vec<Place> {
+fn candidates(surroundings: &CacheEnv) -> Vec<CacheDir> {
     let owner = surroundings.euid;
-    let place = |path, makes| Place { path, owner, makes, chosen_by_us: true };
+    let place = |path, makes| CacheDir { path, owner, makes, chosen_by_us: true };
     let mut candidates = Vec::new();
     if let Some(entry) = surroundings.cache_directory.as_deref().and_then(first_entry) {
         // systemd itself puts a link there for a unit with a dynamic user.
@@ -226,19 +226,19 @@ fn parent(path: &Path) -> &Path {
 }
 
 fn refused(path: &Path, tried: &'static str, errno: Errno) -> FileError {
-    FileError::new(path.to_owned(), Cause::System { tried, errno })
+    FileError::new(path.to_owned(), FileFault::System { tried, errno })
 }
 
 /// That there is no folder for the cache: what is lost, the remedy, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoPlace {
+pub struct NoCacheDir {
     /// What was wrong with each folder that came into question.
     pub tried: Vec<FileError>,
     /// The effective user's id.
     pub euid: u32,
 }
 
-impl fmt::Display for NoPlace {
+impl fmt::Display for NoCacheDir {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -257,7 +257,7 @@ impl fmt::Display for NoPlace {
     }
 }
 
-impl std::error::Error for NoPlace {}
+impl std::error::Error for NoCacheDir {}
 
 #[cfg(test)]
 mod tests;

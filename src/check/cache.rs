@@ -16,11 +16,10 @@ use super::catalogue::cache as kinds;
 use super::finding::{Finding, counted};
 use super::{Subject, shell, user, user_name};
 use crate::cache::{
-    self, Cause, FileError, HypervisorFiles, NoPlace, Place, Surroundings, Trouble,
+    CacheDir, CacheEnv, CacheTime, CacheWarning, FileError, FileFault, NoCacheDir, StateFile,
 };
 use crate::config::Settings;
 use crate::host::REPLAY;
-use crate::sample;
 
 /// Less room than this is none: a file of 500 guests has some 500 KiB, and is written beside the old.
 const ROOM_MIN: u64 = 1 << 20;
@@ -33,31 +32,32 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     if settings.uris.iter().all(|uri| uri.starts_with(REPLAY)) {
         return vec![kinds::off_for_recordings()];
     }
-    let surroundings = Surroundings::of_process();
-    let place = match Place::of(settings.cache.dir.as_deref(), &surroundings) {
-        Ok(place) => place,
-        Err(none) => return vec![no_place(&none, settings.cache.dir.is_some())],
+    let surroundings = CacheEnv::of_process();
+    let folder = match CacheDir::of(settings.cache.dir.as_deref(), &surroundings) {
+        Ok(folder) => folder,
+        Err(none) => return vec![no_folder(&none, settings.cache.dir.is_some())],
     };
-    let mut findings = vec![folder(&place, subject, &surroundings)];
-    findings.extend(room(place.path()));
+    let mut findings = vec![chosen_folder(&folder, subject, &surroundings)];
+    findings.extend(room(folder.path()));
     // Of a recording nothing is kept.
     for uri in settings.uris.iter().filter(|uri| !uri.starts_with(REPLAY)) {
-        findings.extend(files(&place, uri));
+        findings.push(state_file(&folder, uri));
     }
     findings
 }
 
 /// The paths of a guest's disks, as the cache knows them: nobody is asked.
 pub(super) fn disk_paths(settings: &Settings, uri: &str, guest: &Uuid) -> Vec<String> {
-    let place = Place::of(settings.cache.dir.as_deref(), &Surroundings::of_process());
-    let Some(place) = place.ok().filter(|_| settings.cache.enabled) else { return Vec::new() };
-    let (devices, _) = HypervisorFiles::new(place, uri).load_devices();
-    let disks = devices.known(guest).map(|inventory| inventory.disks.clone()).unwrap_or_default();
+    let folder = CacheDir::of(settings.cache.dir.as_deref(), &CacheEnv::of_process());
+    let Some(folder) = folder.ok().filter(|_| settings.cache.enabled) else { return Vec::new() };
+    let (state, _) = StateFile::new(folder, uri).load(&CacheTime::now());
+    let disks =
+        state.devices.known(guest).map(|inventory| inventory.disks.clone()).unwrap_or_default();
     disks.into_iter().filter_map(|disk| disk.path).collect()
 }
 
-fn folder(place: &Place, subject: &Subject, surroundings: &Surroundings) -> Finding {
-    let path = place.path();
+fn chosen_folder(folder: &CacheDir, subject: &Subject, surroundings: &CacheEnv) -> Finding {
+    let path = folder.path();
     let shown = path.display().to_string();
     let mode = fs::metadata(path).map_or_else(
         |_| String::new(),
@@ -83,7 +83,7 @@ pub(super) enum Chosen {
 }
 
 impl Chosen {
-    fn by(path: &Path, subject: &Subject, surroundings: &Surroundings) -> Self {
+    fn by(path: &Path, subject: &Subject, surroundings: &CacheEnv) -> Self {
         let below = |folder: Option<&Path>| folder.is_some_and(|folder| path.starts_with(folder));
         if subject.cli.cache_dir.is_some() {
             Self::Option
@@ -132,7 +132,7 @@ impl Chosen {
     }
 }
 
-fn no_place(none: &NoPlace, is_named: bool) -> Finding {
+fn no_folder(none: &NoCacheDir, is_named: bool) -> Finding {
     let tried: Vec<String> = none.tried.iter().map(ToString::to_string).collect();
     if let ([error], true) = (none.tried.as_slice(), is_named) {
         let path = error.path.display().to_string();
@@ -153,26 +153,26 @@ fn remedy(error: &FileError) -> (String, String) {
     let path = shell(&error.path.display().to_string());
     let user = shell(&user());
     match error.cause {
-        Cause::Owner(uid) => (
+        FileFault::Owner(uid) => (
             format!(
                 "name a folder of {user}'s own, or give this one away: {} can use it no more then",
                 user_name(uid)
             ),
             format!("sudo chown -R {user} {path}"),
         ),
-        Cause::WritableByOthers(_) => {
+        FileFault::WritableByOthers(_) => {
             ("let only its owner write to it".to_owned(), format!("chmod go-w {path}"))
         }
-        Cause::Kind { .. } => {
+        FileFault::Kind { .. } => {
             ("take away what stands there".to_owned(), format!("sudo mv {path} {path}.old"))
         }
-        Cause::System { errno: Errno::EROFS, .. } => (
+        FileFault::System { errno: Errno::EROFS, .. } => (
             "name a folder that can be written with --cache-dir, or with dir in [cache]; or mount \
              this one for writing"
                 .to_owned(),
             format!("findmnt --target {path}"),
         ),
-        Cause::System { errno: Errno::ENOENT, .. } => (
+        FileFault::System { errno: Errno::ENOENT, .. } => (
             "make the folders above it, or name another one with --cache-dir, or with dir in [cache]"
                 .to_owned(),
             format!("sudo install -d -m 700 -o {user} {path}"),
@@ -197,38 +197,23 @@ fn room(path: &Path) -> Option<Finding> {
     Some(kinds::no_room(&shown, left, shell(&shown)).about(shown))
 }
 
-/// What is kept of a hypervisor, and what of it cannot be used.
-fn files(place: &Place, uri: &str) -> Vec<Finding> {
-    let files = HypervisorFiles::new(place.clone(), uri);
-    let (devices, devices_trouble) = files.load_devices();
-    let (samples, samples_trouble) = match cache::boot_id() {
-        Some(boot) => files.load_samples(boot, sample::boottime_ns()),
-        None => Default::default(),
-    };
-    let troubles: Vec<Finding> =
-        devices_trouble.into_iter().chain(samples_trouble).map(|it| trouble(&it, uri)).collect();
-    if !troubles.is_empty() {
-        return troubles;
+/// What is kept of a hypervisor, or what is wrong with its file.
+fn state_file(folder: &CacheDir, uri: &str) -> Finding {
+    let file = StateFile::new(folder.clone(), uri);
+    let (state, warning) = file.load(&CacheTime::now());
+    if let Some(warning) = warning {
+        return unusable(&warning, uri);
     }
-    let age = |path: &Path| {
-        let modified = fs::metadata(path).and_then(|seen| seen.modified()).ok()?;
-        Some(SystemTime::now().duration_since(modified).unwrap_or_default().as_secs())
-    };
-    let (devices_age, samples_age) = (age(&files.devices_path()), age(&files.samples_path()));
-    let Some(newest) = devices_age.into_iter().chain(samples_age).min() else {
-        return vec![kinds::empty(uri).about(uri)];
-    };
-    let fact = |finding: Finding, name, age: Option<u64>| match age {
-        Some(age) => finding.fact(name, age),
-        None => finding,
-    };
-    let [of_devices, of_samples] = [devices.len(), samples.len()].map(|it| counted(it, "guest"));
-    let finding = kinds::entries(uri, of_devices, of_samples, shown_age(newest))
+    let modified = fs::metadata(file.path()).and_then(|seen| seen.modified());
+    let Ok(modified) = modified else { return kinds::empty(uri).about(uri) };
+    let age_s = SystemTime::now().duration_since(modified).unwrap_or_default().as_secs();
+    let (devices, samples) = (state.devices.len(), state.samples.len());
+    let [of_devices, of_samples] = [devices, samples].map(|count| counted(count, "guest"));
+    kinds::entries(uri, of_devices, of_samples, shown_age(age_s))
         .about(uri)
-        .fact("device_lists", devices.len())
-        .fact("samples", samples.len());
-    let finding = fact(finding, "device_lists_age_s", devices_age);
-    vec![fact(finding, "samples_age_s", samples_age)]
+        .fact("device_lists", devices)
+        .fact("samples", samples)
+        .fact("age_s", age_s)
 }
 
 fn shown_age(seconds: u64) -> String {
@@ -240,14 +225,14 @@ fn shown_age(seconds: u64) -> String {
     }
 }
 
-fn trouble(trouble: &Trouble, uri: &str) -> Finding {
-    match trouble {
-        Trouble::File(error) => {
+fn unusable(warning: &CacheWarning, uri: &str) -> Finding {
+    match warning {
+        CacheWarning::File(error) => {
             let path = error.path.display().to_string();
-            kinds::file_unusable(trouble, uri, shell(&path)).about(path)
+            kinds::file_unusable(warning, uri, shell(&path)).about(path)
         }
-        Trouble::Corrupt { path, .. } | Trouble::OtherVersion { path, .. } => {
-            kinds::file_replaced(trouble).about(path.display().to_string())
+        CacheWarning::Corrupt { path, .. } | CacheWarning::OtherVersion { path, .. } => {
+            kinds::file_replaced(warning).about(path.display().to_string())
         }
     }
 }

@@ -15,16 +15,18 @@ pub(super) fn text(command: Option<Command>) -> String {
         Some(Command::Execd) => EXECD_HELP,
         Some(Command::Check) => CHECK_HELP,
         Some(Command::Record) => RECORD_HELP,
+        Some(Command::Events) => EVENTS_HELP,
+        Some(Command::Anomalies) => ANOMALIES_HELP,
         Some(Command::Config) => CONFIG_HELP,
     };
-    // The program's own help leaves out what only one command has: it must fit a screen.
-    let is_of_one = |option: &str| {
+    // The program's own help leaves out what only one or two commands have: it must fit a screen.
+    let is_of_few = |option: &str| {
         let offer = Command::ALL.iter().filter(|command| command.offers(option)).count();
-        offer == 1
+        matches!(offer, 1 | 2)
     };
     let hidden = |option: &str| match command {
         Some(command) => !command.offers(option),
-        None => is_of_one(option) || IN_COMMANDS.contains(&option),
+        None => is_of_few(option) || IN_COMMANDS.contains(&option),
     };
     let shown = Cli::command().mut_args(|arg| {
         let hide = arg.get_long().is_none_or(hidden);
@@ -32,7 +34,7 @@ pub(super) fn text(command: Option<Command>) -> String {
     });
     let commands: String = Command::ALL
         .iter()
-        .map(|command| format!("  {:6}  {}\n", command.name(), command.purpose()))
+        .map(|command| format!("  {:9}  {}\n", command.name(), command.purpose()))
         .collect();
     let template = template.replace("{commands}", commands.trim_end());
     shown.help_template(template).render_help().to_string()
@@ -55,7 +57,6 @@ Commands:
 
 Options, before or after the command; times as in 500ms, 4s, 5m:
 {options}
-
 Each command's own options and examples: telegraf-virt once --help
 ";
 
@@ -114,6 +115,35 @@ Examples:
   telegraf-virt record --anonymize host.jsonl
   telegraf-virt once -u replay:host.jsonl   what once printed there
   ssh host telegraf-virt record - > host.jsonl
+
+Options:
+{options}
+";
+
+const EVENTS_HELP: &str = "\
+Prints what happens to the guests as libvirt tells of it, one line an event,
+until Ctrl-C: starts, stops, migrations, full disks, devices that come and go.
+
+Usage: telegraf-virt [OPTIONS] events
+
+Examples:
+  telegraf-virt events                      14:03:07 web-01 io_error vda enospc
+  telegraf-virt events --format json | jq .tags
+  telegraf-virt events --format influx >> events.line
+
+Options:
+{options}
+";
+
+const ANOMALIES_HELP: &str = "\
+Prints which guests behave unlike their own past, with a sentence for each
+series: a hint, never an alarm. It reads what an execd with
+extra = [\"anomalies\"] has learned and written into the cache.
+
+Usage: telegraf-virt [OPTIONS] anomalies
+
+Example:
+  sudo -u telegraf telegraf-virt anomalies
 
 Options:
 {options}

@@ -41,13 +41,25 @@ pub enum Command {
     Check,
     /// Writes a host's raw answers into a file.
     Record,
+    /// Prints what happens to the guests, as it happens.
+    Events,
+    /// Says which guests behave unlike themselves.
+    Anomalies,
     /// Prints the sample configuration.
     Config,
 }
 
 impl Command {
     /// All of them, in the order in which they are told of.
-    pub const ALL: [Self; 5] = [Self::Once, Self::Execd, Self::Check, Self::Record, Self::Config];
+    pub const ALL: [Self; 7] = [
+        Self::Once,
+        Self::Execd,
+        Self::Check,
+        Self::Record,
+        Self::Events,
+        Self::Anomalies,
+        Self::Config,
+    ];
 
     /// The word for it on the command line.
     pub fn name(self) -> &'static str {
@@ -56,6 +68,8 @@ impl Command {
             Self::Execd => "execd",
             Self::Check => "check",
             Self::Record => "record",
+            Self::Events => "events",
+            Self::Anomalies => "anomalies",
             Self::Config => "config",
         }
     }
@@ -67,7 +81,9 @@ impl Command {
             Self::Execd => "stay: one collection at each newline on standard input",
             Self::Check => "what is wrong with all that a collection needs, and how to mend it",
             Self::Record => "write a host's raw answers into a file, for a report of a bug",
-            Self::Config => "print the sample configuration: every setting, its default, its use",
+            Self::Events => "what happens to the guests, as it happens, until Ctrl-C",
+            Self::Anomalies => "which guests behave unlike themselves, a sentence each",
+            Self::Config => "print the sample configuration: every setting and its default",
         }
     }
 
@@ -77,6 +93,7 @@ impl Command {
         let own = OWN.iter().find(|(name, ..)| *name == option);
         match self {
             Self::Config => matches!(option, "help" | "effective"),
+            Self::Anomalies if option == "no-cache" => false,
             Self::Record if matches!(option, "cache-dir" | "no-cache") => false,
             _ => option != "version" && own.is_none_or(|(_, commands, _)| commands.contains(&self)),
         }
@@ -109,7 +126,7 @@ const OWN: [(&str, &[Command], &str); 13] = [
     ("extra", COLLECTING, "telegraf-virt once --extra info,vcpus"),
     ("features", COLLECTING, "telegraf-virt once --features net,disk"),
     ("interval", &[Command::Execd, Command::Record], "telegraf-virt execd --interval 10s"),
-    ("format", &[Command::Once], "telegraf-virt once --format table"),
+    ("format", &[Command::Once, Command::Events], "telegraf-virt once --format table"),
     ("effective", &[Command::Config], "telegraf-virt config --effective"),
     ("json", &[Command::Check], "telegraf-virt check --json"),
     ("samples", &[Command::Record], "telegraf-virt record --samples 5 FILE"),
@@ -124,6 +141,10 @@ pub enum Format {
     Influx,
     /// A table, for a person.
     Table,
+    /// An object a line, for scripts.
+    Json,
+    /// A few words an event, for a person.
+    Text,
 }
 
 /// How `once` prints what it has read.
@@ -140,7 +161,8 @@ pub struct View {
 }
 
 /// The words for `--format`.
-pub const FORMATS: [(&str, Format); 2] = [("influx", Format::Influx), ("table", Format::Table)];
+pub const FORMATS: [(&str, Format); 3] =
+    [("influx", Format::Influx), ("table", Format::Table), ("json", Format::Json)];
 
 /// The command line, read.
 #[derive(Clone, Debug, Parser)]
@@ -212,9 +234,10 @@ pub struct Cli {
             as :00, :10, :20 with 10s. Of record: from one sample to the next, 1s unless set.")]
     pub interval: Option<Duration>,
 
-    /// once: influx (line protocol), or table, for a person
+    /// once: influx, json, or table, for a person
     #[arg(long = "format", value_name = "FORMAT", value_parser = text_as(format),
-        long_help = "Of once only: influx, which is the default, prints line protocol; table \
+        long_help = "Of once and events. influx prints line protocol, which is once's default. json \
+            prints one object a line of it, with measurement, tags, fields and timestamp. Of once, table \
             prints a person's view: each guest's state, CPU, steal, memory, and the rates of its \
             network and disks. Where no earlier sample is stored it takes two, a second apart, \
             each within the deadline. It fits $COLUMNS, else the terminal: names are cut, then \
@@ -356,8 +379,11 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
     }
     cli.command = cli.command_named.unwrap_or_default();
     let is_of_table = cli.sort.is_some() || cli.top.is_some() || cli.watch.is_some();
-    let format = if is_of_table { Format::Table } else { Format::default() };
-    let format = cli.format_named.unwrap_or(format);
+    let format = cli.format_named.unwrap_or(match cli.command {
+        Command::Events => Format::Text,
+        _ if is_of_table => Format::Table,
+        _ => Format::Influx,
+    });
     cli.view = View { format, sort: cli.sort, top: cli.top, watch: cli.watch };
     match cli.misfit() {
         Some(message) => Err(Exit::Refused(message)),
@@ -405,7 +431,11 @@ impl Cli {
     pub fn log_level(&self) -> Level {
         self.log_level_named.unwrap_or(match self.command {
             Command::Execd | Command::Record => Level::Info,
-            Command::Once | Command::Check | Command::Config => Level::Warn,
+            Command::Once
+            | Command::Check
+            | Command::Events
+            | Command::Anomalies
+            | Command::Config => Level::Warn,
         })
     }
 
@@ -529,6 +559,10 @@ impl Cli {
         }
         if command == Command::Record {
             return self.misfit_of_record();
+        }
+        if command == Command::Events && self.view.format == Format::Table {
+            let how = "leave --format out for what a person reads";
+            return Some(format!("events has no table: {how}"));
         }
         let of_table = ["sort", "top", "watch"];
         if self.view.format != Format::Table
@@ -661,7 +695,7 @@ pub const LEVELS: [(&str, Level); 4] = [
 fn format(text: &str) -> Result<Format, String> {
     let found = FORMATS.into_iter().find(|(name, _)| *name == text);
     found.map(|(_, format)| format).ok_or_else(|| {
-        let must = "must be influx or table".to_owned();
+        let must = "must be influx, table or json".to_owned();
         match names::nearest(text, FORMATS.map(|(name, _)| name)) {
             Some(name) => format!("{must}; did you mean {name}?"),
             None => must,

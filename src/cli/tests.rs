@@ -48,7 +48,8 @@ fn execd_tells_more_than_the_others() {
         let file = (command == Command::Record).then_some("file");
         read(&[command.name()].into_iter().chain(file).collect::<Vec<_>>()).log_level()
     });
-    assert_eq!(levels, [Level::Warn, Level::Info, Level::Warn, Level::Info, Level::Warn]);
+    let (info, warn) = (Level::Info, Level::Warn);
+    assert_eq!(levels, [warn, info, warn, info, warn, warn, warn]);
     for (name, level) in [
         ("error", Level::Error),
         ("warn", Level::Warn),
@@ -115,6 +116,8 @@ fn every_help_fits_a_screen_and_the_main_one_leaves_room_for_the_prompt() {
         (&["execd", "-h"], 24),
         (&["check", "-h"], 24),
         (&["record", "-h"], 24),
+        (&["events", "-h"], 24),
+        (&["anomalies", "-h"], 24),
         (&["config", "-h"], 24),
     ] {
         let help = text(arguments);
@@ -131,9 +134,9 @@ fn the_help_has_every_option_and_a_command_only_its_own() {
     for option in Cli::command().get_arguments().filter_map(clap::Arg::get_long) {
         let offer: Vec<Command> =
             Command::ALL.into_iter().filter(|command| command.offers(option)).collect();
-        // What only one command has stands in that command's help, so that this one fits a screen.
+        // What only one or two commands have stands in their help, so that this one fits a screen.
         let where_to = match offer[..] {
-            [command] => text(&[command.name(), "--help"]),
+            [command] | [command, _] => text(&[command.name(), "--help"]),
             [command, ..] if help::IN_COMMANDS.contains(&option) => {
                 text(&[command.name(), "--help"])
             }
@@ -294,7 +297,7 @@ fn help_is_of_a_command_that_there_is() {
     assert_eq!(
         told(&["NONSENSE"]),
         refused(
-            "unknown command \"NONSENSE\"; the commands are once, execd, check, record, config"
+            "unknown command \"NONSENSE\"; the commands are once, execd, check, record, events, anomalies, config"
         )
     );
     assert_eq!(told(&["chek"]), refused("unknown command \"chek\"; did you mean check?"));

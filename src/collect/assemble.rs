@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use super::call::Purpose;
 use super::extra;
+use super::fallback::lacks_cpu_time;
 use super::request::{GuestRequest, ReadRequest, Reading};
 use crate::config::{DeviceFilter, Selection};
-use crate::devices::Inventory;
+use crate::devices::{self, Inventory};
 use crate::libvirt::Group;
-use crate::sample::{Completeness, Domain};
+use crate::sample::{Absent, Completeness, Disk, Domain, Nic};
+use crate::schema::mark_of;
 
 /// Which of the statistics name devices, so that they can be compared with the list.
 #[derive(Clone, Copy)]
@@ -34,16 +36,56 @@ impl Named {
 
     fn agree(self, inventory: &Inventory, sample: &Domain) -> bool {
         inventory.id == sample.id
-            && (!self.nics || inventory.counts_nics(sample.nics.iter().map(|nic| &*nic.name)))
-            && (!self.disks || inventory.counts_disks(sample.disks.iter().map(|disk| &*disk.name)))
+            && (!self.nics
+                || (inventory.nic_sources == nic_sources(sample)
+                    && inventory.counts_nics(sample.nics.iter().map(|nic| &*nic.name))))
+            && (!self.disks
+                || (inventory.disk_sources == disk_sources(sample)
+                    && inventory.counts_disks(sample.disks.iter().map(|disk| &*disk.name))))
     }
 }
 
+/// What tells the devices of the statistics from others of their names: another disk, a snapshot, a pivot or a
+/// drive in the place of a disk changes it.
+fn nic_sources(sample: &Domain) -> u64 {
+    devices::as_one(sample.nics.iter().map(|nic| nic.source))
+}
+
+fn disk_sources(sample: &Domain) -> u64 {
+    devices::as_one(sample.disks.iter().map(Disk::source))
+}
+
+/// Whether a device has the name of an earlier one and is another, as far as its counters show it: they start
+/// at 0 again, or end. `before` is the sample before this one, of the same boot.
+fn is_any_replaced(sample: &Domain, before: &Domain) -> bool {
+    fn is_replaced<T>(
+        now: &[T],
+        before: &[T],
+        name: fn(&T) -> &str,
+        is_other: impl Fn(&T, &T) -> bool,
+    ) -> bool {
+        now.iter().enumerate().any(|(place, device)| {
+            let is_same = |it: &&T| name(*it) == name(device);
+            let there = before.get(place).filter(is_same);
+            there.or_else(|| before.iter().find(is_same)).is_some_and(|it| is_other(device, it))
+        })
+    }
+    let is_other_nic = |now: &Nic, before: &Nic| {
+        now.went_back(before) || (before.is_counted() && !now.is_counted())
+    };
+    let is_other_disk = |now: &Disk, before: &Disk| {
+        now.went_back(before) || (before.is_counted() && !now.is_counted())
+    };
+    is_replaced(&sample.nics, &before.nics, |it| &it.name, is_other_nic)
+        || is_replaced(&sample.disks, &before.disks, |it| &it.name, is_other_disk)
+}
+
 /// What must be asked beyond the bulk statistics; `None` where they are enough. `shown` is what the XML said
-/// a moment ago, where it was read for its metadata.
+/// a moment ago, where it was read for its metadata; `before` is the sample before this one, of the same boot.
 pub(super) fn needs(
     sample: &Domain,
     guest: &GuestRequest,
+    before: Option<&Domain>,
     shown: Option<&Inventory>,
     read: &ReadRequest,
     selection: &Selection,
@@ -52,7 +94,9 @@ pub(super) fn needs(
         return None;
     }
     let is_active = sample.id >= 0;
-    let calls = !read.missing(is_active).is_empty() || (is_active && extra::needs_calls(read));
+    let calls = !read.missing(is_active).is_empty()
+        || (is_active && extra::needs_calls(read))
+        || (sample.completeness == Completeness::Complete && lacks_cpu_time(sample, read));
     let without_xml = calls.then_some(Purpose::WithoutXml);
     if shown.is_some_and(|shown| lists_all(shown, sample)) {
         return without_xml;
@@ -65,6 +109,7 @@ pub(super) fn needs(
         let is_usable = |inventory: &Inventory| {
             extra::covers(inventory, read.extra)
                 && named.agree(inventory, sample)
+                && !before.is_some_and(|before| is_any_replaced(sample, before))
                 && inventory.has_metadata(&selection.paths)
         };
         guest.fresh && has_names && known.is_some_and(is_usable)
@@ -81,7 +126,13 @@ pub(super) fn needs(
 fn lists_all(inventory: &Inventory, sample: &Domain) -> bool {
     inventory.id == sample.id
         && sample.nics.iter().all(|nic| inventory.nic(&nic.name).is_some())
-        && sample.disks.iter().all(|disk| inventory.disk(&disk.name).is_some())
+        && sample.disks.iter().all(|disk| {
+            inventory.disk(&disk.name).is_some_and(|known| {
+                // Another one may have come between; of other sources libvirt sends no path.
+                let path = known.path.as_deref().filter(|_| known.has_local_source());
+                path.is_none_or(|path| disk.path == 0 || mark_of(path.as_bytes()) == disk.path)
+            })
+        })
 }
 
 /// Whether the filter lets the metadata pass.
@@ -106,6 +157,7 @@ pub(super) fn reading(
     guest: &GuestRequest,
     read: &ReadRequest,
     selection: &Selection,
+    before: Option<&Domain>,
 ) -> Reading {
     let Parts { mut sample, unknown, new, failures } = parts;
     let is_new = new.is_some();
@@ -123,6 +175,7 @@ pub(super) fn reading(
         if !selection.devices.is_empty() {
             keep_selected(&mut sample, inventory.as_deref(), &selection.devices);
         }
+        note_absent(&mut sample, before, guest.inventory.as_deref(), inventory.as_deref());
     }
     Reading { sample, inventory, inventory_is_new: is_new, failures, unknown }
 }
@@ -131,7 +184,39 @@ pub(super) fn reading(
 fn with_names_from(inventory: Inventory, sample: &Domain, named: Named) -> Inventory {
     let nics = sample.nics.iter().filter(|_| named.nics).map(|nic| nic.name.to_string());
     let disks = sample.disks.iter().filter(|_| named.disks).map(|disk| disk.name.to_string());
-    Inventory { counted_nics: nics.collect(), counted_disks: disks.collect(), ..inventory }
+    Inventory {
+        counted_nics: nics.collect(),
+        counted_disks: disks.collect(),
+        nic_sources: if named.nics { nic_sources(sample) } else { 0 },
+        disk_sources: if named.disks { disk_sources(sample) } else { 0 },
+        ..inventory
+    }
+}
+
+/// Notes what the sample before, of the same boot, says of the values that this one lacks.
+fn note_absent(
+    sample: &mut Domain,
+    before: Option<&Domain>,
+    was: Option<&Inventory>,
+    is: Option<&Inventory>,
+) {
+    let is_other = |group: &str, name: &str| {
+        let (Some(was), Some(is)) = (was, is) else { return false };
+        match group {
+            "net.N." => {
+                let nic =
+                    |list: &Inventory| list.nic(name).map(|it| (it.kind.clone(), it.mac.clone()));
+                nic(was) != nic(is)
+            }
+            _ => {
+                let disk =
+                    |list: &Inventory| list.disk(name).map(|it| (it.kind, it.source_type.clone()));
+                disk(was) != disk(is)
+            }
+        }
+    };
+    let absent = Absent::since(sample, before, is_other);
+    sample.absent = absent;
 }
 
 /// Leaves the disks that are disks, and no device that a list just read does not have.
@@ -172,21 +257,15 @@ pub(super) fn lacks_monitor(sample: &Domain, read: &ReadRequest) -> bool {
         && !sample.disks.iter().any(|disk| disk.is_counted())
 }
 
-/// Whether libvirt names a device that it has no counters of.
-pub(super) fn has_uncounted(sample: &Domain, read: &ReadRequest) -> bool {
-    let nic = !read.lacks(Group::Interface) && sample.nics.iter().any(|nic| !nic.is_counted());
-    nic || (!read.lacks(Group::Block) && sample.disks.iter().any(|disk| !disk.is_counted()))
-}
-
-/// The devices without counters that had some before, a line each. One that never had any is not offered,
-/// which is no fault: a vhost-user disk, or a NIC that nobody counts.
-pub(super) fn lost_counters(sample: &Domain, before: &Domain, read: &ReadRequest) -> Vec<String> {
-    let had_nic = |name: &str| before.nics.iter().any(|it| it.name == name && it.is_counted());
-    let had_disk = |name: &str| before.disks.iter().any(|it| it.name == name && it.is_counted());
-    let nics = sample.nics.iter().filter(|it| !it.is_counted() && had_nic(&it.name));
-    let nics = nics.filter(|_| !read.lacks(Group::Interface));
-    let disks = sample.disks.iter().filter(|it| !it.is_counted() && had_disk(&it.name));
-    let disks = disks.filter(|_| !read.lacks(Group::Block));
+/// The devices that had counters before and have none now, a line each. One that never had any is not
+/// offered, which is no fault: a vhost-user disk, or a NIC that nobody counts.
+pub(super) fn lost_counters(sample: &Domain) -> Vec<String> {
+    if sample.absent.is_empty() {
+        return Vec::new();
+    }
+    let is_lost = |name: &str, group: &str| sample.absent.has_lost(name, group);
+    let nics = sample.nics.iter().filter(|it| !it.is_counted() && is_lost(&it.name, "net.N."));
+    let disks = sample.disks.iter().filter(|it| !it.is_counted() && is_lost(&it.name, "block.N."));
     nics.map(|nic| format!("libvirt has no counters of its NIC {} any more", nic.name))
         .chain(
             disks.map(|disk| format!("libvirt has no counters of its disk {} any more", disk.name)),

@@ -5,16 +5,15 @@ use std::time::Instant;
 
 use super::assemble::{self, Parts};
 use super::cause::{Cause, HeldGuest};
-use super::collection::Collection;
+use super::collection::{Collection, known_before};
 use super::gate::Hold;
 use super::guest_state::{End, GuestState, Stage};
 use super::health::Noted;
 use super::request::Reading;
-use super::session::Listed;
 use super::{Collected, Down};
 use crate::config::duration;
 use crate::log::Level;
-use crate::sample::{Completeness, Domain};
+use crate::sample::Completeness;
 
 impl Collection<'_, '_> {
     /// What came. `is_ending`: the program was told to end, so that nothing is said of guests that were not
@@ -83,6 +82,9 @@ impl Collection<'_, '_> {
         if guest.stage == Stage::Interface {
             return (Some(Completeness::Partial), Some(Cause::SlowHelper));
         }
+        if guest.list_until.is_some() {
+            return (guest.sampled.as_ref().map(|it| it.sample.completeness), None);
+        }
         (None, None)
     }
 
@@ -132,24 +134,14 @@ impl Collection<'_, '_> {
         let (read, selection) = (self.read_request(), Arc::clone(&self.core.plan.selection));
         let new = guest.inventory.take();
         let parts = Parts { sample, unknown, new, failures };
-        let mut reading = assemble::reading(parts, &guest.request, &read, &selection);
+        let before = known_before(self.known, &parts.sample);
+        let mut reading = assemble::reading(parts, &guest.request, &read, &selection, before);
         if completeness.is_answer() {
-            reading.failures.extend(self.lost_counters(&guest, &reading.sample));
+            reading.failures.extend(assemble::lost_counters(&reading.sample));
             self.core.health.failures(uuid, &name, &reading.failures);
         }
         count(collected, &reading);
         collected.readings.push(reading);
-    }
-
-    /// Devices that had counters in this boot, and have none now.
-    fn lost_counters(&self, guest: &GuestState, sample: &Domain) -> Vec<String> {
-        let read = self.read_request();
-        if sample.id < 0 || !assemble::has_uncounted(sample, &read) {
-            return Vec::new();
-        }
-        let (uuid, id, name) = (sample.uuid, sample.id, guest.name());
-        let known = (self.known)(&Listed { uuid, id, name, state: None });
-        known.before.map_or_else(Vec::new, |before| assemble::lost_counters(sample, before, &read))
     }
 
     fn report(

@@ -55,6 +55,9 @@ pub struct SavedHealth {
     /// The calls that it holds, where it is locked.
     #[serde(default)]
     pub locked: Option<SavedBackoff>,
+    /// It is no guest, but what is beside them: the host, or a storage pool.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_beside_guests: bool,
 }
 
 /// The guests of one hypervisor, and its list of guests.
@@ -102,8 +105,8 @@ impl Health {
         }
     }
 
-    /// What the next run must know; `None` where it is what the file has: nothing.
-    pub(super) fn saved(&mut self, now: Instant, now_ns: u64) -> Option<Vec<SavedHealth>> {
+    /// What the next run must know, where that is not what the file has already.
+    pub(super) fn saved(&mut self, now: Instant, now_ns: u64) -> Vec<SavedHealth> {
         let is_of_note = |health: &GuestHealth| !health.last.is_answer() || health.slow.is_some();
         let guest = |(uuid, health): (&Uuid, &GuestHealth)| SavedHealth {
             name: health.name.to_string(),
@@ -112,6 +115,7 @@ impl Health {
             answer: health.last,
             is_slow: health.slow.is_some(),
             locked: health.locked.as_ref().map(|locked| locked.saved(now, now_ns)),
+            is_beside_guests: false,
         };
         let noted = self.guests.iter().filter(|(_, health)| is_of_note(health));
         let mut saved: Vec<SavedHealth> = noted.map(guest).collect();
@@ -126,7 +130,7 @@ impl Health {
         let well = well.map(|&uuid| SavedHealth { uuid, at: now_ns, ..SavedHealth::default() });
         saved.extend(well);
         self.saved = is_held;
-        (!saved.is_empty()).then_some(saved)
+        saved
     }
 
     /// Forgets the guests that are no longer listed.

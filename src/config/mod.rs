@@ -20,6 +20,7 @@ pub mod foreign;
 pub mod glob;
 pub mod names;
 pub mod pattern;
+pub mod preset;
 mod reader;
 mod setting;
 mod syntax;
@@ -35,6 +36,7 @@ pub use crate::schema::{DeviceTag, Feature, extra};
 use crate::devices::metadata::{PATHS_MAX, Path as MetadataPath};
 use extra::Extras;
 use names::quoted;
+use preset::Preset;
 use reader::{Complaint, Entry};
 use syntax::Readable;
 
@@ -84,8 +86,11 @@ pub struct Settings {
     pub devices: DeviceFilter,
     /// Fixed tags of every line, sorted by name.
     pub tags: Vec<(String, String)>,
-    /// Tags of a guest's lines whose values its metadata has, and where; sorted by name.
+    /// Tags of a guest's lines whose values its metadata has, and where; sorted by name. Those of the preset are
+    /// among them.
     pub metadata_tags: Vec<(String, MetadataPath)>,
+    /// The platform whose tags are added.
+    pub metadata_preset: Option<&'static Preset>,
 }
 
 impl Default for Settings {
@@ -104,6 +109,7 @@ impl Default for Settings {
             devices: DeviceFilter::default(),
             tags: Vec::new(),
             metadata_tags: Vec::new(),
+            metadata_preset: None,
         }
     }
 }
@@ -195,6 +201,8 @@ impl Settings {
             mistakes
                 .push(format!("the tag {name} is in [tags] and in [metadata_tags]: remove one"));
         }
+        // The tags of a file come before those that a preset adds, whichever file is first.
+        settings.add_preset();
         mistakes.truncate(MISTAKES_MAX);
         if mistakes.is_empty() {
             Ok((settings, path, written))
@@ -259,6 +267,18 @@ impl Settings {
         Ok(())
     }
 
+    /// Adds the tags of the preset; one that the user has set by this name stays as it is.
+    fn add_preset(&mut self) {
+        for (tag, path) in self.metadata_preset.into_iter().flat_map(Preset::paths) {
+            let is_set = self.tags.iter().any(|(name, _)| *name == tag)
+                || self.metadata_tags.iter().any(|(name, _)| *name == tag);
+            if !is_set {
+                self.metadata_tags.push((tag, path));
+            }
+        }
+        self.metadata_tags.sort_by(|(one, _), (other, _)| one.cmp(other));
+    }
+
     /// What of a hypervisor's guests is read.
     pub fn selection(&self) -> Selection {
         let (domains, devices) = (self.domains.clone(), self.devices.clone());
@@ -300,7 +320,9 @@ pub struct Written {
 /// # Errors
 /// The mistakes in the text, a line each, in its own order.
 pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
-    parse_over(Settings::default(), text, file, &mut Vec::new())
+    let mut settings = parse_over(Settings::default(), text, file, &mut Vec::new())?;
+    settings.add_preset();
+    Ok(settings)
 }
 
 /// Reads a configuration over these settings: what it sets replaces what was set.
@@ -384,6 +406,15 @@ fn settings_of(
         }
     }
     mistakes.extend(tags::check_names(&entries).err());
+    let mut with_preset = settings.clone();
+    with_preset.add_preset();
+    if with_preset.paths().len() > PATHS_MAX
+        && let Some(entry) = entries.iter().find(|it| it.key == "metadata_preset")
+    {
+        mistakes.push(entry.refused(format_args!(
+            "adds more than can be looked for in the metadata, which is {PATHS_MAX} paths in all"
+        )));
+    }
     if mistakes.is_empty()
         && settings.domains.wants_only_those_off()
         && let Some(entry) = entries.iter().find(|it| it.key == "include_states")

@@ -4,6 +4,8 @@
 
 pub mod details;
 pub mod metadata;
+mod metadata_path;
+mod source;
 pub mod walk;
 pub mod xml;
 
@@ -26,12 +28,27 @@ pub struct Inventory {
     pub counted_nics: Vec<String>,
     /// The block device names that the statistics had when the XML was read, in their order.
     pub counted_disks: Vec<String>,
+    /// What told these NICs from others of their names, all as one number: 0 where nothing did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub nic_sources: u64,
+    /// What told these block devices from others of their names, all as one number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub disk_sources: u64,
     /// What else the XML says; `None` where that was not wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<Details>>,
     /// What the domain's metadata said at the paths that were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Numbers as one, which depends on their order: 0 where all are.
+pub fn as_one(sources: impl Iterator<Item = u64>) -> u64 {
+    sources.fold(0, |all, source| all.rotate_left(7).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ source)
 }
 
 impl Inventory {

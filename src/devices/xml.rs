@@ -9,7 +9,8 @@ use quick_xml::events::attributes::AttrError;
 
 use super::details::DetailsReader;
 use super::metadata::{Metadata, MetadataSearch, Path};
-use super::walk::{DEVICES_MAX, OpenPath, Stop, VALUE_MAX, Visitor, XmlError, attribute, walk};
+use super::source::Source;
+use super::walk::{DEVICES_MAX, OpenPath, Stop, Visitor, XmlError, attribute, walk};
 use super::{DiskDevice, DiskKind, NicDevice};
 use crate::schema::{DISK_TAGS, Details, NIC_TAGS, TagRow};
 
@@ -91,6 +92,8 @@ impl Visitor for AllOfDomain<'_> {
 struct DeviceReader {
     /// The device whose element is open.
     device: Option<Device>,
+    /// Its source, where that is more than one attribute.
+    source: Source,
     nics: Vec<NicDevice>,
     disks: Vec<DiskDevice>,
 }
@@ -106,13 +109,17 @@ impl Visitor for DeviceReader {
         match (path.split_once('/'), &mut self.device) {
             (None, _) if ["interface", "disk"].contains(&path) => {
                 self.device = device(path, tag)?;
+                self.source = Source::default();
                 let found = self.nics.len() + self.disks.len() + usize::from(self.device.is_some());
                 if found > DEVICES_MAX {
                     return Err(Stop::Bound(XmlError::TooManyDevices));
                 }
                 Ok(false)
             }
-            (Some((_, path)), Some(device)) => Ok(device.fill(path, tag)?),
+            (Some((_, path)), Some(device)) => {
+                self.source.open(path, tag)?;
+                Ok(device.fill(path, tag)?)
+            }
             _ => Ok(false),
         }
     }
@@ -122,14 +129,23 @@ impl Visitor for DeviceReader {
         match (path.split_once('/'), &mut self.device) {
             (Some((_, path)), Some(Device::Disk(disk))) => {
                 for row in DISK_TAGS.iter().filter(|row| row.paths.contains(&path)) {
-                    let slot = (row.slot)(disk);
+                    let Some(slot) = row.slot.map(|slot| slot(disk)) else { continue };
                     let text = text.filter(|text| !text.is_empty());
                     *slot = slot.take().or(text.map(str::to_owned));
                 }
             }
             (None, device) => match device.take() {
-                Some(Device::Nic(nic)) => self.nics.push(nic),
-                Some(Device::Disk(disk)) if !disk.target.is_empty() => self.disks.push(disk),
+                Some(Device::Nic(mut nic)) => {
+                    let source = std::mem::take(&mut self.source);
+                    nic.network = nic.network.take().or_else(|| source.of_nic());
+                    self.nics.push(nic);
+                }
+                Some(Device::Disk(mut disk)) if !disk.target.is_empty() => {
+                    let source = std::mem::take(&mut self.source);
+                    let kind = disk.source_type.as_deref().unwrap_or_default();
+                    disk.path = disk.path.take().or_else(|| source.of_disk(kind));
+                    self.disks.push(disk);
+                }
                 Some(Device::Disk(_)) | None => {}
             },
             _ => {}
@@ -150,7 +166,8 @@ fn device(name: &str, tag: &BytesStart<'_>) -> Result<Option<Device>, AttrError>
             Some("floppy") => DiskKind::Floppy,
             Some(_) => return Ok(None),
         };
-        Device::Disk(DiskDevice { kind, ..DiskDevice::default() })
+        let source_type = attribute(tag, "type")?;
+        Device::Disk(DiskDevice { kind, source_type, ..DiskDevice::default() })
     };
     device.fill("", tag)?;
     Ok(Some(device))
@@ -170,16 +187,7 @@ impl Device {
                 if path == "target" && disk.target.is_empty() {
                     disk.target = attribute(tag, "dev")?.unwrap_or_default();
                 }
-                let wants_text = fill(DISK_TAGS, disk, path, tag)?;
-                if path == "source"
-                    && disk.path.is_none()
-                    && let (Some(pool), Some(volume)) =
-                        (attribute(tag, "pool")?, attribute(tag, "volume")?)
-                {
-                    let path = format!("{pool}/{volume}");
-                    disk.path = Some(path).filter(|path| path.len() <= VALUE_MAX);
-                }
-                Ok(wants_text)
+                fill(DISK_TAGS, disk, path, tag)
             }
         }
     }
@@ -196,7 +204,7 @@ fn fill<T>(
     for row in rows {
         for wanted in row.paths {
             let (element, name) = wanted.split_once('@').unwrap_or((wanted, ""));
-            let slot = (row.slot)(device);
+            let Some(slot) = row.slot.map(|slot| slot(device)) else { continue };
             if element.trim_end_matches('/') != path || slot.is_some() {
                 continue;
             }
@@ -209,5 +217,7 @@ fn fill<T>(
     Ok(wants_text)
 }
 
+#[cfg(test)]
+mod documented;
 #[cfg(test)]
 mod tests;

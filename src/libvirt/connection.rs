@@ -10,7 +10,7 @@ use virt::sys;
 use super::array::until_null;
 use super::text::owned;
 use super::value::wide;
-use super::{Error, Guest};
+use super::{Error, Guest, event_loop};
 
 /// A read-only connection. It stays on the thread that opened it: a call that never comes back then
 /// blocks that thread and no other, and libvirt keeps a call's error for the thread that made the call.
@@ -44,7 +44,26 @@ impl Connection {
         let uri = CString::new(uri).map_err(|_| Error::invalid("the URI holds a NUL byte"))?;
         // SAFETY: the string lives across the call, which copies what it keeps.
         let connection = unsafe { sys::virConnectOpenReadOnly(uri.as_ptr()) };
-        if connection.is_null() { Err(Error::last()) } else { Ok(Self(connection)) }
+        if connection.is_null() {
+            return Err(Error::last());
+        }
+        let connection = Self(connection);
+        if event_loop::is_running() {
+            connection.keep_alive();
+        }
+        Ok(connection)
+    }
+
+    /// Has libvirt look whether the other end still answers, so that a remote host that is gone is known to
+    /// be after (COUNT + 1) x EVERY_S seconds, and not only when TCP gives up. The event loop must run. What
+    /// is no remote connection does without.
+    ///
+    /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectSetKeepAlive>
+    fn keep_alive(&self) {
+        const EVERY_S: i32 = 4;
+        const COUNT: u32 = 2;
+        // SAFETY: the connection is open, and takes two numbers.
+        unsafe { sys::virConnectSetKeepAlive(self.as_ptr(), EVERY_S, COUNT) };
     }
 
     pub(super) fn as_ptr(&self) -> sys::virConnectPtr {

@@ -2,12 +2,17 @@
 //!
 //! ```text
 //! mod.rs        the four measurements that are always there
+//! anomalies.rs  vm_anomalies
 //! extra.rs      those that only `extra` turns on
+//! storage.rs    of these, disks' jobs, backing chains and latencies, and energy
 //! user_tags.rs  the tags that the user configured
 //! ```
 //!
 //! <https://docs.influxdata.com/influxdb/v1/concepts/key_concepts/>
 
+use uuid::Uuid;
+
+use crate::anomalies::Summary;
 use crate::config::{DeviceTag, Feature, Missing};
 use crate::devices::Inventory;
 use crate::features::{Rates, angle_deg};
@@ -17,10 +22,13 @@ use crate::schema::{
     self, DISK_TAGS, Extras, MEMORY_RATE, MissingPolicy, NIC_TAGS, RateInput, RateRow, TagRow,
 };
 
+mod anomalies;
 mod extra;
+mod storage;
 mod user_tags;
 
 pub use crate::schema::{CollectedGuests, Collector, write_collector};
+pub use extra::write_value;
 pub use user_tags::UserTags;
 
 /// What to print of the guests, beside the default.
@@ -79,10 +87,7 @@ impl Writer {
         now_unix_s: u64,
     ) {
         let Self { guest: tags, device, types } = self;
-        tags.clear();
-        tags.add_number("VMID", guest.sample.id.into());
-        tags.add("name", &guest.sample.name);
-        tags.add("uuid", guest.sample.uuid.as_hyphenated().encode_lower(&mut [0; 36]));
+        start_guest(tags, guest.sample.id, &guest.sample.name, &guest.sample.uuid);
         let policy = MissingPolicy::new(guest.sample, choice.missing);
         let page = Page { tags, user, guest, choice, policy };
         if guest.sample.id < 0 {
@@ -90,9 +95,24 @@ impl Writer {
         } else {
             page.write_running(lines, device, now_unix_s);
             if choice.extra != Extras::NONE {
-                extra::write(&page, lines, device, types);
+                extra::write(&page, lines, device, types, now_unix_s);
             }
         }
+    }
+}
+
+impl Writer {
+    /// Writes the line of vm_anomalies of the guest of which the lines were just written.
+    pub fn write_anomalies(
+        &mut self,
+        lines: &mut Lines,
+        sample: &Domain,
+        user: &Tags,
+        summary: &Summary,
+    ) {
+        start_guest(&mut self.guest, sample.id, &sample.name, &sample.uuid);
+        lines
+            .line("vm_anomalies", &[&self.guest, user], |fields| anomalies::write(fields, summary));
     }
 }
 
@@ -102,7 +122,7 @@ struct Page<'a> {
     user: &'a Tags,
     guest: &'a Guest<'a>,
     choice: &'a Choice,
-    policy: MissingPolicy,
+    policy: MissingPolicy<'a>,
 }
 
 impl Page<'_> {
@@ -134,6 +154,7 @@ impl Page<'_> {
             if let Some(known) = inventory.and_then(|it| it.nic(&nic.name)) {
                 add_tags(tags, &choice.device_tags, |tag| TagRow::value(NIC_TAGS, tag, known));
             }
+            let policy = policy.of_device(&nic.name);
             self.own(lines, "vm_devices", tags, |fields| nic.write(fields, policy, choice.extra));
         }
         for disk in &self.guest.sample.disks {
@@ -141,6 +162,7 @@ impl Page<'_> {
             if let Some(known) = inventory.and_then(|it| it.disk(&disk.name)) {
                 add_tags(tags, &choice.device_tags, |tag| TagRow::value(DISK_TAGS, tag, known));
             }
+            let policy = policy.of_device(&disk.name);
             self.own(lines, "vm_devices", tags, |fields| disk.write(fields, policy, choice.extra));
         }
     }
@@ -178,6 +200,14 @@ impl Page<'_> {
     fn line(&self, lines: &mut Lines, measurement: &str, fill: impl FnOnce(&mut Fields<'_>)) {
         lines.line(measurement, &[self.tags, self.user], fill);
     }
+}
+
+/// The tags that every line of a guest has.
+pub fn start_guest(tags: &mut Tags, id: i32, name: &str, uuid: &Uuid) {
+    tags.clear();
+    tags.add_number("VMID", id.into());
+    tags.add("name", name);
+    tags.add("uuid", uuid.as_hyphenated().encode_lower(&mut [0; 36]));
 }
 
 fn start_device(tags: &mut Tags, devtype: &str, device: &str) {

@@ -13,6 +13,9 @@ statistics! {
     Nic "net.N." [
         /// Its number N in net.N.
         index: u32,
+        /// What tells it from another NIC of its name, where libvirt sends that: 0 where it does not.
+        #[serde(skip)]
+        source: u64,
     ] sums "net_" {
         always serde(default) {
             rx_bytes b"rx.bytes" => "rxbytes" counter "bytes" "received, as libvirt reports it: of tap NICs as the guest sees it";
@@ -28,6 +31,15 @@ statistics! {
             name b"name" text "" "its target on the host, such as vnet0";
         }
     }
+    else note_address
+}
+
+/// A NIC's MAC address, which new libvirts send. `other` of `extra` prints it, so it counts as not known.
+fn note_address(nic: &mut Nic, field: &[u8], value: impl Sent) -> bool {
+    if field == b"hwaddr" {
+        nic.source = value.mark();
+    }
+    false
 }
 
 statistics! {
@@ -35,6 +47,12 @@ statistics! {
     Disk "block.N." [
         /// Its number N in block.N.
         index: u32,
+        /// The path of its source, as a number; 0 where libvirt sends none.
+        #[serde(skip)]
+        path: u64,
+        /// The number that libvirt gave its source, a new one each time that it gets another; 0 for none.
+        #[serde(skip)]
+        node: u64,
     ] sums "disk_" {
         always serde(default) {
             rd_reqs b"rd.reqs" => "rd_req" counter "requests" "reads";
@@ -55,19 +73,32 @@ statistics! {
             physical_bytes b"physical" => "physical_bytes" gauge "bytes" "the size of the file or device that it is stored in";
             threshold_bytes b"threshold" => "threshold_bytes" gauge "bytes" "the offset at which libvirt raises an event, where one is set";
         }
+        DiskErrors serde(skip) {
+            io_error b"virDomainGetDiskErrors" => "io_error" text "" "why its storage fails: none, unspecified, no_space";
+        }
         always serde(default) {
             name b"name" text "" "its target, such as vda";
         }
     }
-    else is_passed_over
+    else note_source
 }
 
-/// What is known and not used.
-fn is_passed_over(_disk: &mut Disk, field: &[u8], _value: impl Sent) -> bool {
-    matches!(field, b"path" | b"backingIndex")
+/// What tells a disk from another one of its name.
+fn note_source(disk: &mut Disk, field: &[u8], value: impl Sent) -> bool {
+    match field {
+        b"path" => disk.path = value.mark(),
+        b"backingIndex" => disk.node = value.unsigned().unwrap_or(0),
+        _ => return false,
+    }
+    true
 }
 
 impl Disk {
+    /// What tells it from another disk of its name: 0 where libvirt sends nothing of that kind.
+    pub fn source(&self) -> u64 {
+        self.path ^ self.node.rotate_left(32)
+    }
+
     /// Takes in a statistic of virDomainBlockStatsFlags, which has other names than the bulk call: those
     /// that virDomainBlockStats does not have.
     pub fn fill_times(&mut self, Parameter { name, value }: Parameter<'_>) {
@@ -83,27 +114,31 @@ impl Disk {
 }
 
 macro_rules! device_tags {
-    ($($tag:ident $field:ident $text:literal $(nic $nic:expr)?, $(disk $disk:expr)?;)+) => {
+    ($($tag:ident $name:literal $field:ident $text:literal $(nic $nic:expr)?, $(disk $disk:expr)?;)+) => {
         /// A tag on the lines of a device that is there only when asked for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum DeviceTag {
+            /// What the XML calls its type: bridge or network, file or block.
+            Type,
             $(#[doc = $text] $tag,)+
         }
 
         impl DeviceTag {
             /// Every one, in the order in which they stand on a line.
-            pub const ALL: [Self; [$($text),+].len()] = [$(Self::$tag),+];
+            pub const ALL: [Self; 1 + [$($text),+].len()] = [Self::Type, $(Self::$tag),+];
 
             /// The tag's name, in the configuration and in the output.
             pub const fn name(self) -> &'static str {
                 match self {
-                    $(Self::$tag => stringify!($field),)+
+                    Self::Type => "type",
+                    $(Self::$tag => $name,)+
                 }
             }
 
             /// What it says.
             pub const fn text(self) -> &'static str {
                 match self {
+                    Self::Type => "what the XML calls its type: bridge or network, file or block",
                     $(Self::$tag => $text,)+
                 }
             }
@@ -133,6 +168,9 @@ macro_rules! device_tags {
             pub target: String,
             /// Disk, lun, cdrom or floppy.
             pub kind: DiskKind,
+            /// `<disk type>`: file, block, network, volume, …
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub source_type: Option<String>,
             $($(
                 #[doc = concat!($text, ": `", stringify!($disk), "`")]
                 #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,19 +179,29 @@ macro_rules! device_tags {
         }
 
         /// The tags of NICs.
-        pub static NIC_TAGS: &[TagRow<NicDevice>] = &[$($(TagRow {
+        pub static NIC_TAGS: &[TagRow<NicDevice>] = &[TagRow {
+            tag: DeviceTag::Type,
+            paths: &[],
+            value: |nic| Some(&nic.kind).filter(|kind| !kind.is_empty()),
+            slot: None,
+        }, $($(TagRow {
             tag: DeviceTag::$tag,
             paths: &$nic,
-            value: |nic| &nic.$field,
-            slot: |nic| &mut nic.$field,
+            value: |nic| nic.$field.as_ref(),
+            slot: Some(|nic| &mut nic.$field),
         },)?)+];
 
         /// The tags of disks.
-        pub static DISK_TAGS: &[TagRow<DiskDevice>] = &[$($(TagRow {
+        pub static DISK_TAGS: &[TagRow<DiskDevice>] = &[TagRow {
+            tag: DeviceTag::Type,
+            paths: &[],
+            value: |disk| disk.source_type.as_ref(),
+            slot: None,
+        }, $($(TagRow {
             tag: DeviceTag::$tag,
             paths: &$disk,
-            value: |disk| &disk.$field,
-            slot: |disk| &mut disk.$field,
+            value: |disk| disk.$field.as_ref(),
+            slot: Some(|disk| &mut disk.$field),
         },)?)+];
     };
 }
@@ -164,26 +212,33 @@ pub struct TagRow<T: 'static> {
     pub tag: DeviceTag,
     /// Paths below the device's element: the first that has a value counts.
     pub paths: &'static [&'static str],
-    value: fn(&T) -> &Option<String>,
-    /// Where the value is kept.
-    pub slot: fn(&mut T) -> &mut Option<String>,
+    value: fn(&T) -> Option<&String>,
+    /// Where the value is kept; `None` where it is taken with the device's own element.
+    pub slot: Option<fn(&mut T) -> &mut Option<String>>,
 }
 
 impl<T> TagRow<T> {
     /// The value of a tag for this device.
     pub fn value<'d>(rows: &[Self], tag: DeviceTag, device: &'d T) -> Option<&'d String> {
-        rows.iter().find(|row| row.tag == tag).and_then(|row| (row.value)(device).as_ref())
+        rows.iter().find(|row| row.tag == tag).and_then(|row| (row.value)(device))
+    }
+}
+
+impl DiskDevice {
+    /// Whether its source is on this machine, so that libvirt has its path among the statistics.
+    pub fn has_local_source(&self) -> bool {
+        self.source_type.as_deref().is_some_and(|it| ["file", "block", "dir"].contains(&it))
     }
 }
 
 device_tags! {
-    Mac mac "a NIC's MAC address, which outlasts a boot" nic ["mac/@address"],;
-    Model model "its model, such as virtio" nic ["model/@type"], disk ["@model"];
-    Bus bus "a disk's bus, such as virtio or sata", disk ["target/@bus"];
-    Serial serial "a disk's serial number, as the guest sees it", disk ["serial"];
-    Alias alias "libvirt's name for it" nic ["alias/@name"], disk ["alias/@name"];
-    Path path "a disk's source: a file, a block device, a volume",
-        disk ["source/@file", "source/@dev", "source/@name", "source/@dir"];
-    Network network "a NIC's source: a network or a bridge"
+    Mac "mac" mac "a NIC's MAC address, which outlasts a boot" nic ["mac/@address"],;
+    Model "model" model "its model, such as virtio" nic ["model/@type"], disk ["@model"];
+    Bus "bus" bus "a disk's bus, such as virtio or sata", disk ["target/@bus"];
+    Serial "serial" serial "a disk's serial number, as the guest sees it", disk ["serial"];
+    Alias "alias" alias "libvirt's name for it" nic ["alias/@name"], disk ["alias/@name"];
+    Path "path" path "a disk's source: a file, a block device, a volume, a socket, protocol://host:port/name",
+        disk ["source/@file", "source/@dev", "source/@path", "source/@dir"];
+    Network "network" network "a NIC's source: a network or a bridge"
         nic ["source/@network", "source/@bridge", "source/@dev", "source/@path"],;
 }

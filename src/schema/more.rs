@@ -8,6 +8,7 @@ use crate::line_protocol::Fields;
 use crate::sample::{fill_indexed, split_index};
 
 use super::row::statistics;
+use super::storage::StorageDetails;
 use super::{Extra, Extras, FieldKind, FieldRow, MissingPolicy, Section, Sent, keeps_more};
 
 statistics! {
@@ -120,6 +121,28 @@ statistics! {
             disk_total_bytes b"disk_total" => "disk_total_bytes" gauge "bytes" "of disks, in all";
             disk_processed_bytes b"disk_processed" => "disk_processed_bytes" gauge "bytes" "of disks, done";
             disk_remaining_bytes b"disk_remaining" => "disk_remaining_bytes" gauge "bytes" "of disks, left";
+            downtime_ms b"downtime" => "downtime_ms" gauge "ms" "that the guest stands still, as expected or as it was";
+            downtime_net_ms b"downtime_net" => "downtime_net_ms" gauge "ms" "of it, without the hosts' clocks' difference";
+            elapsed_net_ms b"time_elapsed_net" => "elapsed_net_ms" gauge "ms" "since it began, without the hosts' clocks' difference";
+            setup_ms b"setup_time" => "setup_ms" gauge "ms" "that setting it up took";
+            mem_bytes_sec b"memory_bps" => "mem_bytes_sec" gauge "bytes/s" "of memory";
+            mem_dirty_pages_sec b"memory_dirty_rate" => "mem_dirty_pages_sec" gauge "pages/s" "that the guest writes to";
+            mem_iterations b"memory_iteration" => "mem_iterations" gauge "rounds" "over the guest's memory";
+            mem_page_bytes b"memory_page_size" => "mem_page_bytes" gauge "bytes" "a page";
+            mem_constant_pages b"memory_constant" => "mem_constant_pages" gauge "pages" "that were sent as one repeated byte";
+            mem_normal_pages b"memory_normal" => "mem_normal_pages" gauge "pages" "that were sent whole";
+            mem_normal_bytes b"memory_normal_bytes" => "mem_normal_bytes" gauge "bytes" "that were sent as whole pages";
+            mem_postcopy_requests b"memory_postcopy_requests" => "mem_postcopy_requests" gauge "requests" "for pages that the target lacked";
+            disk_bytes_sec b"disk_bps" => "disk_bytes_sec" gauge "bytes/s" "of disks";
+            disk_temp_used_bytes b"disk_temp_used" => "disk_temp_used_bytes" gauge "bytes" "of a backup's temporary space, used";
+            disk_temp_total_bytes b"disk_temp_total" => "disk_temp_total_bytes" gauge "bytes" "of a backup's temporary space, in all";
+            auto_converge_percent b"auto_converge_throttle" => "auto_converge_percent" gauge "%" "by which the guest's CPUs are slowed down";
+            compression_cache_bytes b"compression_cache" => "compression_cache_bytes" gauge "bytes" "of the cache for compression";
+            compression_bytes b"compression_bytes" => "compression_bytes" gauge "bytes" "sent compressed";
+            compression_pages b"compression_pages" => "compression_pages" gauge "pages" "sent compressed";
+            compression_cache_misses b"compression_cache_misses" => "compression_cache_misses" gauge "pages" "not found in that cache";
+            compression_overflows b"compression_overflow" => "compression_overflows" gauge "pages" "that compression made larger";
+            vfio_bytes b"vfio_data_transferred" => "vfio_bytes" gauge "bytes" "of devices passed through";
         }
     }
     else job_operation
@@ -253,6 +276,8 @@ macro_rules! more {
             pub cache_monitors: Vec<Monitor>,
             /// The group dirtyrate.
             pub dirty_rate: DirtyRate,
+            /// What else there is of disks' storage, and of energy.
+            pub storage: StorageDetails,
             /// The job that runs.
             pub job: Option<Job>,
             /// What keeps libvirt's names: see [`AS_SENT`].
@@ -314,6 +339,9 @@ impl More {
                 return fill_indexed(monitors, field, value);
             }
         }
+        if let Some(field) = name.strip_prefix(b"cpu.energy.monitor.") {
+            return fill_indexed(&mut self.storage.energy, field, value);
+        }
         if let Some(field) = name.strip_prefix(b"dirtyrate.") {
             return self.dirty_rate.fill(field, value);
         }
@@ -362,6 +390,14 @@ pub(crate) fn take(more: &mut Option<Box<More>>, name: &[u8], value: Value<'_>) 
         Some(more) => more.take(name, value),
         // Every guest has this one.
         None => name == b"cpu.cache.monitor.count" || More::default().take(name, value),
+    }
+}
+
+/// Takes in a statistic of a disk that a default collection does not print; whether it is known.
+pub(crate) fn take_of_disk(more: &mut Option<Box<More>>, field: &[u8], value: Value<'_>) -> bool {
+    match more {
+        Some(more) => more.storage.take_of_disk(field, value),
+        None => StorageDetails::default().take_of_disk(field, value),
     }
 }
 

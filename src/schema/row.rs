@@ -1,9 +1,11 @@
 //! What a row of the table is, and the macro that makes code of the rows: the struct that holds the values,
 //! how they are taken in, and how they are printed.
 
+use std::hash::{DefaultHasher, Hasher};
+
 use smol_str::SmolStr;
 
-use crate::libvirt::Value;
+use crate::libvirt::{OwnedValue, Value};
 
 use super::Extra;
 
@@ -55,9 +57,11 @@ pub struct FieldRow {
 }
 
 impl FieldRow {
-    /// libvirt's whole name for it, such as `block.N.rd.bytes`; a call is whole by itself.
+    /// libvirt's whole name for it, such as `block.N.rd.bytes`; a call is whole by itself, and so is a path
+    /// that begins with a slash.
     pub fn source(&self) -> String {
-        let group = if self.statistic.starts_with(b"vir") { "" } else { self.group };
+        let is_whole = [&b"vir"[..], b"/"].iter().any(|it| self.statistic.starts_with(it));
+        let group = if is_whole { "" } else { self.group };
         format!("{group}{}", String::from_utf8_lossy(self.statistic))
     }
 
@@ -100,10 +104,16 @@ impl Section {
 pub trait Sent: Copy {
     /// An integer that is not negative: libvirt's -1 means not offered.
     fn unsigned(self) -> Option<u64>;
+    /// A number that stands for a text; another text has another number.
+    fn mark(self) -> u64;
     /// Yes or no.
     fn boolean(self) -> Option<bool>;
     /// A text; what is no UTF-8 in it is replaced.
     fn text(self) -> Option<SmolStr>;
+    /// A number with a fraction.
+    fn float(self) -> Option<f64>;
+    /// As it was sent, with its type.
+    fn owned(self) -> OwnedValue;
 }
 
 impl Sent for Value<'_> {
@@ -113,6 +123,13 @@ impl Sent for Value<'_> {
             Value::Uint(number) => Some(number),
             Value::Int(number) => u64::try_from(number).ok(),
             Value::Float(_) | Value::Bool(_) | Value::Text(_) => None,
+        }
+    }
+
+    fn mark(self) -> u64 {
+        match self {
+            Value::Text(text) => mark_of(text),
+            _ => 0,
         }
     }
 
@@ -129,6 +146,24 @@ impl Sent for Value<'_> {
         let Value::Text(text) = self else { return None };
         Some(str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text).into(), Into::into))
     }
+
+    fn float(self) -> Option<f64> {
+        match self {
+            Value::Float(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn owned(self) -> OwnedValue {
+        self.into()
+    }
+}
+
+/// A number that stands for this text.
+pub fn mark_of(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text);
+    hasher.finish()
 }
 
 /// An attribute's value, or an element's text, in a domain's XML.
@@ -137,12 +172,24 @@ impl Sent for &str {
         self.parse().ok()
     }
 
+    fn mark(self) -> u64 {
+        mark_of(self.as_bytes())
+    }
+
     fn boolean(self) -> Option<bool> {
         None
     }
 
     fn text(self) -> Option<SmolStr> {
         (!self.is_empty()).then(|| self.into())
+    }
+
+    fn float(self) -> Option<f64> {
+        None
+    }
+
+    fn owned(self) -> OwnedValue {
+        OwnedValue::Text(self.to_owned())
     }
 }
 
@@ -195,25 +242,39 @@ macro_rules! statistics {
         $extras.has($crate::schema::Extra::$extra).then_some($crate::schema::MissingPolicy::OMIT)
     };
 
-    (@write flag $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+    (@write flag $fields:expr, $name:expr, $value:expr, $policy:expr, $row:expr) => {
         if let Some(is_true) = $value {
             $fields.boolean($name, is_true);
         }
     };
-    (@write text $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+    (@write text $fields:expr, $name:expr, $value:expr, $policy:expr, $row:expr) => {
         if !$value.is_empty() {
             $fields.text($name, &$value);
         }
     };
-    (@write moment $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+    (@write moment $fields:expr, $name:expr, $value:expr, $policy:expr, $row:expr) => {
         $policy.field($fields, $name, $value.filter(|&moment| moment > 0))
     };
-    (@write epoch $fields:expr, $name:expr, $value:expr, $policy:expr) => {
+    (@write epoch $fields:expr, $name:expr, $value:expr, $policy:expr, $row:expr) => {
         $policy.field($fields, $name, $value.filter(|&moment| moment >= 1_000_000_000))
     };
-    (@write $number:ident $fields:expr, $name:expr, $value:expr, $policy:expr) => {
-        $policy.field($fields, $name, $value)
+    (@write $number:ident $fields:expr, $name:expr, $value:expr, $policy:expr, $row:expr) => {
+        $policy.statistic($fields, $name, $value, &$row)
     };
+
+    (@missing always text $this:ident $field:ident $take:ident) => {};
+    (@missing always flag $this:ident $field:ident $take:ident) => {};
+    (@missing always $number:ident $this:ident $field:ident $take:ident) => {
+        if $this.$field.is_none() {
+            $take(&Self::$field, |other: &Self| other.$field.is_some());
+        }
+    };
+    (@missing $extra:ident $kind:ident $this:ident $field:ident $take:ident) => {};
+
+    (@less counter $now:expr, $before:expr) => {
+        matches!(($now, $before), (Some(now), Some(before)) if now < before)
+    };
+    (@less $kind:ident $now:expr, $before:expr) => { false };
 
     (@sums $part:ident $sum:literal always serde $serde:tt {$(
         $field:ident $statistic:literal => $name:literal $kind:ident $unit:literal $text:literal;
@@ -226,10 +287,21 @@ macro_rules! statistics {
             /// Writes the sums over these devices.
             pub fn write_sums(
                 fields: &mut $crate::line_protocol::Fields<'_>,
-                policy: $crate::schema::MissingPolicy,
+                policy: $crate::schema::MissingPolicy<'_>,
                 devices: &[Self],
             ) {
-                $(policy.sum(fields, concat!($sum, $name), devices, |device| device.$field);)*
+                $(policy.sum_of_devices(
+                    fields,
+                    concat!($sum, $name),
+                    devices,
+                    |device| (&device.name, device.$field),
+                    &Self::$field,
+                );)*
+            }
+
+            /// Whether a counter is lower than it was, as those of another device in its place are.
+            pub fn went_back(&self, before: &Self) -> bool {
+                $(statistics!(@less $kind self.$field, before.$field))||*
             }
 
             /// Whether libvirt sent any counter for it.
@@ -312,12 +384,25 @@ macro_rules! statistics {
             pub fn write(
                 &self,
                 fields: &mut $crate::line_protocol::Fields<'_>,
-                policy: $crate::schema::MissingPolicy,
+                policy: $crate::schema::MissingPolicy<'_>,
                 extras: $crate::schema::Extras,
             ) {
                 $(if let Some(policy) = statistics!(@policy $section, extras, policy) {
-                    $($(statistics!(@write $kind fields, $name, self.$field, policy);)?)*
+                    $($(statistics!(
+                        @write $kind fields, $name, self.$field, policy, Self::$field
+                    );)?)*
                 })*
+            }
+
+            /// Gives `take` each row that is always printed and has no value here, and what says whether
+            /// another one has it.
+            #[allow(unused_variables, unused_mut)]
+            pub fn each_missing(
+                &self,
+                mut take: impl FnMut(&'static $crate::schema::FieldRow, fn(&Self) -> bool),
+            ) {
+                let this = self;
+                $($(statistics!(@missing $section $kind this $field take);)*)*
             }
         }
     };

@@ -408,3 +408,30 @@ fn the_readmes_uris_are_read_as_they_stand_there() {
     }
     assert!(lines.iter().all(|line| line.tag("uuid") == guest));
 }
+
+#[test]
+fn with_events_a_host_that_falls_silent_is_known_to_be_gone_within_seconds() {
+    let Some(hosts) = Hosts::require("hosts, silent with events") else { return };
+    hosts.there.paused("twin", 1, 1);
+    let settings = hosts.here.lab.scratch().join("events.toml");
+    fs::write(&settings, "extra = [\"events\"]\n").unwrap();
+    let mut command = hosts.here.program(&[LOCAL, &hosts.ssh]);
+    command.args(["--no-cache", "--config"]).arg(&settings);
+    let mut execd = Execd::of(&mut command);
+    execd.collect();
+    hosts.here.signal_sessions("-STOP");
+    let silent = Instant::now();
+    // libvirt asks every 4 s, and takes the third answer that fails to come for the end.
+    wait_until("the loss is told", Duration::from_secs(60), || {
+        let lines = execd.collect().lines;
+        lines.iter().any(|line| line.find_tag("event") == Some("lost")).then_some(())
+    });
+    let took = silent.elapsed();
+    hosts.here.signal_sessions("-CONT");
+    say(&format!(
+        "hosts: with events a silent host is known to be gone after {} s",
+        took.as_secs()
+    ));
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    drop(execd);
+}

@@ -5,18 +5,22 @@
 mod support;
 
 mod alone;
+mod beside;
 mod cache;
 mod check;
 mod containers;
 mod equal;
 mod escalation;
+mod events;
 mod extra;
 mod filters;
 mod hosts;
 mod hotplug;
 mod readme;
 mod record;
+mod replaced;
 mod rights;
 mod states;
+mod storage;
 mod table;
 mod virsh;

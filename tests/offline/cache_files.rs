@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use telegraf_virt::cache::{DeviceCache, HypervisorFiles, Place, Surroundings};
+use telegraf_virt::cache::{CacheDir, CacheEnv, CacheTime, DeviceCache, SavedState, StateFile};
 use telegraf_virt::devices::{Inventory, NicDevice};
 use telegraf_virt::sample::Domain;
 use uuid::Uuid;
@@ -29,8 +29,19 @@ fn now_unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn files(folder: &Path) -> HypervisorFiles {
-    HypervisorFiles::new(Place::named(folder, &Surroundings::of_process()).unwrap(), URI)
+fn now(boot_ns: u64) -> CacheTime {
+    CacheTime { boot: Some(BOOT), boot_ns, ..CacheTime::now() }
+}
+
+fn state_file(folder: &Path) -> StateFile {
+    StateFile::new(CacheDir::named(folder, &CacheEnv::of_process()).unwrap(), URI)
+}
+
+/// What the file has. It must be complete.
+fn load(folder: &Path, when: &str) -> SavedState {
+    let (state, warning) = state_file(folder).load(&now(NOW_NS + 1_000_000));
+    assert_eq!(warning, None, "{when}");
+    state
 }
 
 fn files_in(folder: &Path) -> Vec<String> {
@@ -67,20 +78,18 @@ fn a_writer_writes_when_it_is_asked_to() {
     let [Ok(folder), Ok(number), Ok(rounds)] = WRITER.map(env::var) else { return };
     let (writer, rounds): (u128, i32) = (number.parse().unwrap(), rounds.parse().unwrap());
     let mut failed = Vec::new();
-    let place = match Place::named(Path::new(&folder), &Surroundings::of_process()) {
-        Ok(place) => place,
+    let dir = match CacheDir::named(Path::new(&folder), &CacheEnv::of_process()) {
+        Ok(dir) => dir,
         Err(none) => return println!("FAILED {}", none.tried[0]),
     };
-    let files = HypervisorFiles::new(place, URI);
+    let file = StateFile::new(dir, URI);
     for round in 0..rounds {
-        let (mut cache, trouble) = files.load_devices();
-        assert_eq!(trouble, None);
-        fill(&mut cache, writer, round);
-        if let Err(error) = files.save_devices(&mut cache, now_unix_s(), TTL) {
-            failed.push(error.to_string());
-        }
+        let now = now(NOW_NS + round as u64);
+        let (mut state, warning) = file.load(&now);
+        assert_eq!(warning, None);
+        fill(&mut state.devices, writer, round);
         let samples = samples(writer, round as u64);
-        if let Err(error) = files.save_samples(&samples, BOOT, NOW_NS + round as u64) {
+        if let Err(error) = file.save(&mut state.devices, &samples, &[], &now, TTL) {
             failed.push(error.to_string());
         }
     }
@@ -99,12 +108,10 @@ fn writer(folder: &Path, number: u128, rounds: i32) -> Command {
     command
 }
 
-/// Both files are whole, and hold all guests of one round.
+/// The file is complete, and has all guests of one round.
 fn assert_whole(folder: &Path, when: &str) {
-    let (cache, trouble) = files(folder).load_devices();
-    assert_eq!((cache.len(), trouble), (GUESTS as usize, None), "{when}");
-    let (samples, trouble) = files(folder).load_samples(BOOT, NOW_NS + 1_000_000);
-    assert_eq!((samples.len(), trouble), (GUESTS as usize, None), "{when}");
+    let SavedState { devices, samples, .. } = load(folder, when);
+    assert_eq!((devices.len(), samples.len()), (GUESTS as usize, GUESTS as usize), "{when}");
     let mut rounds: Vec<u64> = samples.values().map(|sample| sample.answered_at_ns).collect();
     rounds.dedup();
     assert_eq!(rounds.len(), 1, "{when}: {rounds:?}");
@@ -117,12 +124,7 @@ fn a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new() {
     let whole = files_in(folder.path());
     assert_eq!(
         whole,
-        [
-            "devices-qemu_system-3af60887.jsonl",
-            "devices-qemu_system-3af60887.jsonl.lock",
-            "samples-qemu_system-3af60887.jsonl",
-            "samples-qemu_system-3af60887.jsonl.lock",
-        ]
+        ["state-qemu_system-3af60887.jsonl", "state-qemu_system-3af60887.jsonl.lock"]
     );
     let mut within_a_write = 0;
     for kill in 0..40_u64 {
@@ -202,16 +204,14 @@ fn several_writers_keep_each_others_guests() {
             in_time.push(number as u128);
         }
     }
-    let (cache, trouble) = files(folder.path()).load_devices();
-    assert_eq!((cache.len(), trouble), (4 * GUESTS as usize, None));
+    let SavedState { devices, samples, .. } = load(folder.path(), "after all");
+    assert_eq!((devices.len(), samples.len()), (4 * GUESTS as usize, 4 * GUESTS as usize));
     for writer in in_time {
         for guest in 0..GUESTS {
             let uuid = Uuid::from_u128(writer * 1000 + guest);
-            assert!(cache.fresh(&uuid, 9, now_unix_s(), TTL).is_some(), "{writer}: {guest}");
+            assert!(devices.fresh(&uuid, 9, now_unix_s(), TTL).is_some(), "{writer}: {guest}");
         }
     }
-    let (samples, trouble) = files(folder.path()).load_samples(BOOT, NOW_NS + 1_000_000);
-    assert_eq!((samples.len(), trouble), (4 * GUESTS as usize, None));
 }
 
 /// What a writer could not save on a small file system of its own, on which it has saved before and
@@ -250,11 +250,9 @@ fn a_full_disk_costs_only_the_save_and_leaves_no_half_file() {
     let folder = tempfile::tempdir().unwrap();
     let fill_up = "cat /dev/zero >\"$0/filler\" 2>/dev/null || true";
     let Some(failures) = failures_on_a_file_system(folder.path(), fill_up) else { return };
-    let full = |kind| {
-        let path = folder.path().join(format!("{kind}-qemu_system-3af60887.jsonl.new"));
-        format!("cannot write {}: No space left on device", path.display())
-    };
-    assert_eq!(failures, [full("devices"), full("samples")]);
+    let path = folder.path().join("state-qemu_system-3af60887.jsonl.new");
+    let full = format!("cannot write {}: No space left on device", path.display());
+    assert_eq!(failures, [full]);
 }
 
 #[test]

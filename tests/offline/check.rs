@@ -388,12 +388,12 @@ fn what_the_cache_holds_is_told_and_files_that_cannot_be_used_are_too() {
     assert!(text.starts_with(words) && text.ends_with(" s ago"), "{text}");
     let facts = &entries.one("entries")["facts"];
     assert_eq!((&facts["samples"], &facts["device_lists"]), (&1.into(), &1.into()));
-    assert!(facts["samples_age_s"].as_u64().unwrap() < 120);
+    assert!(facts["age_s"].as_u64().unwrap() < 120);
     assert_eq!(files(), before, "check keeps nothing");
 
-    // A damaged file is written anew by itself.
-    let samples = files().into_iter().map(|(path, _)| path).next_back().unwrap();
-    fs::write(&samples, "{").unwrap();
+    // A damaged file is replaced by itself.
+    let file = files().into_iter().map(|(path, _)| path).next_back().unwrap();
+    fs::write(&file, "{").unwrap();
     let damaged = look(0);
     assert_eq!(damaged.troubles(), ["advice cache/file-replaced"]);
     assert!(damaged.words("file-replaced")[0].contains(" is damaged at line 1 "));
@@ -401,12 +401,12 @@ fn what_the_cache_holds_is_told_and_files_that_cannot_be_used_are_too() {
     assert_eq!(look(0).troubles(), [""; 0]);
 
     // One that is not ours stays.
-    fs::rename(&samples, scratch.path().join("elsewhere")).unwrap();
-    symlink(scratch.path().join("elsewhere"), &samples).unwrap();
+    fs::rename(&file, scratch.path().join("elsewhere")).unwrap();
+    symlink(scratch.path().join("elsewhere"), &file).unwrap();
     let linked = look(1);
     assert_eq!(linked.troubles(), ["lost cache/file-unusable"]);
     assert!(linked.words("file-unusable")[0].contains(" is a symbolic link, not a plain file"));
-    assert_eq!(linked.commands("file-unusable"), [format!("rm {}", samples.display())]);
+    assert_eq!(linked.commands("file-unusable"), [format!("rm {}", file.display())]);
     let text = run(check(scratch.path(), &TEST).arg("--cache-dir").arg(&cache)).code(1);
     assert!(text.stdout.contains("\n  LOST  "), "{text}");
     run(Command::new("sh").args(["-c", linked.commands("file-unusable")[0]])).success();

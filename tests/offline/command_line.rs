@@ -52,7 +52,10 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
             &["--log-level", "warning"],
             "E! --log-level is \"warning\", but must be error, warn, info or debug; did you mean warn?",
         ),
-        (&[""], "E! unknown command \"\"; the commands are once, execd, check, record, config"),
+        (
+            &[""],
+            "E! unknown command \"\"; the commands are once, execd, check, record, events, config",
+        ),
         (
             &["once", "execd"],
             "E! \"execd\" is one word too many; telegraf-virt --help shows what may stand",
@@ -63,16 +66,16 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         (&["--format"], "E! --format has no value: write --format FORMAT"),
         (
             &["--format", "tabel"],
-            "E! --format is \"tabel\", but must be influx or table; did you mean table?",
+            "E! --format is \"tabel\", but must be influx, table or json; did you mean table?",
         ),
-        (&["--format", "json"], "E! --format is \"json\", but must be influx or table"),
+        (&["--format", "yaml"], "E! --format is \"yaml\", but must be influx, table or json"),
         (
             &["execd", "--format", "table"],
-            "E! --format belongs to once, not to execd, as in telegraf-virt once --format table",
+            "E! --format belongs to once and events, not to execd, as in telegraf-virt once --format table",
         ),
         (
             &["--format", "influx", "check"],
-            "E! --format belongs to once, not to check, as in telegraf-virt once --format table",
+            "E! --format belongs to once and events, not to check, as in telegraf-virt once --format table",
         ),
         (&["-x"], "E! unknown option \"-x\"; telegraf-virt --help lists them"),
         (&["--a\nE! b"], "E! unknown option \"--a\\nE! b\"; telegraf-virt --help lists them"),
@@ -195,7 +198,7 @@ fn arguments_that_are_no_text_are_told_too() {
     let cases = [
         (
             vec![bytes],
-            "E! unknown command \"��\"; the commands are once, execd, check, record, config",
+            "E! unknown command \"��\"; the commands are once, execd, check, record, events, config",
         ),
         (vec![option], "E! unknown option \"--�\"; telegraf-virt --help lists them"),
         (vec![OsStr::new("-u"), bytes], "E! --uri is \"��\", but must be UTF-8 text"),
@@ -228,6 +231,13 @@ fn a_long_argument_is_not_repeated_whole() {
     }
 }
 
+/// The names that `extra` may hold, as a message lists them.
+fn extra_names() -> String {
+    let names = telegraf_virt::config::extra::Extra::ALL.map(|it| format!("\"{}\"", it.name()));
+    let (last, names) = names.split_last().unwrap();
+    format!("{} or {last}", names.join(", "))
+}
+
 #[test]
 fn a_bad_configuration_gives_one_line_and_exit_code_2() {
     let cases: [(&str, &str); 18] = [
@@ -252,11 +262,10 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         ),
         (
             "extra = [\"pref\"]",
-            "line 1: extra holds \"pref\", but each entry must be \"state-reason\", \"cpu-waits\", \
-             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
-             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\" or \
-             \"answer\"; did you mean \"perf\"?",
+            &format!(
+                "line 1: extra holds \"pref\", but each entry must be {}; did you mean \"perf\"?",
+                extra_names()
+            ),
         ),
         (
             "uris = []\n[domains]\ninclude = [\"web[\"]",
@@ -279,8 +288,8 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         (
             "[metadata_tags]\nproject = \"//nova:project[1]\"",
             "line 2: metadata_tags.project is \"//nova:project[1]\", but that path has the step \
-             nova:project[1], which is none: a step is an element's name, and the last one may be an \
-             @attribute; there are no [conditions], * or functions",
+             nova:project[1], which is none: a step is an element's name, with {URI} before it or \
+             [@name='value'] after it where that is wanted, and the last one may be an @attribute",
         ),
         (
             "[domains]\nexclude_states = [\"stopped\"]",
@@ -412,4 +421,22 @@ fn help_and_version_go_to_standard_output() {
 fn config_prints_the_sample() {
     let sample = std::fs::read_to_string("src/config/sample.toml").unwrap();
     assert_eq!(printed(&["config"]), sample);
+}
+
+#[test]
+fn a_tag_that_telegraf_sets_itself_is_warned_of() {
+    let scratch = tempfile::tempdir().unwrap();
+    for (settings, warnings) in [
+        ("[tags]\nHost = 'x'\n", 1),
+        ("[metadata_tags]\nhost = '//x'\n", 1),
+        ("[tags]\nhosted = 'x'\n", 0),
+    ] {
+        let file = scratch.path().join("ours.toml");
+        std::fs::write(&file, settings).unwrap();
+        let mut command = crate::support::program::program(scratch.path());
+        command.args(["once", "--no-cache", "--uri", "test:///default", "--config"]).arg(file);
+        let told = crate::support::process::run(&mut command).success();
+        let about = told.stderr.lines().filter(|line| line.starts_with("W! tags: Telegraf sets"));
+        assert_eq!(about.count(), warnings, "{settings}: {told}");
+    }
 }

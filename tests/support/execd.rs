@@ -131,6 +131,14 @@ impl Execd {
         told
     }
 
+    /// Ends its input, and returns the lines that it still prints.
+    pub fn end_with_lines(mut self) -> Vec<Line> {
+        drop(self.stdin.take());
+        self.wait();
+        let text: String = self.output.iter().map(|line| line + "\n").collect();
+        lines::read(&text)
+    }
+
     /// Expects it to end well, having been told to, at whatever collection it is.
     pub fn ended(mut self) -> Vec<String> {
         self.wait()

@@ -10,7 +10,7 @@ use nix::unistd::{geteuid, mkfifo};
 use tempfile::TempDir;
 
 use super::*;
-use crate::cache::place::{Place, Surroundings};
+use crate::cache::place::{CacheDir, CacheEnv};
 
 const NAME: &str = "devices-x.jsonl";
 const LOCK: &str = "devices-x.jsonl.lock";
@@ -18,7 +18,7 @@ const NEW: &str = "devices-x.jsonl.new";
 
 fn folder() -> (TempDir, Directory) {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place::named(folder.path(), &Surroundings::of_process()).unwrap();
+    let place = CacheDir::named(folder.path(), &CacheEnv::of_process()).unwrap();
     let directory = place.directory().unwrap();
     (folder, directory)
 }
@@ -54,7 +54,7 @@ fn what_was_written_is_read_with_a_mode_for_its_owner_only() {
     assert_eq!(directory.read(NAME), Ok(None));
     for text in [&b"first"[..], b"", b"another"] {
         replace(&directory, text).unwrap();
-        let contents = Contents { bytes: text.to_vec(), readable_by_others: false };
+        let contents = FileContents { bytes: text.to_vec(), readable_by_others: false };
         assert_eq!(directory.read(NAME), Ok(Some(contents)));
     }
     assert_eq!(names(&folder), [NAME, LOCK]);
@@ -68,12 +68,12 @@ fn a_file_that_others_may_read_is_read_and_one_they_may_write_is_not_and_both_ar
     let path = folder.path().join(NAME);
     fs::write(&path, "old").unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    let contents = Contents { bytes: b"old".to_vec(), readable_by_others: true };
+    let contents = FileContents { bytes: b"old".to_vec(), readable_by_others: true };
     assert_eq!(directory.read(NAME), Ok(Some(contents)));
 
     for wide in [0o666, 0o620, 0o602] {
         fs::set_permissions(&path, Permissions::from_mode(wide)).unwrap();
-        let error = FileError::new(path.clone(), Cause::WritableByOthers(wide));
+        let error = FileError::new(path.clone(), FileFault::WritableByOthers(wide));
         assert_eq!(directory.read(NAME), Err(error.clone()));
         assert!(!error.is_foreign());
     }
@@ -89,7 +89,7 @@ fn files_of_ours_without_any_mode_are_replaced() {
         fs::set_permissions(folder.path().join(name), Permissions::from_mode(0o000)).unwrap();
     }
     if !geteuid().is_root() {
-        let tried = Cause::System { tried: "open", errno: Errno::EACCES };
+        let tried = FileFault::System { tried: "open", errno: Errno::EACCES };
         let error = FileError::new(folder.path().join(NAME), tried);
         assert_eq!(directory.read(NAME), Err(error));
     }
@@ -104,7 +104,7 @@ fn a_file_of_gigabytes_is_not_read_but_replaced() {
     let path = folder.path().join(NAME);
     fs::File::create(&path).unwrap().set_len(5 << 30).unwrap();
     let error = directory.read(NAME).unwrap_err();
-    assert_eq!(error, FileError::new(path.clone(), Cause::TooLarge(5 << 30)));
+    assert_eq!(error, FileError::new(path.clone(), FileFault::TooLarge(5 << 30)));
     replace(&directory, b"new").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"new");
     fs::File::create(&path).unwrap().set_len(SIZE_MAX as u64).unwrap();
@@ -113,17 +113,17 @@ fn a_file_of_gigabytes_is_not_read_but_replaced() {
 }
 
 /// Each kind of thing that is not ours, and what the error calls it.
-fn foreign() -> Vec<(&'static str, Cause)> {
-    let not_plain = |is| Cause::Kind { is, wanted: PLAIN_FILE };
+fn foreign() -> Vec<(&'static str, FileFault)> {
+    let not_plain = |is| FileFault::Kind { is, wanted: PLAIN_FILE };
     vec![
         ("link", not_plain("a symbolic link")),
         ("dangling link", not_plain("a symbolic link")),
         ("folder", not_plain("a folder")),
         ("fifo", not_plain("a fifo")),
         ("socket", not_plain("a socket")),
-        ("hard link", Cause::HardLink),
+        ("hard link", FileFault::HardLink),
         ("device", not_plain("a device")),
-        ("other owner", Cause::Owner(65534)),
+        ("other owner", FileFault::Owner(65534)),
     ]
 }
 
@@ -205,7 +205,7 @@ fn a_save_waits_a_moment_for_another_writer_and_is_skipped_then() {
     let (folder, directory) = folder();
     let held = directory.lock(LOCK).unwrap();
     let started = Instant::now();
-    let error = FileError::new(folder.path().join(LOCK), Cause::Locked);
+    let error = FileError::new(folder.path().join(LOCK), FileFault::Locked);
     assert_eq!(directory.lock(LOCK).unwrap_err(), error);
     let waited = started.elapsed();
     assert!(waited >= LOCK_WAIT && waited < LOCK_WAIT * 5, "{waited:?}");
@@ -225,7 +225,7 @@ fn a_folder_that_is_gone_is_an_error_and_leaves_nothing() {
     let path = folder.path().to_owned();
     drop(folder);
     assert_eq!(directory.read(NAME), Ok(None));
-    let tried = Cause::System { tried: "open", errno: Errno::ENOENT };
+    let tried = FileFault::System { tried: "open", errno: Errno::ENOENT };
     assert_eq!(replace(&directory, b"new"), Err(FileError::new(path.join(LOCK), tried)));
 }
 
@@ -234,16 +234,16 @@ fn each_error_says_where_and_what() {
     let said = |cause| FileError::new("/c/f".into(), cause).to_string();
     for (cause, text) in [
         (
-            Cause::Kind { is: "a fifo", wanted: PLAIN_FILE },
+            FileFault::Kind { is: "a fifo", wanted: PLAIN_FILE },
             "/c/f is a fifo, not a plain file of ours",
         ),
-        (Cause::Owner(0), "/c/f belongs to uid 0, not to us"),
-        (Cause::HardLink, "/c/f is a hard link to a file elsewhere"),
-        (Cause::WritableByOthers(0o666), "/c/f can be written by other users (mode 0666)"),
-        (Cause::TooLarge(99), "/c/f is too large (99 bytes)"),
-        (Cause::Locked, "/c/f is locked by another process"),
+        (FileFault::Owner(0), "/c/f belongs to uid 0, not to us"),
+        (FileFault::HardLink, "/c/f is a hard link to a file elsewhere"),
+        (FileFault::WritableByOthers(0o666), "/c/f can be written by other users (mode 0666)"),
+        (FileFault::TooLarge(99), "/c/f is too large (99 bytes)"),
+        (FileFault::Locked, "/c/f is locked by another process"),
         (
-            Cause::System { tried: "write", errno: Errno::ENOSPC },
+            FileFault::System { tried: "write", errno: Errno::ENOSPC },
             "cannot write /c/f: No space left on device",
         ),
     ] {

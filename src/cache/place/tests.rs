@@ -9,7 +9,7 @@ use super::*;
 /// A machine with /var/cache, /var/lib and a home, and nothing of ours yet.
 struct Machine {
     root: TempDir,
-    surroundings: Surroundings,
+    surroundings: CacheEnv,
 }
 
 impl Machine {
@@ -18,11 +18,11 @@ impl Machine {
         for folder in ["var/cache", "var/lib", "home/me"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
-        let surroundings = Surroundings {
+        let surroundings = CacheEnv {
             home: Some(root.path().join("home/me")),
             euid: geteuid().as_raw(),
             root: root.path().to_owned(),
-            ..Surroundings::default()
+            ..CacheEnv::default()
         };
         Self { root, surroundings }
     }
@@ -39,11 +39,11 @@ impl Machine {
     }
 
     fn found(&self) -> PathBuf {
-        Place::find(&self.surroundings).unwrap().path
+        CacheDir::find(&self.surroundings).unwrap().path
     }
 
     fn refused(&self) -> Vec<FileError> {
-        Place::find(&self.surroundings).unwrap_err().tried
+        CacheDir::find(&self.surroundings).unwrap_err().tried
     }
 }
 
@@ -51,7 +51,7 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
 }
 
-fn is_root(surroundings: &Surroundings) -> bool {
+fn is_root(surroundings: &CacheEnv) -> bool {
     let root = surroundings.euid == 0;
     if !root {
         eprintln!("SKIPPED: needs root");
@@ -145,7 +145,7 @@ fn relative_and_empty_variables_do_not_count() {
 fn nothing_is_chosen_in_a_folder_that_everyone_can_write() {
     let mut machine = Machine::new();
     let shared = machine.make("tmp", 0o1777);
-    let open = vec![FileError::new(shared.clone(), Cause::OpenToOthers)];
+    let open = vec![FileError::new(shared.clone(), FileFault::OpenToOthers)];
     machine.surroundings.home = Some(shared.clone());
     assert_eq!(machine.refused(), open);
     assert!(!shared.join(".cache").exists());
@@ -162,7 +162,7 @@ fn nothing_is_chosen_in_the_home_of_another_user() {
     if is_root(&machine.surroundings) {
         chown(machine.path("home/me"), Some(65534), None).unwrap();
         let home = machine.path("home/me");
-        assert_eq!(machine.refused(), [FileError::new(home, Cause::OpenToOthers)]);
+        assert_eq!(machine.refused(), [FileError::new(home, FileFault::OpenToOthers)]);
     }
 }
 
@@ -171,15 +171,15 @@ fn a_folder_that_is_not_safe_is_refused_and_the_next_one_is_tried() {
     let machine = Machine::new();
     let path = machine.path("home/me/.cache/telegraf-virt");
     let refused = |cause| vec![FileError::new(path.clone(), cause)];
-    let not_a_folder = |is| Cause::Kind { is, wanted: FOLDER };
+    let not_a_folder = |is| FileFault::Kind { is, wanted: FOLDER };
     for wide in [0o777, 0o770, 0o702] {
         machine.make("home/me/.cache/telegraf-virt", wide);
-        assert_eq!(machine.refused(), refused(Cause::WritableByOthers(wide)));
+        assert_eq!(machine.refused(), refused(FileFault::WritableByOthers(wide)));
     }
     let mut with_xdg = machine.surroundings.clone();
     with_xdg.xdg_cache_home = Some(machine.path("home/me/.cache").into());
     with_xdg.home = Some(machine.make("home/other", 0o700));
-    let next = Place::find(&with_xdg).unwrap();
+    let next = CacheDir::find(&with_xdg).unwrap();
     assert_eq!(next.path(), machine.path("home/other/.cache/telegraf-virt"));
 
     fs::remove_dir(&path).unwrap();
@@ -194,7 +194,7 @@ fn a_folder_that_is_not_safe_is_refused_and_the_next_one_is_tried() {
     if is_root(&machine.surroundings) {
         machine.make("home/me/.cache/telegraf-virt", 0o700);
         chown(&path, Some(65534), None).unwrap();
-        assert_eq!(machine.refused(), refused(Cause::Owner(65534)));
+        assert_eq!(machine.refused(), refused(FileFault::Owner(65534)));
     }
 }
 
@@ -203,7 +203,7 @@ fn a_missing_home_is_not_made() {
     let mut machine = Machine::new();
     let home = machine.path("nonexistent");
     machine.surroundings.home = Some(home.clone());
-    let tried = Cause::System { tried: "look at", errno: Errno::ENOENT };
+    let tried = FileFault::System { tried: "look at", errno: Errno::ENOENT };
     assert_eq!(machine.refused(), [FileError::new(home.clone(), tried)]);
     assert!(!home.exists());
 }
@@ -212,21 +212,21 @@ fn a_missing_home_is_not_made() {
 fn a_folder_that_the_user_names_is_made_but_not_what_is_above_it() {
     let machine = Machine::new();
     let named = |path: &Path| {
-        let place = Place::named(path, &machine.surroundings);
+        let place = CacheDir::named(path, &machine.surroundings);
         place.map(|place| place.path).map_err(|none| none.tried)
     };
     let shared = machine.make("tmp", 0o1777);
     assert_eq!(named(&shared.join("mine")), Ok(shared.join("mine")));
     assert_eq!(mode(&shared.join("mine")), 0o700);
     let refused = |path: &Path, cause| Err(vec![FileError::new(path.to_owned(), cause)]);
-    assert_eq!(named(&shared), refused(&shared, Cause::WritableByOthers(0o1777)));
+    assert_eq!(named(&shared), refused(&shared, FileFault::WritableByOthers(0o1777)));
     let deep = machine.path("a/b");
-    let tried = Cause::System { tried: "make", errno: Errno::ENOENT };
+    let tried = FileFault::System { tried: "make", errno: Errno::ENOENT };
     assert_eq!(named(&deep), refused(&deep, tried));
 
     let link = machine.path("link");
     symlink(shared.join("mine"), &link).unwrap();
-    let cause = Cause::Kind { is: "a symbolic link", wanted: FOLDER };
+    let cause = FileFault::Kind { is: "a symbolic link", wanted: FOLDER };
     assert_eq!(named(&link), refused(&link, cause.clone()));
     assert_eq!(named(Path::new(&format!("{}/", link.display()))), refused(&link, cause));
 }
@@ -234,17 +234,17 @@ fn a_folder_that_the_user_names_is_made_but_not_what_is_above_it() {
 #[test]
 fn the_message_says_what_is_lost_and_the_remedy_before_the_reasons() {
     let tried = vec![
-        FileError::new("/tmp".into(), Cause::OpenToOthers),
-        FileError::new("/c".into(), Cause::Owner(0)),
+        FileError::new("/tmp".into(), FileFault::OpenToOthers),
+        FileError::new("/c".into(), FileFault::Owner(0)),
     ];
     assert_eq!(
-        NoPlace { tried, euid: 997 }.to_string(),
+        NoCacheDir { tried, euid: 997 }.to_string(),
         "no folder for the cache: every guest's XML is read at each start, and once never prints \
          vm_features; name a folder of uid 997 with mode 0700 in [cache] dir or --cache-dir, or say \
          --no-cache (tried: /tmp belongs to another user or can be written by everyone; /c belongs \
          to uid 0, not to us)"
     );
-    assert!(NoPlace { tried: vec![], euid: 0 }.to_string().ends_with("or say --no-cache"));
+    assert!(NoCacheDir { tried: vec![], euid: 0 }.to_string().ends_with("or say --no-cache"));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn a_folder_that_cannot_be_written_is_refused() {
     if machine.surroundings.euid == 0 {
         assert_eq!(machine.found(), path);
     } else {
-        let tried = Cause::System { tried: "write to", errno: Errno::EACCES };
+        let tried = FileFault::System { tried: "write to", errno: Errno::EACCES };
         assert_eq!(machine.refused(), [FileError::new(path, tried)]);
     }
 }

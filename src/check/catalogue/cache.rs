@@ -36,5 +36,5 @@ findings! {
 
     file_replaced(trouble) = Advice "file-replaced": "{trouble}"
         lost "vm_features of the next once; after that all is well"
-        fix "nothing is to be done: the next collection writes it anew";
+        fix "nothing: the next collection replaces it";
 }

@@ -49,7 +49,7 @@ pub(super) struct Telegraf {
 }
 
 /// What of the program's surroundings counts for a program that Telegraf starts.
-struct Surroundings<'a> {
+struct PluginEnv<'a> {
     subject: &'a Subject,
     /// Folders of programs.
     path: OsString,
@@ -62,7 +62,7 @@ pub(super) fn read(subject: &Subject, ending: &Ending) -> Telegraf {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":");
     path.push(SERVICE_PATH);
-    let around = Surroundings { subject, path, configuration: env::var_os(config::FILE_VARIABLE) };
+    let around = PluginEnv { subject, path, configuration: env::var_os(config::FILE_VARIABLE) };
     match env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) {
         Some(path) => {
             let reason = fs::metadata(&path).err();
@@ -75,7 +75,7 @@ pub(super) fn read(subject: &Subject, ending: &Ending) -> Telegraf {
     }
 }
 
-fn read_in(places: &[PathBuf], around: &Surroundings<'_>, ending: &Ending) -> Telegraf {
+fn read_in(places: &[PathBuf], around: &PluginEnv<'_>, ending: &Ending) -> Telegraf {
     let mut paths = Vec::new();
     places.iter().for_each(|place| files::find(place, 0, &mut paths));
     let mut findings = Vec::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::{Surroundings, time};
+use super::{PluginEnv, time};
 use crate::check::catalogue::telegraf as kinds;
 use crate::check::finding::Finding;
 use crate::check::{as_user, shell};
@@ -79,12 +79,12 @@ impl Plugin<'_> {
     }
 
     /// What is to be said of it; of what loses everything, the first alone.
-    pub(super) fn findings(&self, command: &[String], around: &Surroundings<'_>) -> Vec<Finding> {
+    pub(super) fn findings(&self, command: &[String], around: &PluginEnv<'_>) -> Vec<Finding> {
         let file = self.file.display().to_string();
         self.found(command, around).into_iter().map(|finding| finding.about(&file)).collect()
     }
 
-    fn found(&self, command: &[String], around: &Surroundings<'_>) -> Vec<Finding> {
+    fn found(&self, command: &[String], around: &PluginEnv<'_>) -> Vec<Finding> {
         if let Some(finding) = self.program(command, &around.path).or_else(|| self.word(command)) {
             return vec![finding];
         }
@@ -108,7 +108,7 @@ impl Plugin<'_> {
     pub(super) fn settings(
         &self,
         command: &[String],
-        around: &Surroundings<'_>,
+        around: &PluginEnv<'_>,
     ) -> Result<(Cli, Settings), String> {
         let arguments = command.iter().skip_while(|word| !is_us(word)).map(OsString::from);
         let cli = cli::parse(arguments).map_err(|exit| match exit {
@@ -153,7 +153,7 @@ impl Plugin<'_> {
     }
 
     /// A variable as the plugin's `environment` sets it, or as it is here.
-    fn variable(&self, name: &str, around: &Surroundings<'_>) -> Option<OsString> {
+    fn variable(&self, name: &str, around: &PluginEnv<'_>) -> Option<OsString> {
         let set = self.table.get("environment").and_then(Value::as_array).into_iter().flatten();
         let value = set.filter_map(Value::as_str).find_map(|set| {
             let (of, value) = set.split_once('=')?;
@@ -268,7 +268,7 @@ impl Plugin<'_> {
         &self,
         cli: &Cli,
         settings: &Settings,
-        around: &Surroundings<'_>,
+        around: &PluginEnv<'_>,
     ) -> Option<Finding> {
         let mut options: Vec<String> = Vec::new();
         let mut option = |name: &str, value: Option<String>| {

@@ -22,7 +22,7 @@ fn read(configuration: &str) -> (Telegraf, PathBuf, tempfile::TempDir) {
     let settings =
         cli.settings(&|name| (name == config::FILE_VARIABLE).then(|| path("empty.toml").into()));
     let subject = Subject { cli, settings: settings.unwrap().0, file: None };
-    let around = Surroundings {
+    let around = PluginEnv {
         subject: &subject,
         path: folder.path().into(),
         configuration: Some(path("empty.toml").into()),

@@ -3,20 +3,30 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Batch, Collection, ListPhase, RETRY};
+use super::{Batch, Collection, KnownOf, ListPhase, RETRY};
 use crate::collect::assemble;
-use crate::collect::call::{Answer, Asked, Detailed, Done, How, Purpose, Sampled};
+use crate::collect::call::{Answer, Asked, Detailed, How, Purpose, Sampled};
 use crate::collect::cause::Cause;
 use crate::collect::gate::{CallKind, Hold, OpenCall};
 use crate::collect::guest_state::{Context, End, GuestState, Next, Stage};
 use crate::collect::health;
 use crate::collect::session::Listed;
-use crate::sample::Completeness;
+use crate::pool::Done;
+use crate::sample::{Completeness, Domain};
+
+/// The sample before this one, where it is of the same boot.
+pub(in crate::collect) fn known_before<'k>(
+    known: &KnownOf<'k>,
+    sample: &Domain,
+) -> Option<&'k Domain> {
+    let (uuid, id, name) = (sample.uuid, sample.id, Arc::default());
+    known(&Listed { uuid, id, name, state: None }).before
+}
 
 impl Collection<'_, '_> {
     /// Takes an answer.
-    pub(in crate::collect) fn take(&mut self, done: Done, now: Instant) {
-        let Done { id, result, is_last } = done;
+    pub(in crate::collect) fn take(&mut self, done: Done<Answer>, now: Instant) {
+        let Done { id, result, is_last, .. } = done;
         let is_list = ListPhase::Waiting(id) == self.list;
         let call = if is_last { self.core.close(id) } else { None };
         let is_now = match (&call, self.core.gate.find(id)) {
@@ -289,10 +299,14 @@ impl Collection<'_, '_> {
             Hold::None
         };
         let shown = guest.inventory.as_ref();
-        let needs = assemble::needs(sample, &guest.request, shown, &read, selection);
+        let before = known_before(self.known, sample);
+        let needs = assemble::needs(sample, &guest.request, before, shown, &read, selection);
         // One that answers now is not what a call with several guests waits for.
-        match needs.filter(|_| matches!(hold, Hold::None | Hold::Suspect)) {
+        match needs {
             None => guest.settle(completeness, None),
+            Some(_) if !matches!(hold, Hold::None | Hold::Suspect) => {
+                guest.settle_without_details();
+            }
             Some(purpose) => {
                 // What was read before its statistics came is read again with the rest.
                 if purpose == Purpose::WithXml {

@@ -21,13 +21,14 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::call::{Call, CallId, How, Patience, Progress};
+use super::call::{Call, How, Patience, Progress};
 use super::coordinator::Coordinator;
 use super::gate::CallKind;
 use super::guest_state::{GuestState, Stage};
 use super::request::ReadRequest;
 use super::session::Listed;
 use super::{Excluded, Known};
+use crate::pool::CallId;
 
 /// A call that took this long is taken for stuck, and others do its work meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -38,6 +39,8 @@ const BULK_PATIENCE: Duration = Duration::from_millis(600);
 const LIST_WAIT: Duration = Duration::from_millis(150);
 /// A hypervisor that was there a moment ago, and whose connection fails, is tried again so often.
 const RETRY: Duration = Duration::from_millis(100);
+
+pub(super) use answers::known_before;
 
 /// What is known of a guest from before.
 pub(super) type KnownOf<'k> = dyn Fn(&Listed) -> Known<'k> + 'k;
@@ -233,8 +236,8 @@ impl<'a, 'k> Collection<'a, 'k> {
         let until = |moment: Instant| moment.saturating_duration_since(now);
         let waiting = self.queue.iter().filter_map(|batch| batch.not_before).map(until);
         let overdue = self.guests.iter().filter(|guest| !guest.is_settled);
-        let overdue =
-            overdue.flat_map(|guest| [guest.locked_from, guest.slow_from]).flatten().map(until);
+        let overdue = overdue.flat_map(|it| [it.locked_from, it.slow_from, it.list_until]);
+        let overdue = overdue.flatten().map(until);
         let list = match self.list {
             ListPhase::Due(from) => Some(until(from)),
             ListPhase::Waiting(id) if !self.has_roster => {

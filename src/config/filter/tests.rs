@@ -109,6 +109,7 @@ fn nic() -> NicDevice {
 
 fn disk() -> DiskDevice {
     DiskDevice {
+        source_type: None,
         target: "vda".to_owned(),
         kind: DiskKind::Lun,
         bus: Some("scsi".to_owned()),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::walk::{DEPTH_MAX, TEXT_MAX};
+use super::super::walk::{DEPTH_MAX, TEXT_MAX, VALUE_MAX};
 use super::*;
 
 /// As libvirt 9.0 writes a running QEMU guest, with the parts that have no device cut short.
@@ -114,6 +114,7 @@ fn a_real_domain_gives_its_own_devices_and_nothing_of_its_metadata() {
         disks,
         [
             DiskDevice {
+                source_type: some("file"),
                 target: "vda".into(),
                 kind: DiskKind::Disk,
                 bus: some("virtio"),
@@ -123,6 +124,7 @@ fn a_real_domain_gives_its_own_devices_and_nothing_of_its_metadata() {
                 serial: some("S3A-0001"),
             },
             DiskDevice {
+                source_type: some("file"),
                 target: "hdc".into(),
                 kind: DiskKind::Cdrom,
                 bus: some("ide"),
@@ -170,8 +172,13 @@ fn each_kind_of_disk_source_gives_a_path() {
     assert_eq!(
         seen,
         [
-            ("vda", DiskKind::Disk, Some("pool/image"), None),
-            ("sda", DiskKind::Lun, Some("iqn.2013-07.com.example:iscsi-nopool/2"), None),
+            ("vda", DiskKind::Disk, Some("rbd://mon1.example.org:6321/pool/image"), None),
+            (
+                "sda",
+                DiskKind::Lun,
+                Some("iscsi://example.com/iqn.2013-07.com.example:iscsi-nopool/2"),
+                None
+            ),
             ("hda", DiskKind::Disk, Some("blk-pool0/blk-pool0-vol0"), None),
             ("sdb", DiskKind::Lun, Some("/dev/disk/by-id/scsi-0QEMU"), None),
             ("fda", DiskKind::Floppy, Some("/srv/fat"), Some("virtio-transitional")),
@@ -208,7 +215,7 @@ fn each_kind_of_interface_gives_its_source_and_target() {
             ("network", Some("vnet7"), Some("default")),
             ("bridge", Some("tap,=0"), Some("br0")),
             ("direct", Some("macvtap0"), Some("eth0")),
-            ("hostdev", None, None),
+            ("hostdev", None, Some("0000:00:07.0")),
             ("vhostuser", Some("vhu1"), Some("/tmp/vhost1.sock")),
         ]
     );

@@ -1,0 +1,465 @@
+//! What is kept of a hypervisor's guests from one run to the next: their device lists, their last samples,
+//! and how those that did not answer were asked. Each guest has a line for each of the three, with a time.
+//!
+//! Device lists are dated by the calendar. Samples and health are dated by the host's clock since its boot,
+//! so those of another boot are dropped. Two writers' files are merged line by line: the newer one stays.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::devices::{CachedDevices, DeviceCache};
+use super::error::{CacheWarning, FileError};
+use super::file::Directory;
+use super::lines::{
+    FileHeader, FileKind, Flaw, LINE_MAX, LINES_MAX, line_of, open, read_line, sealed,
+    space_for_lines,
+};
+use super::place::CacheDir;
+use super::{boot_id, slug};
+use crate::collect::SavedHealth;
+use crate::devices::Inventory;
+use crate::devices::walk::DEVICES_MAX;
+use crate::sample::{Domain, boottime_ns};
+
+/// How long a guest that is gone keeps its device list, beyond the time that it is fresh.
+const DEVICES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a sample and a guest's health are of use: the schema's hour.
+const SINCE_BOOT_KEPT: Duration = Duration::from_secs(60 * 60);
+/// How far in the future a line may be dated: another writer made it after our `now`.
+const AHEAD: Duration = Duration::from_secs(60);
+/// Most guests, of each kind of line, that are kept beside those of the run that saves: guests that are gone,
+/// and those that only other runs read. The newest stay. A hypervisor may have other guests each time, and
+/// neither the file nor what a save costs may grow with all that it ever had.
+const OTHERS_MAX: usize = 4096;
+/// The files of the first form, of which there were three for each hypervisor.
+const FIRST_FORM: [&str; 3] = ["devices", "samples", "health"];
+
+/// What an earlier run knew.
+#[derive(Debug, Default)]
+pub struct SavedState {
+    /// The device lists.
+    pub devices: DeviceCache,
+    /// The last samples of this boot of the host, not older than an hour.
+    pub samples: HashMap<Uuid, Domain>,
+    /// The guests that did not answer in the last hour of this boot.
+    pub health: Vec<SavedHealth>,
+}
+
+/// The moment of a load or a save, on the clocks that the lines are dated by.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheTime {
+    /// Seconds since 1970.
+    pub unix_s: u64,
+    /// The host's boot. Without it neither samples nor health are loaded or saved.
+    pub boot: Option<Uuid>,
+    /// Nanoseconds of the host's CLOCK_BOOTTIME.
+    pub boot_ns: u64,
+}
+
+impl CacheTime {
+    /// This moment.
+    pub fn now() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { unix_s: unix.as_secs(), boot: boot_id(), boot_ns: boottime_ns() }
+    }
+}
+
+/// What a save did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// Nothing: there was nothing to be saved.
+    Unchanged,
+    /// The file was replaced.
+    Written {
+        /// Lines that are in it now.
+        lines: usize,
+        /// Lines that are not, because the file would become too large.
+        omitted: usize,
+    },
+}
+
+/// A line of a guest. Health comes first, since it is the last that a file without space gives up.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum GuestLine<H, D, S> {
+    Health(H),
+    Devices(D),
+    Sample(S),
+}
+
+/// A line as it is read.
+type LoadedLine = GuestLine<SavedHealth, DevicesLine<String, Inventory>, Domain>;
+/// As much of a line as merging needs.
+type LineKeys<'a> = GuestLine<LineKey<'a>, LineKey<'a>, LineKey<'a>>;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DevicesLine<N, I> {
+    name: N,
+    uuid: Uuid,
+    /// When the XML was read, in seconds since 1970.
+    read_at: u64,
+    inventory: I,
+}
+
+#[derive(Deserialize)]
+struct LineKey<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    uuid: Uuid,
+    #[serde(alias = "read_at", alias = "answered_at_ns")]
+    at: u64,
+}
+
+/// Which of a guest's lines it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum LineKind {
+    Health,
+    Devices,
+    Sample,
+}
+
+/// A line, and of what it says as much as merging needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LineEntry<'a> {
+    kind: LineKind,
+    name: Cow<'a, str>,
+    uuid: Uuid,
+    /// When the line was true, on the clock of its kind: the newer of two stays.
+    at: u64,
+    /// Whether we know it first-hand and not from the file: then it wins over a line of the same time.
+    first_hand: bool,
+    /// The line without its newline.
+    line: Cow<'a, [u8]>,
+}
+
+/// The file of one hypervisor.
+#[derive(Clone, Debug)]
+pub struct StateFile {
+    folder: CacheDir,
+    uri: String,
+    slug: String,
+    name: String,
+}
+
+impl StateFile {
+    /// The file of the hypervisor with this URI.
+    pub fn new(folder: CacheDir, uri: &str) -> Self {
+        let slug = slug(uri);
+        let name = format!("state-{slug}.jsonl");
+        Self { folder, uri: uri.to_owned(), slug, name }
+    }
+
+    /// Where it is, or will be.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join(&self.name)
+    }
+
+    /// What the file has, and what is wrong with it. If it is missing or cannot be used, the state is
+    /// empty.
+    pub fn load(&self, now: &CacheTime) -> (SavedState, Option<CacheWarning>) {
+        let directory = match self.folder.directory() {
+            Ok(directory) => directory,
+            Err(error) => return (SavedState::default(), Some(error.into())),
+        };
+        let (mut state, warning) = match directory.read(&self.name) {
+            Ok(Some(contents)) => match loaded(&contents.bytes, &self.uri, now) {
+                Ok(mut state) => {
+                    if contents.readable_by_others {
+                        state.devices.must_be_saved();
+                    }
+                    return (state, None);
+                }
+                Err(flaw) => (SavedState::default(), flaw.in_file(&directory, &self.name)),
+            },
+            Ok(None) => {
+                let Some(name) = self.first_form().find(|name| directory.has(name)) else {
+                    return (SavedState::default(), None);
+                };
+                (SavedState::default(), Flaw::OtherVersion(1).in_file(&directory, &name))
+            }
+            // A save must not keep trying to replace a file that is not ours.
+            Err(error) if error.is_foreign() => return (SavedState::default(), Some(error.into())),
+            Err(error) => (SavedState::default(), error.into()),
+        };
+        state.devices.must_be_saved();
+        (state, Some(warning))
+    }
+
+    /// Writes the file, if there is anything to write. Lines of guests that others wrote stay: a device list
+    /// for a day and `ttl` since the XML was read, the others for an hour.
+    ///
+    /// # Errors
+    /// Where the folder or the file cannot be used, or another writer has it.
+    pub fn save<'a>(
+        &self,
+        devices: &mut DeviceCache,
+        samples: impl IntoIterator<Item = &'a Domain>,
+        health: &[SavedHealth],
+        now: &CacheTime,
+        ttl: Duration,
+    ) -> Result<Saved, FileError> {
+        let kept = Kept::at(now, ttl);
+        devices.retain_read_in(&kept.devices);
+        let mut ours: Vec<LineEntry> = Vec::new();
+        if now.boot.is_some() {
+            samples.into_iter().for_each(|sample| ours.extend(sample_entry(sample)));
+            health.iter().for_each(|health| ours.extend(health_entry(health)));
+        }
+        if ours.is_empty() && !devices.is_changed() {
+            return Ok(Saved::Unchanged);
+        }
+        ours.extend(devices.iter().filter_map(|(uuid, cached)| devices_entry(*uuid, cached)));
+        let saved =
+            self.update(ours, &FileHeader::new(FileKind::State, &self.uri, now.boot), &kept)?;
+        devices.is_saved();
+        Ok(saved)
+    }
+
+    /// Replaces the file by one with these lines and those that others wrote.
+    fn update(
+        &self,
+        ours: Vec<LineEntry<'_>>,
+        header: &FileHeader<'_>,
+        kept: &Kept,
+    ) -> Result<Saved, FileError> {
+        let directory = self.folder.directory()?;
+        let lock = directory.lock(&format!("{}.lock", self.name))?;
+        let standing = match directory.read(&self.name) {
+            Ok(contents) => contents.map(|contents| contents.bytes),
+            Err(error) if error.is_foreign() => return Err(error),
+            // Ours, but nothing in it can be kept.
+            Err(_) => Some(Vec::new()),
+        };
+        let bytes = standing.as_deref().unwrap_or_default();
+        let theirs = entries(bytes, &self.uri, header.boot, &ours).unwrap_or_default();
+        let merged = merged(ours, theirs, kept);
+        let all = merged.len();
+        let fitting = fitting(merged, space_for_lines(header));
+        let lines = fitting.len();
+        let bytes = sealed(header, fitting.iter().map(|entry| &*entry.line));
+        directory.replace(&self.name, &bytes, &lock)?;
+        if standing.is_none() {
+            self.remove_first_form(&directory);
+        }
+        Ok(Saved::Written { lines, omitted: all - lines })
+    }
+
+    fn first_form(&self) -> impl Iterator<Item = String> {
+        FIRST_FORM.into_iter().map(|holds| format!("{holds}-{}.jsonl", self.slug))
+    }
+
+    /// Removes the files that this one takes the place of. What is not ours stays.
+    fn remove_first_form(&self, directory: &Directory) {
+        for name in self.first_form() {
+            for name in [format!("{name}.lock"), name] {
+                if directory.has(&name) {
+                    let _ = directory.remove(&name);
+                }
+            }
+        }
+    }
+}
+
+/// The times of which a save keeps lines. What is too old, and what a wrong clock has dated into the future,
+/// would otherwise stay for ever.
+struct Kept {
+    devices: RangeInclusive<u64>,
+    since_boot: RangeInclusive<u64>,
+}
+
+impl Kept {
+    fn at(now: &CacheTime, ttl: Duration) -> Self {
+        let around =
+            |now: u64, age: u64, ahead: u64| now.saturating_sub(age)..=now.saturating_add(ahead);
+        let devices_kept_s = ttl.saturating_add(DEVICES_KEPT).as_secs();
+        Self {
+            devices: around(now.unix_s, devices_kept_s, AHEAD.as_secs()),
+            since_boot: around(now.boot_ns, ns(SINCE_BOOT_KEPT), ns(AHEAD)),
+        }
+    }
+
+    fn has(&self, entry: &LineEntry<'_>) -> bool {
+        let times = match entry.kind {
+            LineKind::Devices => &self.devices,
+            LineKind::Health | LineKind::Sample => &self.since_boot,
+        };
+        times.contains(&entry.at)
+    }
+}
+
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn devices_entry(uuid: Uuid, cached: &CachedDevices) -> Option<LineEntry<'_>> {
+    let (name, at) = (cached.name.as_str(), cached.read_at_unix_s);
+    let line = DevicesLine { name, uuid, read_at: at, inventory: &*cached.inventory };
+    let line = line_of(&GuestLine::<(), _, ()>::Devices(line))?.into();
+    let first_hand = cached.unsaved;
+    Some(LineEntry { kind: LineKind::Devices, name: name.into(), uuid, at, first_hand, line })
+}
+
+fn sample_entry(sample: &Domain) -> Option<LineEntry<'_>> {
+    let (name, uuid, at) = (sample.name.as_str().into(), sample.uuid, sample.answered_at_ns);
+    let line = line_of(&GuestLine::<(), (), _>::Sample(sample))?.into();
+    Some(LineEntry { kind: LineKind::Sample, name, uuid, at, first_hand: true, line })
+}
+
+fn health_entry(health: &SavedHealth) -> Option<LineEntry<'_>> {
+    let (name, uuid, at) = (health.name.as_str().into(), health.uuid, health.at);
+    let line = line_of(&GuestLine::<_, (), ()>::Health(health))?.into();
+    Some(LineEntry { kind: LineKind::Health, name, uuid, at, first_hand: true, line })
+}
+
+/// A line of this number, if all of it is right: what a load calls damaged, no save keeps.
+fn read_guest_line(line: &[u8], number: usize) -> Result<LoadedLine, Flaw> {
+    let read: LoadedLine = read_line(line, number)?;
+    let (devices, most) = match &read {
+        GuestLine::Health(_) => (0, 0),
+        GuestLine::Devices(DevicesLine { inventory, .. }) => {
+            (inventory.nics.len() + inventory.disks.len(), DEVICES_MAX)
+        }
+        // A disk of the statistics may be a layer of a backing chain, so there may be more of them.
+        GuestLine::Sample(sample) => (sample.nics.len() + sample.disks.len(), 4 * DEVICES_MAX),
+    };
+    if devices > most { Err(Flaw::of_line(number, "too many devices")) } else { Ok(read) }
+}
+
+/// What a file has that is of use now.
+fn loaded(bytes: &[u8], uri: &str, now: &CacheTime) -> Result<SavedState, Flaw> {
+    let file = open(bytes, FileKind::State, uri)?;
+    let is_of_this_boot = file.boot.is_some() && file.boot == now.boot;
+    let times = now.boot_ns.saturating_sub(ns(SINCE_BOOT_KEPT))..=now.boot_ns;
+    let is_of_use = |at: u64| is_of_this_boot && times.contains(&at);
+    let mut state = SavedState::default();
+    let mut seen = HashSet::new();
+    for (number, line) in file.lines() {
+        let (kind, uuid) = match read_guest_line(line, number)? {
+            GuestLine::Health(health) => {
+                let uuid = health.uuid;
+                state.health.extend(Some(health).filter(|health| is_of_use(health.at)));
+                (LineKind::Health, uuid)
+            }
+            GuestLine::Devices(DevicesLine { name, uuid, read_at, inventory }) => {
+                state.devices.restore(uuid, name, inventory, read_at);
+                (LineKind::Devices, uuid)
+            }
+            GuestLine::Sample(sample) => {
+                let uuid = sample.uuid;
+                if is_of_use(sample.answered_at_ns) {
+                    state.samples.insert(uuid, sample);
+                }
+                (LineKind::Sample, uuid)
+            }
+        };
+        if !seen.insert((kind, uuid)) {
+            return Err(Flaw::of_line(number, "a guest that was there before"));
+        }
+    }
+    Ok(state)
+}
+
+/// The lines of a file that a save in this boot may keep, except those of which we have newer ones or the very
+/// same: these are not even read completely.
+fn entries<'a>(
+    bytes: &'a [u8],
+    uri: &str,
+    boot: Option<Uuid>,
+    ours: &[LineEntry<'_>],
+) -> Result<Vec<LineEntry<'a>>, Flaw> {
+    let ours: HashMap<(Uuid, LineKind), &LineEntry> =
+        ours.iter().map(|entry| ((entry.uuid, entry.kind), entry)).collect();
+    let file = open(bytes, FileKind::State, uri)?;
+    let is_of_this_boot = file.boot.is_some() && file.boot == boot;
+    let mut entries = Vec::new();
+    for (number, line) in file.lines() {
+        let (kind, key) = match read_line(line, number)? {
+            LineKeys::Health(key) => (LineKind::Health, key),
+            LineKeys::Devices(key) => (LineKind::Devices, key),
+            LineKeys::Sample(key) => (LineKind::Sample, key),
+        };
+        let LineKey { name, uuid, at } = key;
+        let has_newer = ours.get(&(uuid, kind)).is_some_and(|ours| {
+            ours.at > at || ours.at == at && (ours.first_hand || *ours.line == *line)
+        });
+        let is_of_use = is_of_this_boot || kind == LineKind::Devices;
+        if has_newer || !is_of_use {
+            continue;
+        }
+        read_guest_line(line, number)?;
+        entries.push(LineEntry { kind, name, uuid, at, first_hand: false, line: line.into() });
+    }
+    Ok(entries)
+}
+
+/// Of two lines of one kind and guest the newer.
+fn merged<'a>(
+    ours: Vec<LineEntry<'a>>,
+    theirs: Vec<LineEntry<'a>>,
+    kept: &Kept,
+) -> Vec<LineEntry<'a>> {
+    let theirs = without_old_others(&ours, theirs);
+    let mut lines: HashMap<(Uuid, LineKind), LineEntry> = HashMap::with_capacity(ours.len());
+    for entry in ours.into_iter().chain(theirs).filter(|entry| kept.has(entry)) {
+        let key = (entry.uuid, entry.kind);
+        let is_older = lines
+            .get(&key)
+            .is_some_and(|other| (other.at, other.first_hand) > (entry.at, entry.first_hand));
+        if !is_older {
+            lines.insert(key, entry);
+        }
+    }
+    lines.into_values().collect()
+}
+
+/// Of guests that we have no line of this kind of, the newest lines.
+fn without_old_others<'a>(
+    ours: &[LineEntry<'a>],
+    mut theirs: Vec<LineEntry<'a>>,
+) -> Vec<LineEntry<'a>> {
+    if theirs.len() <= OTHERS_MAX {
+        return theirs;
+    }
+    let ours: HashSet<(Uuid, LineKind)> =
+        ours.iter().map(|entry| (entry.uuid, entry.kind)).collect();
+    theirs.sort_by_key(|entry| std::cmp::Reverse(entry.at));
+    let mut others: HashMap<LineKind, usize> = HashMap::new();
+    theirs.retain(|entry| {
+        if ours.contains(&(entry.uuid, entry.kind)) {
+            return true;
+        }
+        let count = others.entry(entry.kind).or_default();
+        *count += 1;
+        *count <= OTHERS_MAX
+    });
+    theirs
+}
+
+/// The lines that have space in a file, sorted by name. If there are too many, samples are omitted first,
+/// and of one kind the oldest.
+fn fitting(mut entries: Vec<LineEntry<'_>>, space: usize) -> Vec<LineEntry<'_>> {
+    entries.retain(|entry| entry.line.len() <= LINE_MAX);
+    let size: usize = entries.iter().map(|entry| entry.line.len() + 1).sum();
+    if entries.len() > LINES_MAX || size > space {
+        entries.sort_by_key(|entry| (entry.kind, std::cmp::Reverse(entry.at)));
+        let mut sum = 0;
+        let fitting = entries.iter().take_while(|entry| {
+            sum += entry.line.len() + 1;
+            sum <= space
+        });
+        let fitting = fitting.count().min(LINES_MAX);
+        entries.truncate(fitting);
+    }
+    entries.sort_by(|a, b| (&a.name, a.uuid, a.kind).cmp(&(&b.name, b.uuid, b.kind)));
+    entries
+}
+
+#[cfg(test)]
+mod tests;
