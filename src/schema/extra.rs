@@ -135,11 +135,11 @@ extras! {
         { measurement: "vm_snapshots", calls: &[(GuestCall::Snapshots, None)], needs_xml: true }
     DiskLatency "disk-latency" "histograms of how long requests took (libvirt 12.1)"
         { measurement: "vm_disk_latency", tags: &["device", "op", "le", "interval_s"], keeps_more: true }
-    Energy "energy" "what guests use, where the host's hardware counts it (libvirt 12.4)"
+    Energy "energy" "energy that guests use, where the host counts it (12.4)"
         { measurement: "vm_energy", tags: &["monitor", "package"], keeps_more: true }
     Events "events" "what happens to the guests between two collections; execd only"
         { measurement: "vm_events", tags: &["uri", "event", "devtype", "device"], execd_only: true }
-    Anomalies "anomalies" "which guest behaves unlike its own past: a hint, no alarm; execd only"
+    Anomalies "anomalies" "a hint which guest behaves unlike its past; execd only"
         { measurement: "vm_anomalies", execd_only: true }
 }
 

@@ -22,6 +22,7 @@
 //! Which lines there are and in which order is in `points`, where a value comes from besides libvirt's
 //! statistics in `collect` and `devices`.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 mod anomalies;
@@ -197,22 +198,24 @@ fn field_of(extra: Extra, row: FieldRow) -> OutputField {
 
 /// Whether a line of the output may have a tag or a field of this name, whatever is turned on.
 pub fn is_name(name: &str) -> bool {
-    names().any(|it| it == name)
+    NAMES.contains(name)
 }
 
 /// The same, whatever the case of its letters.
 pub fn is_name_but_for_case(name: &str) -> bool {
-    names().any(|it| it.eq_ignore_ascii_case(name))
+    static LOWER: LazyLock<HashSet<String>> =
+        LazyLock::new(|| NAMES.iter().map(|name| name.to_ascii_lowercase()).collect());
+    LOWER.contains(&name.to_ascii_lowercase())
 }
 
-/// The names of all tags and fields, many of them more than once.
-fn names() -> impl Iterator<Item = &'static str> {
+/// The names of all tags and fields.
+static NAMES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     let fields = output_fields().iter();
     let of_fields = fields.flat_map(|it| it.tags.iter().copied().chain([it.row.name]));
     let of_devices = DeviceTag::ALL.iter().map(|tag| tag.name());
     let of_all = GUEST_TAGS.into_iter().chain([SOURCE_TAG]).chain(of_devices).chain(of_fields);
-    of_all.filter(|name| !name.contains('*'))
-}
+    of_all.filter(|name| !name.contains('*')).collect()
+});
 
 /// Whether a field that libvirt names may not have this name: a line of such fields has a tag of that name,
 /// or a database keeps it for itself.

@@ -396,6 +396,7 @@ impl Simulation {
         }
         let mut sample = guest.sample(None);
         sample.state = Some(1);
+        sample.cpu.time_ns = Some(1);
         if ask.groups.has(Group::Interface) {
             sample.nics.push(Nic { name: "vnet0".into(), rx_bytes: Some(1), ..Nic::default() });
         }
