@@ -14,13 +14,13 @@ use telegraf_virt::deadline::{Deadline, Ending};
 use telegraf_virt::log::{Level, Log};
 use telegraf_virt::pool::Caller;
 use telegraf_virt::trigger::{Signals, Triggers};
-use telegraf_virt::{config, libvirt, sink};
+use telegraf_virt::{libvirt, sink};
 
 /// The settings must be read within this time.
 const SETTINGS_MAX: Duration = Duration::from_secs(10);
 const UNREAD: &str = "the configuration cannot be read within 10 s: is its mount gone?";
 
-/// An error message and the exit code.
+/// What stands in the way, a line a message, and the exit code that it has.
 type Refusal = (String, u8);
 
 fn main() {
@@ -33,7 +33,8 @@ fn main() {
     let signals = user.and(signals);
     let code =
         signals.and_then(|signals| run(arguments, signals)).unwrap_or_else(|(message, code)| {
-            Log::immediate(Level::Error).error(message);
+            let log = Log::immediate(Level::Error);
+            message.lines().for_each(|line| log.error(line));
             code
         });
     libvirt::end_process(code);
@@ -41,7 +42,10 @@ fn main() {
 
 fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
     let cli = match cli::parse(arguments.into_iter()) {
-        Ok(cli) if cli.command == Command::Config => return print(config::SAMPLE, 0),
+        Ok(cli) if cli.command == Command::Config => {
+            let text = cli.configuration(&|name| env::var_os(name));
+            return print(&text.map_err(|error| (error.to_string(), 2))?, 0);
+        }
         Ok(cli) => cli,
         Err(cli::Exit::Text(text)) => return print(&text, 0),
         Err(cli::Exit::Refused(message)) => return Err((message, 2)),
@@ -66,9 +70,9 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
             let report = agent::anomalies(&settings, &triggers.ending, &log);
             return print(&report.map_err(|message| (message, 1))?, 0);
         }
-        Command::Events => agent::events(settings, cli.format, &triggers, &log),
-        Command::Execd => agent::execd(settings, cli.interval, &triggers, &log),
-        _ => agent::once(settings, cli.format, &triggers, &log),
+        Command::Events => agent::events(settings, cli.view.format, &triggers, &log),
+        Command::Execd => agent::execd(settings, file.as_deref(), cli.interval, &triggers, &log),
+        _ => agent::once(settings, &cli.view, &triggers, &log),
     };
     log.flush();
     Ok(u8::from(exit == Exit::Failed))

@@ -8,16 +8,16 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{dup2_stderr, dup2_stdout};
 
 use crate::cache::CacheDir;
 use crate::deadline::Deadline;
+use crate::libvirt;
 
 /// What a pipe takes whole: PIPE_BUF on Linux.
 const PIECE: usize = 4096;
@@ -33,11 +33,17 @@ const UNREAD_PAUSE: Duration = Duration::from_millis(2);
 /// How long the process outlives its streams: enough for a reader that runs to see their end.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// Said where the program has no standard output.
+pub const CLOSED: &str = "standard output is closed: nothing is written";
+
 /// Prints a text that is no line protocol, such as the help. A reader that went away is no error.
 ///
 /// # Errors
 /// What is to be told where it cannot be written.
 pub fn print(text: &str) -> Result<(), String> {
+    if libvirt::stdout_was_closed() {
+        return Err(CLOSED.to_owned());
+    }
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(format!("cannot write to standard output: {error}"))
@@ -116,17 +122,6 @@ impl Sink {
     /// Shares a lock in this folder with other runs that write into a file.
     pub fn lock_in(&mut self, folder: Option<CacheDir>) {
         self.locks = folder;
-    }
-
-    /// Whether what is written goes nowhere: standard output was closed before the program began. It has
-    /// the null device then, open for reading too, which nobody else opens so to write.
-    pub fn is_nowhere(&self) -> bool {
-        let Output::Stream(stream) = &self.output else { return false };
-        let null = std::fs::metadata("/dev/null").map(|seen| seen.rdev());
-        let is_null =
-            stream.metadata().is_ok_and(|seen| null.is_ok_and(|null| seen.rdev() == null));
-        let mode = fcntl(stream, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate);
-        is_null && mode.is_ok_and(|mode| mode & OFlag::O_ACCMODE == OFlag::O_RDWR)
     }
 
     /// Writes whole lines, each with its newline; returns when all are out.

@@ -4,7 +4,7 @@
 use std::env;
 use std::time::{Duration, Instant};
 
-use super::{Agent, cache_folder};
+use super::{Agent, cache_folder, cache_or_warning};
 use crate::anomalies::{Anomalies, Pace, SERIES_MAX, report};
 use crate::cache::ModelFile;
 use crate::config::Settings;
@@ -93,7 +93,7 @@ impl Agent {
 /// # Errors
 /// Where there is nothing that was learned, with the remedy.
 pub fn anomalies(settings: &Settings, ending: &Ending, log: &Log) -> Result<String, String> {
-    let Some(folder) = cache_folder(settings, ending, log) else {
+    let Some(folder) = cache_or_warning(cache_folder(settings, ending), log) else {
         return Err("anomalies: there is no cache, so nothing is learned".to_owned());
     };
     let now_unix_s = Moment::now().unix.as_secs();

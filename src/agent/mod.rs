@@ -6,19 +6,22 @@
 //! anomalies.rs  which guests behave unlike themselves
 //! events.rs  what happens between collections, as lines and for a person
 //! source.rs  one hypervisor, with what is known of its guests
-//! show.rs    one collection as a table
+//! show.rs    one collection as a table, or one after another
+//! screen.rs  the terminal that tables are drawn on, and its keys
 //! ```
 
 mod anomalies;
 mod events;
+mod screen;
 mod show;
 mod source;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cache::{CacheDir, CacheEnv, FileError};
-use crate::cli::Format;
+use crate::cli::{Format, View};
 use crate::collect::{Collected, Hypervisor, Plan, Reading};
 use crate::config::Settings;
 use crate::config::extra::Extra;
@@ -26,13 +29,14 @@ use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::events::Events;
 use crate::host::{self, Moment};
 use crate::json;
+use crate::libvirt;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
 use crate::node::NodeReader;
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
 use crate::pool::Caller;
 use crate::schema;
-use crate::sink::{Sink, SinkError};
+use crate::sink::{self, Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
 use anomalies::Watch;
@@ -56,6 +60,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 /// Without a trigger for so long execd says that it waits in vain.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// Hypervisors that the first message names.
+const URIS_SHOWN: usize = 5;
 
 /// The program, with all that lasts from one collection to the next.
 struct Agent {
@@ -82,13 +89,16 @@ struct Agent {
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
-pub fn once(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+pub fn once(settings: Settings, view: &View, triggers: &Triggers, log: &Arc<Log>) -> Exit {
     for name in settings.extra.execd_only() {
         log.warn(format_args!("extra: \"{name}\" is for execd, and once prints nothing for it"));
     }
-    match (start(settings, &triggers.ending, log), format) {
-        (Ok(mut agent), Format::Table) => agent.show(triggers, &Look::of_stdout()),
-        (Ok(mut agent), _) => {
+    match (start(settings, None, &triggers.ending, log), view.format) {
+        (Ok(mut agent), Format::Table) => {
+            let look = || Look { sort: view.sort, top: view.top, ..Look::of_stdout() };
+            agent.show(triggers, &look, view.watch)
+        }
+        (Ok(mut agent), format) => {
             agent.is_json = format == Format::Json;
             agent.once(triggers)
         }
@@ -98,7 +108,7 @@ pub fn once(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<L
 
 /// What happens to the guests, to standard output, until the end.
 pub fn events(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
-    match start(settings, &triggers.ending, log) {
+    match start(settings, None, &triggers.ending, log) {
         Ok(agent) => agent.tell_events(format, triggers),
         Err(exit) => exit,
     }
@@ -107,11 +117,12 @@ pub fn events(settings: Settings, format: Format, triggers: &Triggers, log: &Arc
 /// A collection to standard output at each trigger, until the end; with `interval` on its own, too.
 pub fn execd(
     settings: Settings,
+    file: Option<&Path>,
     interval: Option<Duration>,
     triggers: &Triggers,
     log: &Arc<Log>,
 ) -> Exit {
-    let agent = match start(settings, &triggers.ending, log) {
+    let agent = match start(settings, Some(file), &triggers.ending, log) {
         Ok(agent) => agent,
         Err(exit) => return exit,
     };
@@ -122,15 +133,28 @@ pub fn execd(
     agent.execd(triggers, interval)
 }
 
-/// Gets ready; what is in the way is told.
-fn start(settings: Settings, ending: &Ending, log: &Arc<Log>) -> Result<Agent, Exit> {
+/// Gets ready; what is in the way is told. `introduced` is the configuration's file for a first message that
+/// says which program this is.
+fn start(
+    settings: Settings,
+    introduced: Option<Option<&Path>>,
+    ending: &Ending,
+    log: &Arc<Log>,
+) -> Result<Agent, Exit> {
     let sink = Sink::stdout().map_err(|error| {
         log.error(error);
         Exit::Failed
     })?;
-    if sink.is_nowhere() {
-        log.warn("standard output is closed: nothing is written");
+    if libvirt::stdout_was_closed() {
+        log.error(sink::CLOSED);
+        return Err(Exit::Failed);
     }
+    let folder = cache_folder(&settings, ending);
+    if let Some(file) = introduced {
+        let folder = folder.as_ref().ok().and_then(Option::as_ref).map(CacheDir::path);
+        log.info(introduction(&settings.uris, file, folder));
+    }
+    let folder = cache_or_warning(folder, log);
     let fixed = settings.tags.iter().map(|(name, _)| name);
     let mut tags = fixed.chain(settings.metadata_tags.iter().map(|(name, _)| name));
     if let Some(name) = tags.find(|name| name.eq_ignore_ascii_case("host")) {
@@ -139,12 +163,12 @@ fn start(settings: Settings, ending: &Ending, log: &Arc<Log>) -> Result<Agent, E
              \"{name}\" replaces: choose another name, or set omit_hostname in Telegraf"
         ));
     }
-    Ok(Agent::new(settings, ending, log, sink))
+    Ok(Agent::new(settings, folder, log, sink))
 }
 
 impl Agent {
-    /// Gets ready; no hypervisor is asked yet. A cache that cannot be used is told, and done without.
-    fn new(settings: Settings, ending: &Ending, log: &Arc<Log>, mut sink: Sink) -> Self {
+    /// Gets ready; no hypervisor is asked yet.
+    fn new(settings: Settings, folder: Option<CacheDir>, log: &Arc<Log>, mut sink: Sink) -> Self {
         let plan = Plan {
             workers: settings.workers,
             max_stuck: settings.max_stuck,
@@ -153,7 +177,6 @@ impl Agent {
             host_name: settings.uris.len() > 1,
             extra: settings.extra,
         };
-        let folder = cache_folder(&settings, ending, log);
         sink.lock_in(folder.clone());
         let sources = settings
             .uris
@@ -360,6 +383,9 @@ impl Agent {
             }
             collector.lines += self.lines.count() - lines_before;
         }
+        if self.log.has(Level::Debug) {
+            self.tell_collected(&collectors);
+        }
         if self.settings.extra.has(Extra::Collector) {
             self.write_collectors(&tags, &collectors);
         }
@@ -376,6 +402,30 @@ impl Agent {
             lines: 0,
         };
         self.sources.iter().zip(collected).map(collector).collect()
+    }
+
+    /// What each hypervisor's collection was like, for whoever looks for a fault.
+    fn tell_collected(&self, collectors: &[Collector]) {
+        for (source, collector) in self.sources.iter().zip(collectors) {
+            let uri = source.hypervisor.uri();
+            let took = source.took.as_millis();
+            let Some(guests) = &collector.guests else {
+                self.log.debug(format_args!("{uri}: down, known after {took} ms"));
+                continue;
+            };
+            self.log.debug(format_args!(
+                "{uri}: {} guests, {} lines in {took} ms; device lists: {} from the cache, {} read; {} hung, \
+                 {} busy, {} asked again; {} calls are stuck",
+                guests.domains,
+                collector.lines,
+                guests.cache_hits,
+                guests.cache_misses,
+                guests.hung,
+                guests.busy,
+                source.asked_again,
+                guests.stuck_calls
+            ));
+        }
     }
 
     fn write_collectors(&mut self, tags: &[Tags], collectors: &[Collector]) {
@@ -489,22 +539,47 @@ fn source_tag(name: Option<&str>) -> Tags {
     tags
 }
 
-/// The cache's folder, or the word that there is none. It may be on a mount that is gone, so that looking
+/// The first message of a program that stays: which it is, what it reads, and where its files are.
+fn introduction(uris: &[String], file: Option<&Path>, cache: Option<&Path>) -> String {
+    let mut read: Vec<&str> = uris.iter().take(URIS_SHOWN).map(String::as_str).collect();
+    let more = format!("{} more", uris.len().saturating_sub(URIS_SHOWN));
+    if uris.len() > URIS_SHOWN {
+        read.push(&more);
+    }
+    let path =
+        |path: Option<&Path>| path.map_or("none".to_owned(), |path| path.display().to_string());
+    format!(
+        "telegraf-virt {} reads {}; configuration: {}; cache: {}",
+        env!("CARGO_PKG_VERSION"),
+        read.join(", "),
+        path(file),
+        path(cache)
+    )
+}
+
+/// The cache's folder, `None` where none is wanted, or why there is none. It may be on a mount that is gone, so that looking
 /// at it never ends: it is looked at on a thread that can be left behind.
-fn cache_folder(settings: &Settings, ending: &Ending, log: &Log) -> Option<CacheDir> {
+fn cache_folder(settings: &Settings, ending: &Ending) -> Result<Option<CacheDir>, String> {
     let is_of_use = settings.uris.iter().any(|uri| !uri.starts_with(host::REPLAY));
     if !settings.cache.enabled || !is_of_use {
-        return None;
+        return Ok(None);
     }
     let named = settings.cache.dir.clone();
     let mut finder = Caller::without_connection("cache");
     finder.call(move |(), _| Ok(CacheDir::of(named.as_deref(), &CacheEnv::of_process())));
     let found_by = Deadline::within(settings.deadline / 4, ending, Duration::ZERO);
     if let Some(Ok(found)) = finder.next(&found_by) {
-        return found.map_err(|none| log.warn(none)).ok();
+        return found.map(Some).map_err(|none| none.to_string());
     }
-    log.warn("the folder for the cache does not answer, so there is none; is its mount gone?");
-    None
+    Err("the folder for the cache does not answer, so there is none; is its mount gone?".to_owned())
+}
+
+/// The cache's folder; where there is none although one is wanted, that is logged.
+fn cache_or_warning(folder: Result<Option<CacheDir>, String>, log: &Log) -> Option<CacheDir> {
+    folder.unwrap_or_else(|trouble| {
+        log.warn(trouble);
+        None
+    })
 }
 
 fn report_saved(log: &Log, error: Option<FileError>, uri: &str) {

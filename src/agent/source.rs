@@ -39,6 +39,8 @@ pub(super) struct Source {
     guests: usize,
     /// How long its last collection took.
     pub(super) took: Duration,
+    /// Calls of its last collection for guests that were asked again.
+    pub(super) asked_again: usize,
     /// The moment of its collection: this one, or the recorded one.
     pub(super) moment: Moment,
     /// Guests that the filter did not let pass for their metadata, so that it need not be read again.
@@ -70,7 +72,20 @@ impl Source {
         let (took, moment, excluded) = (Duration::ZERO, Moment::now(), HashSet::new());
         let guests = before.len();
         let beside = NodeReading::default();
-        Self { hypervisor, node, beside, file, devices, before, guests, took, moment, excluded }
+        let asked_again = 0;
+        Self {
+            hypervisor,
+            node,
+            beside,
+            file,
+            devices,
+            before,
+            guests,
+            took,
+            asked_again,
+            moment,
+            excluded,
+        }
     }
 
     /// One collection of this hypervisor; `None` where it is down.
@@ -116,6 +131,7 @@ impl Source {
         if !collected.readings.is_sorted_by(|a, b| a.sample.name <= b.sample.name) {
             collected.readings.sort_by(|a, b| a.sample.name.cmp(&b.sample.name));
         }
+        self.asked_again = collected.asked_again;
         if let Some(host) = &mut self.beside.host {
             let is_whole = collected.unread == 0;
             host.set_guests(&guests_of_host(&collected.readings, &self.before, is_whole));

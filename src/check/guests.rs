@@ -194,8 +194,8 @@ fn others(host: &CollectedHost) -> Vec<Finding> {
         texts.into_iter().any(|text| message.ends_with(text))
     };
     let is_told = |message: &&String| {
-        let is_of_guest =
-            message.starts_with("guest \"") && !message.contains("it cannot be read: ");
+        let is_named = message.starts_with("guest \"") || message.contains(" guests (\"");
+        let is_of_guest = is_named && !message.contains("it cannot be read: ");
         let is_of_host =
             [" does not list its guests: ", " within the deadline of ", " are stuck: "];
         is_of_guest || is_of_cause(message) || is_of_host.iter().any(|it| message.contains(it))

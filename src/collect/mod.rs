@@ -158,6 +158,8 @@ pub struct Collected {
     pub cache_misses: usize,
     /// Calls that are stuck in hung guests now.
     pub stuck_calls: usize,
+    /// Calls for guests that were asked again: they were locked, or busy with another call.
+    pub asked_again: usize,
     /// Whether libvirt lists no guests now.
     pub list_is_late: bool,
     /// Statistics that libvirt sent and nobody here knows.

@@ -178,6 +178,13 @@ pub(super) fn unknown(entry: &Entry<'_>) -> Complaint {
     }
     let keys = || paths().map(split);
     let beside = || keys().filter(|(table, _)| *table == entry.table).map(|(_, key)| key);
+    // `exclude` is of another table, but whoever writes it here means one of this table's.
+    let of_this: Vec<&str> =
+        beside().filter(|key| key.starts_with(&format!("{}_", entry.key))).collect();
+    if !entry.table.is_empty() && !of_this.is_empty() {
+        let of_this: Vec<String> = of_this.into_iter().map(str::to_owned).collect();
+        return entry.unknown(format!("did you mean {}?", names::listed(&of_this)));
+    }
     let meant = keys()
         .find(|(_, key)| *key == entry.key)
         // With the tables, for `cache_dir` too.

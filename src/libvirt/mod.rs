@@ -46,7 +46,7 @@ pub use events::{ClosedTaker, EventTaker, GuestEvent, Happening, Subscription};
 pub use extra::{JobStatistics, State, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
 pub use node::{NodeInfo, PoolInfo, StoragePool};
-pub use process::{begin_process, end_process, leave_session_keyring};
+pub use process::{begin_process, end_process, leave_session_keyring, stdout_was_closed};
 pub use statistics::{Bulk, Group, Groups, Offer, Parameter, Parameters, Record, Records};
 pub use storage::{BlockJob, DiskError, Snapshots};
 pub use value::{OwnedValue, Value};

@@ -1,12 +1,15 @@
 //! The columns: what stands above one, in it for a guest, and below all guests.
 
+use std::cmp::Ordering;
+
 use super::{Row, units};
 use crate::features::Rates;
 use crate::sample::words;
 
 /// One column. The order here is theirs in the table.
+#[allow(missing_docs)] // The headings say what they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Column {
+pub enum Column {
     Guest,
     Source,
     State,
@@ -23,6 +26,23 @@ pub(super) enum Column {
     Reads,
     Writes,
 }
+
+/// The columns that guests can be sorted by, and the words for them: their headings, in small letters.
+pub const SORTABLE: [(&str, Column); 13] = [
+    ("guest", Column::Guest),
+    ("vcpus", Column::Vcpus),
+    ("cpu", Column::Cpu),
+    ("steal", Column::Steal),
+    ("mem", Column::Memory),
+    ("used", Column::Used),
+    ("avail", Column::Available),
+    ("rx", Column::Received),
+    ("tx", Column::Sent),
+    ("read", Column::Read),
+    ("write", Column::Written),
+    ("rd-req", Column::Reads),
+    ("wr-req", Column::Writes),
+];
 
 /// What stands for a figure that is not known.
 pub(super) fn unknown() -> String {
@@ -105,6 +125,13 @@ impl Column {
             }
             _ => self.sum(rows).map_or_else(unknown, |figure| self.written(figure)),
         }
+    }
+
+    /// Which of two guests comes first where they are sorted by this column: the one with more of it, one of
+    /// which that is not known last; else by name.
+    pub(super) fn order(self, one: &Row, other: &Row) -> Ordering {
+        let figures = self.figure(other).partial_cmp(&self.figure(one));
+        figures.unwrap_or(Ordering::Equal).then_with(|| one.name.cmp(&other.name))
     }
 
     fn figure(self, row: &Row) -> Option<f64> {

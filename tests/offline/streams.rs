@@ -65,8 +65,13 @@ fn execd(command: &mut Command, stdout: impl Into<Stdio>) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut ready = [0; 12];
-    child.stderr.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    // Behind the line that says which program it is.
+    let (mut byte, mut ready) = ([0], [0; 12]);
+    let stderr = child.stderr.as_mut().unwrap();
+    while byte != *b"\n" {
+        stderr.read_exact(&mut byte).unwrap();
+    }
+    stderr.read_exact(&mut ready).unwrap();
     assert_eq!(&ready[..8], b"I! ready");
     child
 }
@@ -345,14 +350,24 @@ fn a_reader_slower_than_the_deadline_is_told_of_with_the_triggers_that_were_merg
 #[test]
 fn a_closed_standard_output_is_told_of() {
     let scratch = TempDir::new().unwrap();
-    let once = |redirection: &str| {
-        let script = format!("exec \"$0\" once --no-cache --uri test:///default {redirection}");
+    let program = |command: &str, redirection: &str| {
+        let script = format!("exec \"$0\" {command} {redirection}");
         let mut shell = Command::new("sh");
         crate::support::program::without_settings(&mut shell, scratch.path());
-        run(shell.args(["-c", &script, crate::support::program::PROGRAM])).success()
+        run(shell.args(["-c", &script, crate::support::program::PROGRAM]))
     };
-    assert_eq!(once(">&-").stderr, "W! standard output is closed: nothing is written\n");
-    assert_eq!(once(">/dev/null").stderr, "");
+    let once = "once --no-cache --uri test:///default";
+    for command in [once, "execd --no-cache </dev/null", "config", "help", "--version"] {
+        let closed = program(command, ">&-").code(1);
+        assert_eq!(
+            closed.stderr, "E! standard output is closed: nothing is written\n",
+            "{command}"
+        );
+    }
+    // Whoever throws lines away means it, however the null device is opened.
+    for redirection in [">/dev/null", "<&- >/dev/null", "1<>/dev/null"] {
+        assert_eq!(program(once, redirection).success().stderr, "", "{redirection}");
+    }
 }
 
 /// Whoever may read the file of lines can hold the file's own lock, and slows nobody by it.

@@ -249,6 +249,7 @@ impl Collection<'_, '_> {
             was_starting: self.core.health.is_starting(&uuid, id),
         };
         if let Next::Again(pause) = guest.judge_skipped(control, context) {
+            self.asked_again += 1;
             let (places, stage, how) = (vec![index], guest.stage, How::Probed);
             let not_before = Some(now + pause);
             self.queue.push_back(Batch { places, stage, how, not_before });
@@ -280,6 +281,7 @@ impl Collection<'_, '_> {
     fn ask_again(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.reopen();
+        self.asked_again += 1;
         let (places, stage, how) = (vec![index], guest.stage, How::Probed);
         self.queue.push_back(Batch { places, stage, how, not_before: None });
     }

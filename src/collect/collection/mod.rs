@@ -79,6 +79,8 @@ pub(super) struct Collection<'a, 'k> {
     has_roster: bool,
     /// From which of libvirt's files on guests are looked up next, where nothing lists them.
     next_file: Option<usize>,
+    /// So often a guest was asked again.
+    pub(super) asked_again: usize,
     /// Guests that are known by such a file only, and whose objects are locked.
     pub(super) nameless: Vec<String>,
     pub(super) listed_at: Instant,
@@ -111,6 +113,7 @@ impl<'a, 'k> Collection<'a, 'k> {
             list: ListPhase::Held,
             has_roster: false,
             next_file: None,
+            asked_again: 0,
             nameless: Vec::new(),
             listed_at: now,
             guests: Vec::new(),
