@@ -101,7 +101,7 @@ const CHECK_HELP: &str = "\
 Looks at all that a collection needs (configuration, hypervisor, guests, cache,
 limits) and at Telegraf's files, and says what is wrong, what is lost by it,
 and the command that mends it. Changes nothing. As root it also looks as
-Telegraf's user. Exit code 0: all that the guests offer is delivered, and
+Telegraf's user. CliExit code 0: all that the guests offer is delivered, and
 Telegraf collects it, as far as its files show; 1: what is lost is marked LOST.
 
 Usage: telegraf-virt [OPTIONS] check

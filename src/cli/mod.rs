@@ -246,7 +246,7 @@ pub fn definition() -> clap::Command {
 
 /// Why there is nothing to run.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum CliExit {
     /// A text was asked for: to standard output, exit code 0.
     Text(String),
     /// The command line is wrong: one line for standard error, without its level; exit code 2.
@@ -257,23 +257,23 @@ pub enum Exit {
 ///
 /// # Errors
 /// A text to print instead of running anything, or what is wrong in one line.
-pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
+pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, CliExit> {
     let arguments: Vec<OsString> = arguments.collect();
     if let [_, word, rest @ ..] = arguments.as_slice()
         && word == "help"
     {
         // A habit from other programs.
         let about = rest.first().and_then(|word| command(&word.to_string_lossy()).ok());
-        return Err(Exit::Text(help::text(about)));
+        return Err(CliExit::Text(help::text(about)));
     }
     let matches = Cli::command().try_get_matches_from(arguments);
     let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    let mut cli = cli.map_err(|error| Exit::Refused(refusal::line(&error)))?;
+    let mut cli = cli.map_err(|error| CliExit::Refused(refusal::line(&error)))?;
     if cli.help {
-        return Err(Exit::Text(help::text(cli.command_named)));
+        return Err(CliExit::Text(help::text(cli.command_named)));
     }
     if cli.version {
-        return Err(Exit::Text(format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"))));
+        return Err(CliExit::Text(format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"))));
     }
     cli.command = cli.command_named.unwrap_or_default();
     cli.format = cli.format_named.unwrap_or(match cli.command {
@@ -281,7 +281,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
         _ => Format::Influx,
     });
     match cli.misfit() {
-        Some(message) => Err(Exit::Refused(message)),
+        Some(message) => Err(CliExit::Refused(message)),
         None => Ok(cli),
     }
 }
@@ -324,8 +324,8 @@ impl Cli {
     }
 
     /// What `record` is to do with these settings.
-    pub fn recording<'a>(&'a self, settings: &'a Settings) -> record::Command<'a> {
-        record::Command {
+    pub fn recording<'a>(&'a self, settings: &'a Settings) -> record::RecordCommand<'a> {
+        record::RecordCommand {
             uri: settings.uris.first().map_or(config::DEFAULT_URI, String::as_str),
             file: self.file.as_deref().unwrap_or(Path::new("-")),
             moments: self.samples,

@@ -10,7 +10,7 @@ fn read(arguments: &[&str]) -> Cli {
 fn text(arguments: &[&str]) -> String {
     let all = std::iter::once("telegraf-virt").chain(arguments.iter().copied());
     match parse(all.map(OsString::from)) {
-        Err(Exit::Text(text)) => text,
+        Err(CliExit::Text(text)) => text,
         other => panic!("{arguments:?}: {other:?}"),
     }
 }
@@ -160,7 +160,7 @@ fn what_a_command_line_cannot_mean_is_refused() {
     let told = |arguments: &[&str]| {
         let all = std::iter::once("telegraf-virt").chain(arguments.iter().copied());
         match parse(all.map(OsString::from)) {
-            Err(Exit::Refused(message)) => message,
+            Err(CliExit::Refused(message)) => message,
             other => panic!("{arguments:?}: {other:?}"),
         }
     };

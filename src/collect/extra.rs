@@ -4,7 +4,7 @@
 use super::request::ReadRequest;
 use crate::config::extra::{Extra, Extras};
 use crate::devices::Inventory;
-use crate::host::Guest;
+use crate::host::HostGuest;
 use crate::libvirt::{Error, Kind};
 use crate::sample::{Domain, Job, Vcpu};
 use crate::schema::{self, Details, GuestCall};
@@ -17,7 +17,7 @@ pub(super) fn covers(inventory: &Inventory, extra: Extras) -> bool {
 }
 
 /// The details with what libvirt tells beside the XML: where it does not, that is left out.
-pub(super) fn ask_beside(mut details: Details, guest: &Guest, extra: Extras) -> Box<Details> {
+pub(super) fn ask_beside(mut details: Details, guest: &HostGuest, extra: Extras) -> Box<Details> {
     if schema::calls(extra, |_| false).any(|call| call == GuestCall::Definition) {
         details.asked_beside = true;
         details.persistent = guest.is_persistent().ok();
@@ -32,7 +32,7 @@ pub(super) fn needs_calls(read: &ReadRequest) -> bool {
 }
 
 /// Fills in what the bulk call does not have. Returns what failed although it is offered, a line each.
-pub(super) fn fill(sample: &mut Domain, guest: &Guest, read: &ReadRequest) -> Vec<String> {
+pub(super) fn fill(sample: &mut Domain, guest: &HostGuest, read: &ReadRequest) -> Vec<String> {
     let mut failures = Vec::new();
     // A guest that is off has no job, and no virtual CPUs or disks to ask of.
     if !needs_calls(read) || sample.id < 0 {
@@ -72,7 +72,7 @@ pub(super) fn fill(sample: &mut Domain, guest: &Guest, read: &ReadRequest) -> Ve
     failures
 }
 
-fn fill_vcpus(sample: &mut Domain, guest: &Guest) -> Result<(), Error> {
+fn fill_vcpus(sample: &mut Domain, guest: &HostGuest) -> Result<(), Error> {
     const MOST: u16 = 4096;
     let count = sample.vcpu_count.and_then(|count| u16::try_from(count).ok());
     let vcpus = guest.vcpus(count.unwrap_or(MOST).min(MOST))?;
@@ -86,7 +86,7 @@ fn fill_vcpus(sample: &mut Domain, guest: &Guest) -> Result<(), Error> {
     Ok(())
 }
 
-fn fill_disk_times(sample: &mut Domain, position: usize, guest: &Guest) -> Result<(), Error> {
+fn fill_disk_times(sample: &mut Domain, position: usize, guest: &HostGuest) -> Result<(), Error> {
     let Some(disk) = sample.disks.get_mut(position) else { return Ok(()) };
     let target = disk.name.clone();
     guest.block_statistics(&target, |parameter| disk.fill_times(parameter))

@@ -3,7 +3,7 @@
 
 use crate::config::DeviceFilter;
 use crate::devices::Inventory;
-use crate::host::Guest;
+use crate::host::HostGuest;
 use crate::libvirt::{Group, Groups, GuestInfo, MemoryStatistic};
 use crate::sample::{Disk, Domain, Memory, Nic};
 
@@ -11,7 +11,7 @@ use crate::sample::{Disk, Domain, Memory, Nic};
 /// is offered, a line each.
 pub(super) fn fill(
     sample: &mut Domain,
-    guest: &Guest,
+    guest: &HostGuest,
     missing: Groups,
     inventory: Option<&Inventory>,
     devices: &DeviceFilter,
@@ -101,7 +101,7 @@ fn offered(value: i64) -> Option<u64> {
     u64::try_from(value).ok()
 }
 
-fn nic(guest: &Guest, target: &str) -> (Nic, Option<String>) {
+fn nic(guest: &HostGuest, target: &str) -> (Nic, Option<String>) {
     let name = target.into();
     match guest.nic_counters(target) {
         Ok(counters) => {
@@ -123,7 +123,7 @@ fn nic(guest: &Guest, target: &str) -> (Nic, Option<String>) {
     }
 }
 
-fn disk(guest: &Guest, target: &str) -> (Disk, Option<String>) {
+fn disk(guest: &HostGuest, target: &str) -> (Disk, Option<String>) {
     let name = target.into();
     match guest.block_counters(target) {
         Ok(counters) => {

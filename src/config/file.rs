@@ -29,7 +29,7 @@ pub(super) fn find(
         Ok(text) => Ok(Some((path, text))),
         Err(Unreadable::Failed(error)) if namer.is_empty() && is_absent(&error) => Ok(None),
         Err(why) => {
-            let path = shown(&path);
+            let path = display_path(&path);
             Err(ConfigError(format!("cannot read the configuration {path}{namer}: {why}")))
         }
     }
@@ -84,7 +84,7 @@ pub(super) fn line_of(text: &[u8], at: usize) -> usize {
 }
 
 /// A path for a message: on one line, and its end where it is long, which names the file.
-pub(super) fn shown(path: &Path) -> String {
+pub(super) fn display_path(path: &Path) -> String {
     const MOST: usize = 160;
     let path = sanitize(&path.to_string_lossy());
     if path.len() <= MOST {
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_long_path_keeps_its_end() {
         let path = format!("/{}/c.toml", "ä".repeat(200));
-        let shown = shown(Path::new(&path));
+        let shown = display_path(Path::new(&path));
         assert_eq!(shown, format!("…{}/c.toml", "ä".repeat(76)));
     }
 }

@@ -252,7 +252,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
     };
     read().map_err(|Complaint { at, message }| {
         let line = file::line_of(text.as_bytes(), at);
-        ConfigError(format!("{}, line {line}: {message}", file::shown(file)))
+        ConfigError(format!("{}, line {line}: {message}", file::display_path(file)))
     })
 }
 

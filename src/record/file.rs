@@ -1,4 +1,4 @@
-//! The format of a recording: JSON Lines, a header, then each moment with its guests, one a line.
+//! The format of a recording: JSON RecordedLines, a header, then each moment with its guests, one a line.
 //!
 //! Whoever sends such a file may have changed it, or cut it: what is not exactly this is refused with
 //! its line. Nothing here asks libvirt.
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::value::Statistic;
-use super::{Answer, Moment, PlainAnswers, RecordedGuest, RecordedHost, Recording};
+use super::{PlainAnswers, RecordedAnswer, RecordedGuest, RecordedHost, Recording, Snapshot};
 use crate::libvirt::Group;
 use crate::plain_file;
 use crate::record::group_of;
@@ -88,23 +88,23 @@ impl std::error::Error for RecordError {}
 
 /// Why a file cannot be replayed, in words for whoever named it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct FileError(String);
+pub struct RecordingError(String);
 
-impl fmt::Display for FileError {
+impl fmt::Display for RecordingError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
 }
 
-impl std::error::Error for FileError {}
+impl std::error::Error for RecordingError {}
 
 /// Reads a recording from a file.
 ///
 /// # Errors
 /// What is wrong with the file, or with which of its lines, and what to do.
-pub fn read(path: &Path) -> Result<Recording, FileError> {
+pub fn read(path: &Path) -> Result<Recording, RecordingError> {
     let io_error = |error: io::Error| {
-        FileError(match error.kind() {
+        RecordingError(match error.kind() {
             io::ErrorKind::NotFound => {
                 "no such file; `telegraf-virt record FILE` makes one".to_owned()
             }
@@ -114,14 +114,15 @@ pub fn read(path: &Path) -> Result<Recording, FileError> {
             _ => format!("it cannot be read: {error}"),
         })
     };
-    let no_file = |what: &str| FileError(format!("it is {what}; name a file that `record` wrote"));
+    let no_file =
+        |what: &str| RecordingError(format!("it is {what}; name a file that `record` wrote"));
     let file = plain_file::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::IsADirectory => no_file("a folder"),
         io::ErrorKind::InvalidInput => no_file("no plain file"),
         _ => io_error(error),
     })?;
     let stat = file.metadata().map_err(io_error)?;
-    let too_large = || FileError(format!("it is larger than {} MiB", SIZE_MAX >> 20));
+    let too_large = || RecordingError(format!("it is larger than {} MiB", SIZE_MAX >> 20));
     if stat.len() > SIZE_MAX {
         return Err(too_large());
     }
@@ -131,7 +132,7 @@ pub fn read(path: &Path) -> Result<Recording, FileError> {
     if bytes.len() as u64 > SIZE_MAX {
         return Err(too_large());
     }
-    Recording::parse(&bytes).map_err(|error| FileError(error.to_string()))
+    Recording::parse(&bytes).map_err(|error| RecordingError(error.to_string()))
 }
 
 impl Recording {
@@ -164,7 +165,7 @@ impl Recording {
     /// # Errors
     /// The first line that is wrong, and why.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        let mut lines = Lines { rest: bytes, number: 0 };
+        let mut lines = RecordedLines { rest: bytes, number: 0 };
         let Some(first) = lines.next_line()? else {
             lines.number = 1;
             return Err(lines.error(&"the file is empty"));
@@ -186,13 +187,13 @@ impl Recording {
 }
 
 /// The lines of a file, of which one is read.
-struct Lines<'a> {
+struct RecordedLines<'a> {
     rest: &'a [u8],
     /// The line that was read last.
     number: usize,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> RecordedLines<'a> {
     fn next_line(&mut self) -> Result<Option<&'a str>, RecordError> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -253,7 +254,7 @@ impl<'a> Lines<'a> {
                 self.check_new(&mut seen, guest.uuid)?;
                 guests.push(guest);
             }
-            moments.push(Moment { unix_ns, boot_ns, guests });
+            moments.push(Snapshot { unix_ns, boot_ns, guests });
         }
         match self.next_line()? {
             Some(_) => Err(self.error(&"one line too many")),
@@ -279,8 +280,8 @@ impl<'a> Lines<'a> {
                 id,
                 name,
                 uuid,
-                statistics: Answer::Ok(parameters),
-                calls: PlainAnswers { xml: Answer::Ok(xml), ..PlainAnswers::default() },
+                statistics: RecordedAnswer::Ok(parameters),
+                calls: PlainAnswers { xml: RecordedAnswer::Ok(xml), ..PlainAnswers::default() },
                 ..RecordedGuest::default()
             });
         }
@@ -294,7 +295,7 @@ impl<'a> Lines<'a> {
             nowait: true,
             ..RecordedHost::default()
         };
-        Ok(Recording { host, moments: vec![Moment { guests, ..Moment::default() }] })
+        Ok(Recording { host, moments: vec![Snapshot { guests, ..Snapshot::default() }] })
     }
 }
 

@@ -28,10 +28,10 @@ use uuid::Uuid;
 
 pub use anonymize::anonymize;
 pub(crate) use calls::plain_calls;
-pub use calls::{Answer, DeviceAnswers, PlainAnswers, RecordedJob};
-pub use capture::{Orders, capture};
-pub use command::Command;
-pub use file::{FileError, MOMENTS_MAX, RecordError, read};
+pub use calls::{DeviceAnswers, PlainAnswers, RecordedAnswer, RecordedJob};
+pub use capture::{CaptureOptions, capture};
+pub use command::RecordCommand;
+pub use file::{MOMENTS_MAX, RecordError, RecordingError, read};
 pub use keep::{KeepError, NewFile};
 pub use value::Statistic;
 pub(crate) use value::parameters;
@@ -46,7 +46,7 @@ pub struct Recording {
     /// Of the host itself.
     pub host: RecordedHost,
     /// The moments, one after another; there is at least one.
-    pub moments: Vec<Moment>,
+    pub moments: Vec<Snapshot>,
 }
 
 /// What does not change from moment to moment.
@@ -58,9 +58,9 @@ pub struct RecordedHost {
     /// The URI that was read.
     pub uri: String,
     /// libvirt's versions: the library's, the daemon's, the hypervisor's, each as libvirt's one number.
-    pub versions: BTreeMap<String, Answer<u64>>,
+    pub versions: BTreeMap<String, RecordedAnswer<u64>>,
     /// The host's name.
-    pub name: Answer<String>,
+    pub name: RecordedAnswer<String>,
     /// The groups that the bulk call has, by libvirt's words.
     pub bulk: Vec<String>,
     /// Whether the bulk call knows NOWAIT.
@@ -69,7 +69,7 @@ pub struct RecordedHost {
 
 /// All guests at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Moment {
+pub struct Snapshot {
     /// When it began, in nanoseconds since 1970.
     pub unix_ns: u64,
     /// The same on the host's clock that does not step.
@@ -88,21 +88,21 @@ pub struct RecordedGuest {
     pub name: String,
     /// Its lasting identity.
     pub uuid: Uuid,
-    /// When its statistics came, on the clock of [`Moment::boot_ns`].
+    /// When its statistics came, on the clock of [`Snapshot::boot_ns`].
     pub answered_ns: u64,
     /// The bulk call's parameters, of all groups, in libvirt's order.
-    pub statistics: Answer<Vec<Statistic>>,
+    pub statistics: RecordedAnswer<Vec<Statistic>>,
     /// The same by libvirt's word for the group, where the call for all of them failed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub groups: BTreeMap<String, Answer<Vec<Statistic>>>,
+    pub groups: BTreeMap<String, RecordedAnswer<Vec<Statistic>>>,
     /// The calls without arguments.
     pub calls: PlainAnswers,
     /// virDomainGetVcpus
     #[serde(default)]
-    pub vcpus: Answer<Vec<VcpuInfo>>,
+    pub vcpus: RecordedAnswer<Vec<VcpuInfo>>,
     /// virDomainGetJobStats
     #[serde(default)]
-    pub job: Answer<RecordedJob>,
+    pub job: RecordedAnswer<RecordedJob>,
     /// The calls for one NIC or disk, by its target.
     #[serde(default)]
     pub devices: BTreeMap<String, DeviceAnswers>,
@@ -153,7 +153,7 @@ pub(crate) fn group_of(name: &[u8]) -> Option<Group> {
 
 /// The guests of each moment by their identity.
 pub(crate) fn by_uuid(recording: &Recording) -> Vec<HashMap<Uuid, usize>> {
-    let of_moment = |moment: &Moment| {
+    let of_moment = |moment: &Snapshot| {
         moment.guests.iter().enumerate().map(|(place, guest)| (guest.uuid, place)).collect()
     };
     recording.moments.iter().map(of_moment).collect()
