@@ -210,7 +210,7 @@ fn environment(roff: &mut Roff) {
 
 fn exit_status(roff: &mut Roff) -> Result<(), Box<dyn Error>> {
     roff.control("SH", ["EXIT STATUS"]);
-    let section = section("## CliExit codes and messages")?;
+    let section = section("## Exit codes and messages")?;
     let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     let mut told = 0;
     for row in rows.skip(1) {
