@@ -26,6 +26,7 @@
 //! | [`features`] | two samples to rates, pure |
 //! | [`plain_file`] | opening files that others name |
 //! | [`schema`] | the one table of measurements, tags and fields, and the code made of it |
+//! | [`anomalies`] | which guest behaves unlike its own past, pure |
 //! | [`points`] | the lines of a guest, in their order |
 //! | [`printable`] | text that others wrote, made harmless for a terminal |
 //! | [`json`] | lines as JSON, for scripts |
@@ -38,6 +39,7 @@
 #![deny(unsafe_code)]
 
 pub mod agent;
+pub mod anomalies;
 pub mod cache;
 pub mod check;
 pub mod cli;
@@ -52,6 +54,7 @@ pub mod json;
 pub mod libvirt;
 pub mod line_protocol;
 pub mod log;
+pub mod node;
 pub mod plain_file;
 pub mod points;
 pub mod pool;

@@ -62,6 +62,10 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Failure> {
             let written = cli.recording(&settings).run(&triggers.ending, &log);
             return print(&written.map_err(|message| (message, 1))?, 0);
         }
+        Command::Anomalies => {
+            let report = agent::anomalies(&settings, &triggers.ending, &log);
+            return print(&report.map_err(|message| (message, 1))?, 0);
+        }
         Command::Events => agent::events(settings, cli.format, &triggers, &log),
         Command::Execd => agent::execd(settings, cli.interval, &triggers, &log),
         _ => agent::once(settings, cli.format, &triggers, &log),

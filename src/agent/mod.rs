@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! mod.rs     the loop, and one collection to lines
+//! anomalies.rs  which guests behave unlike themselves
 //! events.rs  what happens between collections, as lines and for a person
 //! source.rs  one hypervisor, with what is known of its guests
 //! show.rs    one collection as a table
 //! ```
 
+mod anomalies;
 mod events;
 mod show;
 mod source;
@@ -26,11 +28,15 @@ use crate::host::{self, Moment};
 use crate::json;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
+use crate::node::NodeReader;
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
 use crate::pool::Caller;
+use crate::schema;
 use crate::sink::{Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
+use anomalies::Watch;
+pub use anomalies::anomalies;
 use source::Source;
 
 /// How the program ends.
@@ -46,6 +52,8 @@ pub enum Exit {
 const GRACE_MAX: Duration = Duration::from_secs(4);
 /// execd saves after its first collection, then at most this often, so that a restart after a kill is warm.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// How long the end waits for connections to be closed beside those of the guests.
+const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 /// Without a trigger for so long execd says that it waits in vain.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -67,6 +75,10 @@ struct Agent {
     tags: UserTags,
     /// When the cache was written last.
     saved: Option<Instant>,
+    /// Where the cache is.
+    folder: Option<CacheDir>,
+    /// Which guests behave unlike themselves, where that is asked for.
+    watch: Option<Watch>,
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
@@ -119,6 +131,14 @@ fn start(settings: Settings, ending: &Ending, log: &Arc<Log>) -> Result<Agent, E
     if sink.is_nowhere() {
         log.warn("standard output is closed: nothing is written");
     }
+    let fixed = settings.tags.iter().map(|(name, _)| name);
+    let mut tags = fixed.chain(settings.metadata_tags.iter().map(|(name, _)| name));
+    if let Some(name) = tags.find(|name| name.eq_ignore_ascii_case("host")) {
+        log.warn(format_args!(
+            "tags: Telegraf sets a tag \"host\" itself, the machine that it runs on, which yours named \
+             \"{name}\" replaces: choose another name, or set omit_hostname in Telegraf"
+        ));
+    }
     Ok(Agent::new(settings, ending, log, sink))
 }
 
@@ -138,7 +158,11 @@ impl Agent {
         let sources = settings
             .uris
             .iter()
-            .map(|uri| Source::new(Hypervisor::new(uri, plan.clone(), log), folder.as_ref(), log))
+            .map(|uri| {
+                let node = NodeReader::wanted(uri, plan.extra, log);
+                let hypervisor = Hypervisor::new(uri, plan.clone(), log);
+                Source::new(hypervisor, node, folder.as_ref(), log)
+            })
             .collect();
         let tags = UserTags::new(&settings.tags, &settings.metadata_tags);
         let fixed = settings.tags.iter().map(|(name, _)| name);
@@ -163,6 +187,8 @@ impl Agent {
             choice,
             tags,
             saved: None,
+            folder,
+            watch: None,
         }
     }
 
@@ -202,6 +228,9 @@ impl Agent {
         {
             return exit;
         }
+        if self.settings.extra.has(Extra::Anomalies) {
+            self.watch();
+        }
         self.log.info("ready: triggers count from here on");
         let exit = loop {
             match triggers.next(interval, IDLE) {
@@ -228,6 +257,7 @@ impl Agent {
             }
         };
         self.save();
+        self.keep_learned(true);
         self.close();
         let grace = self.grace();
         self.sink.finish(&Deadline::within(grace, &triggers.ending, grace));
@@ -248,6 +278,7 @@ impl Agent {
         if self.saved.is_none_or(|moment| moment.elapsed() >= SAVE_EVERY) {
             self.save();
         }
+        self.keep_learned(false);
         match printed {
             Ok(()) => Ok(()),
             Err(SinkError::Gone) => Err(Exit::Fine),
@@ -306,16 +337,23 @@ impl Agent {
             let lines_before = self.lines.count();
             let moment = source.moment;
             self.lines.stamp(unix_ns(moment));
-            let sample = source.take(reading, |sample, rates, inventory| match &mut self.rows {
-                Some(rows) => rows.push(Row::of(sample, rates, name)),
-                None => {
-                    let guest = points::Guest { sample, rates, inventory };
-                    let metadata = inventory.and_then(|inventory| inventory.metadata.as_ref());
-                    let tags = self.tags.of_guest(tags, metadata);
-                    let now_unix_s = moment.unix.as_secs();
-                    self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
-                }
-            });
+            let sample =
+                source.take(reading, |sample, before, rates, inventory| match &mut self.rows {
+                    Some(rows) => rows.push(Row::of(sample, rates, name)),
+                    None => {
+                        let guest = points::Guest { sample, rates, inventory };
+                        let metadata = inventory.and_then(|inventory| inventory.metadata.as_ref());
+                        let tags = self.tags.of_guest(tags, metadata);
+                        let now_unix_s = moment.unix.as_secs();
+                        self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
+                        let summary = self.watch.as_mut().and_then(|watch| {
+                            watch.models.observe(place, sample, before, inventory, moment.unix)
+                        });
+                        if let Some(summary) = summary {
+                            self.writer.write_anomalies(&mut self.lines, sample, tags, &summary);
+                        }
+                    }
+                });
             // A guest that libvirt has locked says nothing: its last sample stays.
             if sample.state.is_some() {
                 source.keep(sample);
@@ -325,6 +363,7 @@ impl Agent {
         if self.settings.extra.has(Extra::Collector) {
             self.write_collectors(&tags, &collectors);
         }
+        self.write_beside(&tags);
         self.sources.iter_mut().for_each(Source::forget_old);
         up
     }
@@ -345,6 +384,26 @@ impl Agent {
             let mut all = tags.clone();
             all.append(self.tags.fixed());
             points::write_collector(&mut self.lines, source.hypervisor.uri(), &all, collector);
+        }
+    }
+
+    /// The hosts, then their storage pools.
+    fn write_beside(&mut self, tags: &[Tags]) {
+        for is_of_host in [true, false] {
+            for (source, tags) in self.sources.iter().zip(tags).filter(|(it, _)| it.node.is_some())
+            {
+                self.lines.stamp(unix_ns(source.moment));
+                let mut all = tags.clone();
+                all.append(self.tags.fixed());
+                let (uri, beside) = (source.hypervisor.uri(), &source.beside);
+                match &beside.host {
+                    Some(host) if is_of_host => {
+                        schema::write_host(&mut self.lines, uri, &all, host)
+                    }
+                    _ if is_of_host => {}
+                    _ => schema::write_pools(&mut self.lines, uri, &all, &beside.pools),
+                }
+            }
         }
     }
 
@@ -381,7 +440,12 @@ impl Agent {
         if let Some(events) = &self.events {
             events.end();
         }
-        self.sources.iter_mut().for_each(|source| source.hypervisor.close());
+        for source in &mut self.sources {
+            source.hypervisor.close();
+            if let Some(node) = &mut source.node {
+                node.close(CLOSE_WITHIN);
+            }
+        }
     }
 }
 

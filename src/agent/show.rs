@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Agent, Exit};
+use super::{Agent, Exit, source};
 use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::table::{self, Look, Row};
 use crate::trigger::Triggers;
@@ -29,7 +29,13 @@ impl Agent {
         }
         // Who ends early has not heard of all guests: that there is none would be a guess.
         let is_known = up > 0 && (!rows.is_empty() || ending.since().is_none());
-        let text = if is_known { table::text(&rows, look) } else { String::new() };
+        let mut text = if is_known { table::text(&rows, look) } else { String::new() };
+        let names = source::names(&self.sources);
+        for (source, name) in self.sources.iter().zip(&names).filter(|_| is_known) {
+            if let Some(host) = &source.beside.host {
+                text.push_str(&table::host_line(host, name.as_deref()));
+            }
+        }
         let printed = self.sink.write(text.as_bytes(), &Deadline::at_ending(ending, self.grace()));
         self.tell_printed(&printed);
         self.end(up, printed, triggers)

@@ -13,6 +13,7 @@ pub(super) fn text(command: Option<Command>) -> String {
         Some(Command::Check) => CHECK_HELP,
         Some(Command::Record) => RECORD_HELP,
         Some(Command::Events) => EVENTS_HELP,
+        Some(Command::Anomalies) => ANOMALIES_HELP,
         Some(Command::Config) => CONFIG_HELP,
     };
     // The program's own help leaves out what only one or two commands have: it must fit a screen.
@@ -30,7 +31,7 @@ pub(super) fn text(command: Option<Command>) -> String {
     });
     let commands: String = Command::ALL
         .iter()
-        .map(|command| format!("  {:6}  {}\n", command.name(), command.purpose()))
+        .map(|command| format!("  {:9}  {}\n", command.name(), command.purpose()))
         .collect();
     let template = template.replace("{commands}", commands.trim_end());
     shown.help_template(template).render_help().to_string()
@@ -53,7 +54,6 @@ Commands:
 
 Options, before or after the command; times as in 500ms, 4s, 5m:
 {options}
-
 Each command's own options and examples: telegraf-virt once --help
 ";
 
@@ -140,6 +140,20 @@ Examples:
   telegraf-virt events                      14:03:07 web-01 io_error vda enospc
   telegraf-virt events --format json | jq .tags
   telegraf-virt events --format influx >> events.line
+
+Options:
+{options}
+";
+
+const ANOMALIES_HELP: &str = "\
+Prints which guests behave unlike their own past, with a sentence for each
+series: a hint, never an alarm. It reads what an execd with
+extra = [\"anomalies\"] has learned and written into the cache.
+
+Usage: telegraf-virt [OPTIONS] anomalies
+
+Example:
+  sudo -u telegraf telegraf-virt anomalies
 
 Options:
 {options}

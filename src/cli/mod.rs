@@ -40,14 +40,23 @@ pub enum Command {
     Record,
     /// Prints what happens to the guests, as it happens.
     Events,
+    /// Says which guests behave unlike themselves.
+    Anomalies,
     /// Prints the sample configuration.
     Config,
 }
 
 impl Command {
     /// All of them, in the order in which they are told of.
-    pub const ALL: [Self; 6] =
-        [Self::Once, Self::Execd, Self::Check, Self::Record, Self::Events, Self::Config];
+    pub const ALL: [Self; 7] = [
+        Self::Once,
+        Self::Execd,
+        Self::Check,
+        Self::Record,
+        Self::Events,
+        Self::Anomalies,
+        Self::Config,
+    ];
 
     /// The word for it on the command line.
     pub fn name(self) -> &'static str {
@@ -57,6 +66,7 @@ impl Command {
             Self::Check => "check",
             Self::Record => "record",
             Self::Events => "events",
+            Self::Anomalies => "anomalies",
             Self::Config => "config",
         }
     }
@@ -69,7 +79,8 @@ impl Command {
             Self::Check => "what is wrong with all that a collection needs, and how to mend it",
             Self::Record => "write a host's raw answers into a file, for a report of a bug",
             Self::Events => "what happens to the guests, as it happens, until Ctrl-C",
-            Self::Config => "print the sample configuration: every setting, its default, its use",
+            Self::Anomalies => "which guests behave unlike themselves, a sentence each",
+            Self::Config => "print the sample configuration: every setting and its default",
         }
     }
 
@@ -79,6 +90,7 @@ impl Command {
         let own = OWN.iter().find(|(name, ..)| *name == option);
         match self {
             Self::Config => option == "help",
+            Self::Anomalies if option == "no-cache" => false,
             Self::Record if matches!(option, "cache-dir" | "no-cache") => false,
             _ => option != "version" && own.is_none_or(|(_, commands, _)| commands.contains(&self)),
         }
@@ -291,7 +303,11 @@ impl Cli {
     pub fn log_level(&self) -> Level {
         self.log_level_named.unwrap_or(match self.command {
             Command::Execd | Command::Record => Level::Info,
-            Command::Once | Command::Check | Command::Events | Command::Config => Level::Warn,
+            Command::Once
+            | Command::Check
+            | Command::Events
+            | Command::Anomalies
+            | Command::Config => Level::Warn,
         })
     }
 

@@ -49,7 +49,7 @@ fn execd_tells_more_than_the_others() {
         read(&[command.name()].into_iter().chain(file).collect::<Vec<_>>()).log_level()
     });
     let (info, warn) = (Level::Info, Level::Warn);
-    assert_eq!(levels, [warn, info, warn, info, warn, warn]);
+    assert_eq!(levels, [warn, info, warn, info, warn, warn, warn]);
     for (name, level) in [
         ("error", Level::Error),
         ("warn", Level::Warn),
@@ -117,6 +117,7 @@ fn every_help_fits_a_screen_and_the_main_one_leaves_room_for_the_prompt() {
         (&["check", "-h"], 24),
         (&["record", "-h"], 24),
         (&["events", "-h"], 24),
+        (&["anomalies", "-h"], 24),
         (&["config", "-h"], 24),
     ] {
         let help = text(arguments);

@@ -81,6 +81,9 @@ impl Collection<'_, '_> {
         if guest.stage == Stage::Interface {
             return (Some(Completeness::Partial), Some(Cause::SlowHelper));
         }
+        if guest.list_until.is_some() {
+            return (guest.sampled.as_ref().map(|it| it.sample.completeness), None);
+        }
         (None, None)
     }
 

@@ -55,6 +55,9 @@ pub struct SavedHealth {
     /// The calls that it holds, where it is locked.
     #[serde(default)]
     pub locked: Option<SavedBackoff>,
+    /// It is no guest, but what is beside them: the host, or a storage pool.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_beside_guests: bool,
 }
 
 /// The guests of one hypervisor, and its list of guests.
@@ -103,6 +106,7 @@ impl Health {
             answer: health.last,
             is_slow: health.slow.is_some(),
             locked: health.locked.as_ref().map(|locked| locked.saved(now, now_ns)),
+            is_beside_guests: false,
         };
         let noted = self.guests.iter().filter(|(_, health)| is_of_note(health));
         let mut saved: Vec<SavedHealth> = noted.map(guest).collect();

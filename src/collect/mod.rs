@@ -24,6 +24,7 @@
 //!       fallback.rs      the calls for one guest, where there is no bulk
 //!       extra.rs         the calls for one guest that only `extra` needs
 //!     pid_files.rs     the guests of this machine by libvirt's files
+//!     uptime.rs        since when they run, by the same files and /proc
 //!
 //! call.rs          the calls between the two, as data
 //! request.rs       what is asked of a guest, and what comes of it
@@ -53,6 +54,7 @@ mod permit;
 pub(crate) mod pid_files;
 mod request;
 mod session;
+pub(crate) mod uptime;
 mod worker;
 
 use std::sync::Arc;
@@ -60,6 +62,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+pub(crate) use backoff::Backoff;
 pub use backoff::SavedBackoff;
 pub use cause::{Cause, HeldGuest};
 pub use health::SavedHealth;
@@ -67,7 +70,7 @@ pub use request::Reading;
 pub use session::Listed;
 
 use crate::config::Selection;
-use crate::config::extra::Extras;
+use crate::config::extra::{Extra, Extras};
 use crate::deadline::Deadline;
 use crate::devices::Inventory;
 use crate::host::{Origin, Replay};
@@ -275,7 +278,18 @@ impl Hypervisor {
             collection.take(done, Instant::now());
         }
         let is_ending = deadline.is_ending();
-        let collected = collection.close(is_ending, Instant::now());
+        let mut collected = collection.close(is_ending, Instant::now());
+        if self.core.plan.extra.has(Extra::Uptime)
+            && let Ok(collected) = &mut collected
+        {
+            for sample in collected.readings.iter_mut().map(|reading| &mut reading.sample) {
+                sample.started_at_ns = match (&self.origin, &self.core.files) {
+                    (Origin::Recording(replay), _) => replay.started_at_ns(&sample.uuid),
+                    (Origin::Libvirt(_), Some(files)) => uptime::started_at_ns(files, &sample.name),
+                    (Origin::Libvirt(_), None) => None,
+                };
+            }
+        }
         self.is_expected = collected.is_ok();
         workers.pool.shrink(most);
         collected

@@ -19,6 +19,7 @@ pub mod filter;
 pub mod glob;
 pub mod names;
 pub mod pattern;
+pub mod preset;
 mod reader;
 mod setting;
 mod tags;
@@ -31,6 +32,7 @@ pub use crate::schema::{DeviceTag, Feature, extra};
 use crate::devices::metadata::{PATHS_MAX, Path as MetadataPath};
 use extra::Extras;
 use names::quoted;
+use preset::Preset;
 use reader::{Complaint, Entry};
 
 /// What `telegraf-virt config` prints: every setting with its default, commented out.
@@ -79,8 +81,11 @@ pub struct Settings {
     pub devices: DeviceFilter,
     /// Fixed tags of every line, sorted by name.
     pub tags: Vec<(String, String)>,
-    /// Tags of a guest's lines whose values its metadata has, and where; sorted by name.
+    /// Tags of a guest's lines whose values its metadata has, and where; sorted by name. Those of the preset are
+    /// among them.
     pub metadata_tags: Vec<(String, MetadataPath)>,
+    /// The platform whose tags are added.
+    pub metadata_preset: Option<&'static Preset>,
 }
 
 impl Default for Settings {
@@ -99,6 +104,7 @@ impl Default for Settings {
             devices: DeviceFilter::default(),
             tags: Vec::new(),
             metadata_tags: Vec::new(),
+            metadata_preset: None,
         }
     }
 }
@@ -207,6 +213,17 @@ impl Settings {
         Ok(())
     }
 
+    /// Adds the tags of the preset; one that the user has set by this name stays as it is.
+    fn add_preset(&mut self) {
+        for (tag, path) in self.metadata_preset.into_iter().flat_map(Preset::paths) {
+            let is_set = self.tags.iter().any(|(name, _)| *name == tag)
+                || self.metadata_tags.iter().any(|(name, _)| *name == tag);
+            if !is_set {
+                self.metadata_tags.push((tag, path));
+            }
+        }
+    }
+
     /// What of a hypervisor's guests is read.
     pub fn selection(&self) -> Selection {
         let (domains, devices) = (self.domains.clone(), self.devices.clone());
@@ -238,6 +255,14 @@ pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
             settings.set(entry)?;
         }
         tags::check_names(&entries)?;
+        settings.add_preset();
+        if settings.paths().len() > PATHS_MAX
+            && let Some(entry) = entries.iter().find(|it| it.key == "metadata_preset")
+        {
+            return Err(entry.refused(format_args!(
+                "adds more than can be looked for in the metadata, which is {PATHS_MAX} paths in all"
+            )));
+        }
         if settings.domains.wants_only_those_off()
             && let Some(entry) = entries.iter().find(|it| it.key == "include_states")
         {

@@ -1,7 +1,7 @@
 //! Names a user may write: the nearest valid one to a wrong one, lists of them for messages, and
 //! those that a tag must not have. Knows nothing of TOML or of the command line.
 
-use crate::schema::{KEPT_BY_DATABASES, is_name};
+use crate::schema::{KEPT_BY_DATABASES, is_name, is_name_but_for_case};
 
 /// The longest piece of a user's text that a message repeats, in bytes.
 const SHOWN_MAX: usize = 60;
@@ -10,10 +10,15 @@ const SHOWN_MAX: usize = 60;
 /// opt-in ones count from the start: a dashboard must not break when one is turned on. Statistics that KVM
 /// or a later libvirt names by itself cannot be known here.
 pub fn reserved(tag: &str) -> Option<&'static str> {
-    if KEPT_BY_DATABASES.contains(&tag) {
+    if KEPT_BY_DATABASES.iter().any(|name| name.eq_ignore_ascii_case(tag)) {
         return Some("InfluxDB keeps that name for itself");
     }
-    is_name(tag).then_some("the output has a tag or a field of that name")
+    if is_name(tag) {
+        return Some("the output has a tag or a field of that name");
+    }
+    is_name_but_for_case(tag).then_some(
+        "the output has that name in other capital letters, which is the same column in some databases",
+    )
 }
 
 /// The valid name that a wrong one was most likely meant to be, if one is near.
@@ -45,11 +50,19 @@ pub fn listed(names: &[String]) -> String {
     }
 }
 
-/// A user's text in quotes, on one line and cut where it is long.
+/// A user's text in quotes, on one line and cut where it is long. Quotes and backslashes are shown as they are;
+/// only what cannot be seen is escaped.
 pub fn quoted(text: &str) -> String {
     // Escaping makes a text up to eight times longer, so it is cut before, for speed, and after.
-    let escaped = format!("{:?}", cut(text));
-    format!("\"{}\"", cut(&escaped[1..escaped.len() - 1]))
+    let mut escaped = String::new();
+    for c in cut(text).chars() {
+        match c {
+            '"' | '\'' | '\\' => escaped.push(c),
+            _ => escaped.extend(c.escape_debug()),
+        }
+    }
+    let quote = if text.contains('"') && !text.contains('\'') { '\'' } else { '"' };
+    format!("{quote}{}{quote}", cut(&escaped))
 }
 
 /// A user's text as it is, on one line and cut where it is long.
@@ -78,7 +91,11 @@ mod tests {
             assert_eq!(reserved(name), Some(why), "{name}");
         }
         assert_eq!(reserved("time"), Some("InfluxDB keeps that name for itself"));
-        assert_eq!(["dc", "vmid", "*", ""].map(reserved), [None; 4]);
+        assert_eq!(reserved("Time"), reserved("time"));
+        for name in ["vmid", "Name", "UUID", "State", "MAC", "Net_RxBytes"] {
+            assert!(reserved(name).unwrap().contains("other capital letters"), "{name}");
+        }
+        assert_eq!(["dc", "vm_id", "*", ""].map(reserved), [None; 4]);
     }
 
     #[test]
@@ -107,7 +124,9 @@ mod tests {
 
     #[test]
     fn a_users_text_stays_short_and_on_one_line() {
-        assert_eq!(quoted("a\n\"b\"\u{1b}[2J\u{202e}"), r#""a\n\"b\"\u{1b}[2J\u{202e}""#);
+        assert_eq!(quoted("a\n\"b\"\u{1b}[2J\u{202e}"), r#"'a\n"b"\u{1b}[2J\u{202e}'"#);
+        assert_eq!(quoted(r#"//a[@b="c'd"]"#), r#""//a[@b="c'd"]""#);
+        assert_eq!(quoted(r"web\d"), r#""web\d""#);
         assert_eq!(quoted(&"ä".repeat(31)), format!("\"{}…\"", "ä".repeat(30)));
         assert!(quoted(&"\u{202e}".repeat(1000)).len() < 70);
         assert_eq!(plain(&"x".repeat(60)), "x".repeat(60));

@@ -49,16 +49,29 @@ fn name<'t>(entry: &Entry<'t>) -> Result<&'t str, Complaint> {
     }
 }
 
-/// No tag stands in both tables.
+/// No tag is in both tables, or twice in one: names that differ in case only are one column in some
+/// databases.
 pub(super) fn check_names(entries: &[Entry]) -> Result<(), Complaint> {
-    let mut fixed: Vec<&str> =
-        entries.iter().filter(|entry| entry.table == "tags").map(|entry| entry.key).collect();
-    fixed.sort_unstable();
-    let of_metadata = entries.iter().filter(|entry| entry.table == "metadata_tags");
-    match of_metadata.into_iter().find(|entry| fixed.binary_search(&entry.key).is_ok()) {
-        Some(entry) => {
-            Err(entry.refused("stands in [tags] too: leave it out there, or choose another name"))
+    let is_tag = |entry: &&Entry| ["tags", "metadata_tags"].contains(&entry.table);
+    // The later table's entry is the one that is refused.
+    let in_order = |table| entries.iter().filter(is_tag).filter(move |it| it.table == table);
+    let mut seen: Vec<&Entry> = Vec::new();
+    for entry in in_order("tags").chain(in_order("metadata_tags")) {
+        let same = seen.iter().find(|before| before.key.eq_ignore_ascii_case(entry.key));
+        match same {
+            Some(before) if before.key != entry.key => {
+                return Err(entry.refused(format_args!(
+                    "differs from {}.{} in case only, and is the same column in some databases: choose \
+                     another name",
+                    before.table, before.key
+                )));
+            }
+            Some(_) => {
+                return Err(entry
+                    .refused("stands in [tags] too: leave it out there, or choose another name"));
+            }
+            None => seen.push(entry),
         }
-        None => Ok(()),
     }
+    Ok(())
 }

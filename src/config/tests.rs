@@ -20,6 +20,14 @@ fn assert_messages(cases: &[(&str, &str)]) {
     }
 }
 
+/// The names that `extra` may hold, as a message lists them.
+fn extra_names() -> String {
+    let names = super::extra::Extra::ALL.map(|it| format!("\"{}\"", it.name()));
+    names
+        .split_last()
+        .map_or_else(String::new, |(last, names)| format!("{} or {last}", names.join(", ")))
+}
+
 #[test]
 fn every_setting_is_read() {
     let settings = read(
@@ -86,12 +94,18 @@ fn every_setting_is_read() {
         metadata_tags: [("a b", "x/y"), ("project", "//nova:project/@uuid")]
             .map(|(name, path)| (name.to_owned(), MetadataPath::parse(path).unwrap()))
             .to_vec(),
+        metadata_preset: None,
     };
     assert_eq!(settings, expected);
     // What the lists mean is told in `filter`; here, that each arrives as what it is.
     let lists = format!("{:?} {:?}", settings.domains, settings.devices);
-    assert_eq!(lists.matches("clude: [").count(), 12, "{lists}");
-    assert!(!lists.contains("clude: []"), "one of them is empty: {lists}");
+    assert_eq!(lists.matches("clude: ").count(), 12, "{lists}");
+    let empty = [
+        "clude: []",
+        "clude: Patterns { names: {}, others: [] }",
+        "whole: {}, patterns: Patterns { names: {}, others: [] }",
+    ];
+    assert!(!empty.iter().any(|it| lists.contains(it)), "one of them is empty: {lists}");
 }
 
 #[test]
@@ -122,7 +136,7 @@ fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
         (
             "interval = '10s'",
             "c.toml, line 1: unknown key interval; known here are uris, deadline, workers, \
-             max_stuck, missing, extra, features, device_tags, cache, domains, devices, tags, \
+             max_stuck, missing, extra, features, device_tags, metadata_preset, cache, domains, devices, tags, \
              metadata_tags",
         ),
         ("[cache]\ntl = '5m'", "c.toml, line 2: unknown key cache.tl; did you mean ttl?"),
@@ -154,14 +168,14 @@ fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
         (
             "\"\" = 1",
             "c.toml, line 1: unknown key \"\"; known here are uris, deadline, workers, max_stuck, \
-             missing, extra, features, device_tags, cache, domains, devices, tags, \
+             missing, extra, features, device_tags, metadata_preset, cache, domains, devices, tags, \
              metadata_tags",
         ),
     ]);
 }
 
 const UNKNOWN_AT_THE_TOP: &str = "c.toml, line 1: unknown key \"a.b\"; known here are uris, \
-     deadline, workers, max_stuck, missing, extra, features, device_tags, cache, domains, devices, tags, \
+     deadline, workers, max_stuck, missing, extra, features, device_tags, metadata_preset, cache, domains, devices, tags, \
      metadata_tags";
 
 #[test]
@@ -277,17 +291,14 @@ fn an_impossible_value_says_what_is_possible() {
         ),
         (
             "extra = ['vcpus', '']",
-            "c.toml, line 1: extra holds \"\", but each entry must be \"state-reason\", \"cpu-waits\", \
-             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
-             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\" or \"events\"",
+            &format!("c.toml, line 1: extra holds \"\", but each entry must be {}", extra_names()),
         ),
         (
             "extra = ['vcpu']",
-            "c.toml, line 1: extra holds \"vcpu\", but each entry must be \"state-reason\", \"cpu-waits\", \
-             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
-             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\" or \"events\"; did you mean \"vcpus\"?",
+            &format!(
+                "c.toml, line 1: extra holds \"vcpu\", but each entry must be {}; did you mean \"vcpus\"?",
+                extra_names()
+            ),
         ),
         (
             "uris = ['']",
@@ -350,13 +361,13 @@ fn an_impossible_value_says_what_is_possible() {
         (
             "[domains]\ninclude_metadata = ['m1.small']",
             "c.toml, line 2: domains.include_metadata holds \"m1.small\", but each entry must be \
-             PATH=PATTERN, such as \"//nova:flavor/@name=m1.*\"",
+             PATH=PATTERN, such as \"//nova:flavor/@name=m1.*\", or a path alone",
         ),
         (
             "[domains]\ninclude_metadata = ['//*=x']",
             "c.toml, line 2: domains.include_metadata holds \"//*=x\", but its path has the step *, which \
-             is none: a step is an element's name, and the last one may be an @attribute; there are no \
-             [conditions], * or functions",
+             is none: a step is an element's name, with {URI} before it or [@name='value'] after it where \
+             that is wanted, and the last one may be an @attribute",
         ),
         (
             "[domains]\nexclude_metadata = ['//a=[']",
@@ -380,7 +391,8 @@ fn an_impossible_value_says_what_is_possible() {
         (
             "[metadata_tags]\nproject = '/nova:project'",
             "c.toml, line 2: metadata_tags.project is \"/nova:project\", but that path starts with \
-             one /, which only /domain/metadata/ may: write // for any depth, or nothing before the \
+             one /, which only /domain/metadata/ may, /domain/title, /domain/description and \
+             /domain/sysinfo/: write // for any depth, or nothing before the \
              first name",
         ),
         (
@@ -397,6 +409,11 @@ fn an_impossible_value_says_what_is_possible() {
             "c.toml, line 2: metadata_tags.dc stands in [tags] too: leave it out there, or choose \
              another name",
         ),
+        (
+            "[tags]\ndc = 'x'\nDC = 'y'",
+            "c.toml, line 3: tags.DC differs from tags.dc in case only, and is the same column in some \
+             databases: choose another name",
+        ),
     ]);
     let many = |count| (0..count).map(|it| format!("t{it} = '//a{it}'\n")).collect::<String>();
     assert_eq!(read(&format!("[metadata_tags]\n{}", many(64))).metadata_tags.len(), 64);
@@ -410,7 +427,7 @@ fn an_impossible_value_says_what_is_possible() {
 #[test]
 fn a_tag_that_would_break_queries_is_refused() {
     let fields = output_fields().iter().map(|it| it.row.name).filter(|name| !name.contains('*'));
-    for name in fields.chain(["VMID", "source", "mac", "time", "_field"]) {
+    for name in fields.chain(["VMID", "source", "mac", "time", "_field", "vmid", "Time", "STATE"]) {
         let why = names::reserved(name).unwrap();
         let expected = format!(
             "c.toml, line 2: tags.{name} cannot be a tag, since {why}: choose another name"
@@ -428,7 +445,7 @@ fn a_tag_that_would_break_queries_is_refused() {
         ),
         (
             "[tags]\n'a\\' = 'x'",
-            "c.toml, line 2: tags.\"a\\\\\" cannot be a tag: its name must not hold a backslash",
+            "c.toml, line 2: tags.\"a\\\" cannot be a tag: its name must not hold a backslash",
         ),
         (
             "[tags]\ndc = ''",

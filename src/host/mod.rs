@@ -16,10 +16,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::libvirt::{
-    self, BlockCounters, Bulk, Connection, Control, CpuTimes, DomainState, Error, Groups,
-    GuestInfo, MemoryStatistic, NicCounters, Node, Offer, Parameter, Parameters, Value, VcpuInfo,
+    self, BlockCounters, BlockJob, Bulk, Connection, Control, CpuTimes, DiskError, DomainState,
+    Error, Groups, GuestInfo, MemoryStatistic, NicCounters, Node, Offer, Parameter, Parameters,
+    Snapshots, Value, VcpuInfo,
 };
-use crate::record::{self, RecordedGuest, plain_calls};
+use crate::record::{self, RecordedGuest, Statistic, plain_calls};
 use crate::sample::boottime_ns;
 use recorded::{Filtered, Played, PlayedGuest, PlayedRecords};
 
@@ -335,7 +336,8 @@ impl HostGuest {
         let called = self.state().ok().map(|known| known.state);
         let Self::Recorded(guest) = self else { return called };
         called.or_else(|| {
-            let mut statistics = Filtered::of(guest.now().ok()?, libvirt::Group::State.into());
+            let guest = guest.now().ok()?;
+            let mut statistics = Filtered::of(&guest, libvirt::Group::State.into());
             match statistics.find(|it| it.name == b"state.state")?.value {
                 Value::Int(number) => Some(number),
                 _ => None,
@@ -368,8 +370,9 @@ impl HostGuest {
         match self {
             Self::Live(guest) => guest.vcpus(most),
             Self::Recorded(guest) => {
-                let vcpus = guest.now()?.vcpus.result()?;
-                Ok(vcpus.iter().take(most.into()).copied().collect())
+                let guest = guest.now()?;
+                let vcpus = guest.vcpus.result()?;
+                Ok(vcpus.iter().take(most.into()).cloned().collect())
             }
         }
     }
@@ -377,14 +380,14 @@ impl HostGuest {
     pub fn nic_counters(&self, target: &str) -> Result<NicCounters, Error> {
         match self {
             Self::Live(guest) => guest.nic_counters(target),
-            Self::Recorded(guest) => guest.device(target)?.nic_counters.result().copied(),
+            Self::Recorded(guest) => guest.device(target, |it| it.nic_counters.result().copied()),
         }
     }
 
     pub fn block_counters(&self, target: &str) -> Result<BlockCounters, Error> {
         match self {
             Self::Live(guest) => guest.block_counters(target),
-            Self::Recorded(guest) => guest.device(target)?.block_counters.result().copied(),
+            Self::Recorded(guest) => guest.device(target, |it| it.block_counters.result().copied()),
         }
     }
 
@@ -395,18 +398,24 @@ impl HostGuest {
     ) -> Result<(), Error> {
         match self {
             Self::Live(guest) => guest.block_statistics(target, take),
-            Self::Recorded(guest) => {
-                let statistics = guest.device(target)?.block_statistics.result()?;
-                record::parameters(statistics).for_each(take);
+            Self::Recorded(guest) => guest.device(target, |it| {
+                record::parameters(it.block_statistics.result()?).for_each(take);
                 Ok(())
-            }
+            }),
         }
     }
 
-    pub fn job(&self) -> Result<HostJob<'_>, Error> {
+    pub fn block_job(&self, target: &str) -> Result<Option<BlockJob>, Error> {
+        match self {
+            Self::Live(guest) => guest.block_job(target),
+            Self::Recorded(guest) => guest.device(target, |it| it.block_job.result().copied()),
+        }
+    }
+
+    pub fn job(&self) -> Result<HostJob, Error> {
         match self {
             Self::Live(guest) => guest.job().map(HostJob::Live),
-            Self::Recorded(guest) => guest.now()?.job.result().map(HostJob::Recorded),
+            Self::Recorded(guest) => guest.now()?.job.result().cloned().map(HostJob::Recorded),
         }
     }
 
@@ -420,14 +429,14 @@ impl HostGuest {
 }
 
 /// What a job of the guest has done.
-pub enum HostJob<'a> {
+pub enum HostJob {
     /// libvirt's.
     Live(libvirt::JobStatistics),
     /// Out of a file.
-    Recorded(&'a record::RecordedJob),
+    Recorded(record::RecordedJob),
 }
 
-impl HostJob<'_> {
+impl HostJob {
     /// virDomainJobType; 0 where no job runs.
     pub fn kind(&self) -> i64 {
         match self {

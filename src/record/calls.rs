@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::RecordedGuest;
 use super::value::{Statistic, statistic};
 use crate::libvirt::{
-    self, BlockCounters, Control, CpuTimes, DomainState, Guest, GuestInfo, Kind, MemoryStatistic,
-    NicCounters,
+    self, BlockCounters, BlockJob, Control, CpuTimes, DiskError, DomainState, Guest, GuestInfo,
+    Kind, MemoryStatistic, NicCounters, Snapshots,
 };
 
 /// More virtual CPUs than any guest has.
@@ -74,6 +74,9 @@ macro_rules! plain_calls {
             xml: String, job;
             cpu_times: CpuTimes, asks;
             memory_statistics: Vec<MemoryStatistic>, asks;
+            snapshots: Snapshots, job;
+            disk_errors: Vec<DiskError>, asks;
+            backing: Vec<Statistic>, asks;
         }
     };
 }
@@ -116,6 +119,9 @@ pub struct DeviceAnswers {
     /// virDomainBlockStatsFlags
     #[serde(skip_serializing_if = "is_unanswered")]
     pub block_statistics: RecordedAnswer<Vec<Statistic>>,
+    /// virDomainGetBlockJobInfo
+    #[serde(skip_serializing_if = "is_unanswered")]
+    pub block_job: RecordedAnswer<Option<BlockJob>>,
 }
 
 fn is_unanswered<T>(answer: &RecordedAnswer<T>) -> bool {
@@ -199,6 +205,7 @@ const SHAPED: &[RecordedCall] = &[
                 DeviceAnswers {
                     block_counters: guest.block_counters(target).into(),
                     block_statistics: all.map(|()| statistics).into(),
+                    block_job: guest.block_job(target).into(),
                     ..DeviceAnswers::default()
                 }
             })

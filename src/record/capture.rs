@@ -3,6 +3,7 @@
 //! for what libvirtd itself knows, over another connection.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,12 +11,16 @@ use uuid::Uuid;
 
 use super::calls::{Devices, Needs, RecordAnswer, steps};
 use super::value::{Statistic, statistic};
-use super::{CaptureError, RecordedAnswer, RecordedGuest, RecordedHost, Recording, Snapshot};
-use crate::collect::pid_files;
+use super::{
+    CaptureError, RecordedAnswer, RecordedGuest, RecordedHost, RecordedNode, Recording, Snapshot,
+};
+use crate::collect::{pid_files, uptime};
+use crate::config::extra::Extra;
 use crate::deadline::{Deadline, Ending};
 use crate::devices::xml;
 use crate::libvirt::{Bulk, Connection, Control, Error, Group, Groups, Guest, Kind, Offer};
 use crate::log::Log;
+use crate::node::{NodeReader, NodeReading};
 use crate::pool::{CallReport, Caller, Connected};
 use crate::sample::boottime_ns;
 
@@ -47,7 +52,7 @@ pub struct CaptureOptions<'a> {
 pub fn capture(
     options: &CaptureOptions<'_>,
     ending: &Ending,
-    log: &Log,
+    log: &Arc<Log>,
 ) -> Result<Recording, CaptureError> {
     let uri = options.uri.to_owned();
     let caller = Caller::new("record", move || Connection::open(&uri));
@@ -58,6 +63,11 @@ pub fn capture(
         caller,
         hung: HashSet::new(),
         answered: HashSet::new(),
+        node: NodeReader::wanted(
+            options.uri,
+            [Extra::Host, Extra::Pools].into_iter().collect(),
+            log,
+        ),
     };
     let mut host = capture.host()?;
     let mut moments = Vec::new();
@@ -94,6 +104,8 @@ struct Capture<'a> {
     hung: HashSet<Uuid>,
     /// Guests that have answered.
     answered: HashSet<Uuid>,
+    /// Who asks for the host beside them.
+    node: Option<NodeReader>,
 }
 
 /// CaptureDepth a guest is asked.
@@ -190,11 +202,23 @@ impl Capture<'_> {
         offer: Offer,
     ) -> Result<Snapshot, CaptureError> {
         let mut guests = Vec::with_capacity(listed.len());
+        let files = pid_files::directory(self.options.uri);
+        let asked_by = Deadline::within(self.options.patience, self.ending, Duration::ZERO);
+        let mut node = RecordedNode::default();
+        if let Some(reader) = &mut self.node {
+            reader.begin();
+            let NodeReading { host, pools } = reader.take(&asked_by);
+            node = RecordedNode { host, pools };
+        }
         for guest in listed {
-            guests.extend(self.guest(guest, offer)?);
+            let mut recorded = self.guest(guest, offer)?;
+            if let (Some(recorded), Some(files)) = (&mut recorded, &files) {
+                recorded.started_ns = uptime::started_at_ns(files, &recorded.name);
+            }
+            guests.extend(recorded);
         }
         let unix_ns = u64::try_from(now.unix.as_nanos()).unwrap_or(u64::MAX);
-        Ok(Snapshot { unix_ns, boot_ns: now.boot_ns, guests })
+        Ok(Snapshot { unix_ns, boot_ns: now.boot_ns, guests, node })
     }
 
     /// One guest; `None` where it is gone.

@@ -167,5 +167,6 @@ impl Column {
 /// libvirt's word for the state, with a mark where the guest did not answer, and the reason.
 fn state(row: &Row) -> String {
     let state = row.state.map_or("-", words::state);
-    format!("{state}{}", if row.is_silent() { "!" } else { "" })
+    let reason = if row.is_stopped_by_disk { "(ioerror)" } else { "" };
+    format!("{state}{reason}{}", if row.is_silent() { "!" } else { "" })
 }

@@ -7,6 +7,7 @@
 //!   fit.rs       which of them a terminal's width holds, and how much of the names
 //!   units.rs     numbers in human units
 //!   names.rs     text of others, made harmless for a terminal
+//! host.rs      the line of a host below its guests
 //! terminal.rs  how wide it is, and whether it shows colours
 //! ```
 //!
@@ -15,9 +16,12 @@
 
 mod columns;
 mod fit;
+mod host;
 mod names;
 mod terminal;
 mod units;
+
+pub(crate) use units::bytes;
 
 use std::fmt::Write;
 
@@ -29,6 +33,7 @@ use crate::features::Rates;
 use crate::sample::{Completeness, Domain};
 use columns::Column;
 use fit::Fit;
+pub use host::host_line;
 pub use terminal::Look;
 
 /// What one guest's row is made of; `None` is not known.
@@ -46,6 +51,8 @@ pub struct Row {
     is_running: bool,
     /// How complete its answer is.
     completeness: Completeness,
+    /// Whether a disk that cannot be written has stopped it.
+    is_stopped_by_disk: bool,
     vcpus: Option<u64>,
     /// Memory it has been given, KiB.
     memory_kib: Option<u64>,
@@ -73,6 +80,7 @@ impl Row {
             state: sample.state,
             is_running,
             completeness: sample.completeness,
+            is_stopped_by_disk: sample.is_stopped_by_disk(),
             vcpus: sample.vcpu_count,
             memory_kib: if_running(memory.current_kib),
             used_kib: if_running(used_kib.map(|(total, usable)| total.saturating_sub(usable))),
@@ -101,7 +109,7 @@ impl Row {
         const CRASHED: i64 = 6;
         if self.is_silent() {
             AnsiColor::Yellow.on_default()
-        } else if self.state == Some(CRASHED) {
+        } else if self.state == Some(CRASHED) || self.is_stopped_by_disk {
             AnsiColor::Red.on_default()
         } else if self.is_running {
             Style::new()

@@ -225,6 +225,13 @@ fn a_long_argument_is_not_repeated_whole() {
     }
 }
 
+/// The names that `extra` may hold, as a message lists them.
+fn extra_names() -> String {
+    let names = telegraf_virt::config::extra::Extra::ALL.map(|it| format!("\"{}\"", it.name()));
+    let (last, names) = names.split_last().unwrap();
+    format!("{} or {last}", names.join(", "))
+}
+
 #[test]
 fn a_bad_configuration_gives_one_line_and_exit_code_2() {
     let cases: [(&str, &str); 18] = [
@@ -249,11 +256,10 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         ),
         (
             "extra = [\"pref\"]",
-            "line 1: extra holds \"pref\", but each entry must be \"state-reason\", \"cpu-waits\", \
-             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
-             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \
-             \"answer\" or \"events\"; did you mean \"perf\"?",
+            &format!(
+                "line 1: extra holds \"pref\", but each entry must be {}; did you mean \"perf\"?",
+                extra_names()
+            ),
         ),
         (
             "uris = []\n[domains]\ninclude = [\"web[\"]",
@@ -276,8 +282,8 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         (
             "[metadata_tags]\nproject = \"//nova:project[1]\"",
             "line 2: metadata_tags.project is \"//nova:project[1]\", but that path has the step \
-             nova:project[1], which is none: a step is an element's name, and the last one may be an \
-             @attribute; there are no [conditions], * or functions",
+             nova:project[1], which is none: a step is an element's name, with {URI} before it or \
+             [@name='value'] after it where that is wanted, and the last one may be an @attribute",
         ),
         (
             "[domains]\nexclude_states = [\"stopped\"]",
@@ -385,4 +391,22 @@ fn help_and_version_go_to_standard_output() {
 fn config_prints_the_sample() {
     let sample = std::fs::read_to_string("src/config/sample.toml").unwrap();
     assert_eq!(printed(&["config"]), sample);
+}
+
+#[test]
+fn a_tag_that_telegraf_sets_itself_is_warned_of() {
+    let scratch = tempfile::tempdir().unwrap();
+    for (settings, warnings) in [
+        ("[tags]\nHost = 'x'\n", 1),
+        ("[metadata_tags]\nhost = '//x'\n", 1),
+        ("[tags]\nhosted = 'x'\n", 0),
+    ] {
+        let file = scratch.path().join("ours.toml");
+        std::fs::write(&file, settings).unwrap();
+        let mut command = crate::support::program::program(scratch.path());
+        command.args(["once", "--no-cache", "--uri", "test:///default", "--config"]).arg(file);
+        let told = crate::support::process::run(&mut command).success();
+        let about = told.stderr.lines().filter(|line| line.starts_with("W! tags: Telegraf sets"));
+        assert_eq!(about.count(), warnings, "{settings}: {told}");
+    }
 }

@@ -23,6 +23,7 @@ mod golden;
 mod hostile;
 mod licences;
 mod line_protocol;
+mod missing;
 mod pages;
 mod readme;
 mod replay;

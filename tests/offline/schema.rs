@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use crate::support::exporter_names;
 use crate::support::metric_types::metric_types;
 use telegraf_virt::schema::{
     AskedBy, DeviceTag, EXTRAS, Extra, FEATURES, FieldKind, GUEST_TAGS, OutputField, SOURCE_TAG,
@@ -107,13 +108,18 @@ fn extras_table() -> String {
         let calls = row.calls.iter().filter(|(_, group)| group.is_none());
         let calls = calls.map(|(call, _)| match call {
             telegraf_virt::schema::GuestCall::Definition => "two calls when its XML is read",
+            telegraf_virt::schema::GuestCall::Snapshots => {
+                "two calls when its XML is read, and two more for each chain of snapshots"
+            }
+            telegraf_virt::schema::GuestCall::BlockJobs => "one more call for each disk",
             _ => "one more call for each guest",
         });
         let xml = row.needs_xml.then(|| "the domain's XML, read anyway".to_owned());
+        let host = (!row.of_host.is_empty()).then(|| row.of_host.to_owned());
         // What takes more than one collection listens, or reckons.
         let listens = (extra == Extra::Events).then(|| "a connection to listen on".to_owned());
         let calls = calls.map(str::to_owned);
-        let asks: Vec<String> = groups.chain(calls).chain(xml).chain(listens).collect();
+        let asks: Vec<String> = groups.chain(calls).chain(xml).chain(host).chain(listens).collect();
         let asks = if asks.is_empty() { "nothing".to_owned() } else { asks.join("; ") };
         let adds: BTreeSet<String> = output_fields()
             .iter()
@@ -192,6 +198,49 @@ fn the_sample_configuration_lists_the_names_of_the_schema() {
 #[test]
 fn the_types_for_prometheus_are_those_of_the_schema() {
     hold("fixtures/schema/metric_types.toml", &metric_types());
+    // The example has them as its last part.
+    let file = "telegraf.d/telegraf-virt-prometheus.conf.example";
+    let text = fs::read_to_string(path(file)).unwrap();
+    let table = "[outputs.prometheus_client.metric_types]\n";
+    let (before, _) = text.split_once(&format!("  {table}")).unwrap();
+    let types = metric_types().replace('\n', "\n  ");
+    hold(file, &format!("{before}  {}\n", types.trim_end()));
+}
+
+/// The outputs of the example for remote write, as its filters divide the fields.
+#[test]
+fn the_example_for_remote_write_sends_every_number_once_and_no_words() {
+    let text = fs::read_to_string(path("telegraf.d/telegraf-virt-remote-write.conf.example"));
+    let settings: toml::Table = text.unwrap().parse().unwrap();
+    let outputs = settings["outputs"]["http"].as_array().unwrap();
+    let has = |output: &toml::Value, key: &str, name: &str| {
+        let list = output.get(key).and_then(toml::Value::as_array);
+        list.map(|names| {
+            let mut names = names.iter().map(|it| it.as_str().unwrap());
+            names.any(|it| it == name || (it == "vm_*" && name.starts_with("vm_")))
+        })
+    };
+    for field in output_fields() {
+        let (measurement, name) = (field.measurement, field.row.name);
+        // Names with an asterisk, and vm_other's, are libvirt's; these are numbers.
+        if measurement == "vm_other" {
+            continue;
+        }
+        let sent = outputs.iter().filter(|output| {
+            has(output, "namepass", measurement).unwrap_or(true)
+                && !has(output, "namedrop", measurement).unwrap_or(false)
+                && !has(output, "fieldexclude", name).unwrap_or(false)
+        });
+        let expected = usize::from(field.row.kind != FieldKind::Text);
+        assert_eq!(sent.count(), expected, "{measurement} {name}");
+    }
+}
+
+#[test]
+fn the_rules_for_the_exporters_names_are_those_of_the_readme() {
+    let (rules, count) = exporter_names::rules();
+    assert!(count > 60, "{count}");
+    hold("dashboards/rules/exporter-names.yml", &rules);
 }
 
 #[test]
@@ -199,9 +248,17 @@ fn each_field_is_in_one_row_and_each_name_in_extra_adds_something() {
     let mut seen = BTreeMap::new();
     for field in output_fields() {
         let key = (field.measurement, field.devtype, field.row.name, field.tags);
-        // The guest's rate of dirty memory and that of a vCPU have one name, on lines with other tags.
+        // The guest's rate of dirty memory and that of a vCPU have one name, on lines with other tags; so
+        // have the mode of the guest's memory and that of a cell's, the host's memory and that of its cells.
         let is_twice = seen.insert(key, field).is_some();
-        assert!(!is_twice || field.measurement == "vm_dirty_rate", "twice: {field:?}");
+        let may_be = [
+            ("vm_dirty_rate", "mib_per_sec"),
+            ("vm_numa", "mode"),
+            ("vm_host", "memory_total_kib"),
+            ("vm_host", "memory_free_kib"),
+        ];
+        let is_known = may_be.contains(&(field.measurement, field.row.name));
+        assert!(!is_twice || is_known, "twice: {field:?}");
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "_*".contains(c);
         assert!(field.row.name.chars().all(is_plain), "{field:?}");
         assert!(!field.source.is_empty() || !field.row.text.is_empty(), "says nothing: {field:?}");

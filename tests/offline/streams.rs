@@ -311,8 +311,9 @@ fn file_descriptors_and_memory_stay_flat_over_a_thousand_collections() {
 fn a_reader_slower_than_the_deadline_is_told_of_with_the_triggers_that_were_merged() {
     let scratch = TempDir::new().unwrap();
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut command = command(scratch.path(), 400);
-    command.args(["--deadline", "1s"]);
+    // So few that a busy machine reads them all in time, and so many that a pipe does not hold their lines.
+    let mut command = command(scratch.path(), 200);
+    command.args(["--deadline", "2s"]);
     let mut child = execd(&mut command, OwnedFd::from(writer));
     // It holds the pipe's end as well.
     drop(command);
@@ -320,14 +321,14 @@ fn a_reader_slower_than_the_deadline_is_told_of_with_the_triggers_that_were_merg
     stdin.write_all(b"\n").unwrap();
     // It waits for the reader when the pipe, which holds 64 KiB, has no room for another piece.
     wait_until("the pipe is full", Duration::from_secs(60), || {
-        (ioctl_fionread(&reader).unwrap() > (60 << 10)).then_some(())
+        (ioctl_fionread(&reader).unwrap() > 60_000).then_some(())
     });
     for _ in 0..3 {
         stdin.write_all(b"\n").unwrap();
         thread::sleep(Duration::from_millis(200));
     }
     // Longer than the deadline.
-    thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(3));
     let output = thread::spawn(move || {
         let mut output = String::new();
         reader.read_to_string(&mut output).map(|_| output)

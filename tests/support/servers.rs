@@ -183,9 +183,11 @@ impl Influxdb {
         std::fs::write(&configuration, text).unwrap();
         let mut command = Command::new(program);
         command.arg("-config").arg(&configuration);
+        // 1.8 and later know it.
+        command.env("INFLUXDB_HTTP_FLUX_ENABLED", "true");
         let log = folder.join("influxd.log");
         let mut server = Server::start(&mut command, log.clone());
-        let port = server.wait_until("influxd listens", Duration::from_secs(30), || {
+        let port = server.wait_until("influxd listens", Duration::from_secs(120), || {
             let log = std::fs::read_to_string(&log).ok()?;
             let line = log.lines().find(|line| line.contains("Listening on HTTP"))?;
             let (_, rest) = line.split_once("127.0.0.1:")?;
@@ -279,9 +281,13 @@ pub fn http_get(port: u16, path: &str) -> String {
 
 /// One request to a server on loopback; the answer's body, after a status of 2xx.
 pub fn http_post(port: u16, path: &str, body: &str) -> String {
+    http_post_as(port, path, "application/x-www-form-urlencoded", body)
+}
+
+/// The same with a body of this kind.
+pub fn http_post_as(port: u16, path: &str, kind: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let length = body.len();
-    let kind = "application/x-www-form-urlencoded";
     let head = format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\nContent-Type: {kind}");
     stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
     let mut answer = String::new();

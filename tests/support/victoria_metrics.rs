@@ -119,17 +119,17 @@ impl VictoriaMetrics {
 }
 
 /// The value of a pair of a moment and a value.
-fn number(pair: &serde_json::Value) -> f64 {
+pub fn number(pair: &serde_json::Value) -> f64 {
     pair[1].as_str().unwrap().parse().unwrap()
 }
 
-fn labels(metric: &serde_json::Value) -> Labels {
+pub fn labels(metric: &serde_json::Value) -> Labels {
     let pairs = metric.as_object().unwrap().iter();
     pairs.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect()
 }
 
 /// The port of loopback on which a process listens: its log does not tell which one it was given.
-fn listening(pid: u32) -> Option<u16> {
+pub fn listening(pid: u32) -> Option<u16> {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     let sockets: BTreeSet<String> = files
         .filter_map(|file| Some(fs::read_link(file.ok()?.path()).ok()?.to_str()?.to_owned()))

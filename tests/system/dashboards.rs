@@ -11,6 +11,7 @@ use crate::support::dashboards::{
     Chosen, blocks, escaped, filled, list, panels, queries, read, text, vmalert_expression,
 };
 use crate::support::lab::Lab;
+use crate::support::prometheus::Prometheus;
 use crate::support::servers::{Influxdb, Server, for_telegraf, require_program, shipped};
 use crate::support::victoria_metrics::VictoriaMetrics;
 use crate::support::{say, wait_until};
@@ -56,11 +57,11 @@ fn telegraf(program: &Path, lab: &Lab, influxdb: &Influxdb, metrics: &VictoriaMe
 }
 
 /// What a panel's query answers: the numbers of each series, by what tells these apart.
-type Answer = Vec<(BTreeMap<String, String>, Vec<f64>)>;
+pub type Answer = Vec<(BTreeMap<String, String>, Vec<f64>)>;
 
 /// A database that is asked as Grafana does.
-trait Asked {
-    const FILE: &str;
+pub trait Asked {
+    const FILE: &'static str;
     /// A choice as Grafana writes it into a regular expression of the language.
     fn part(text: &str) -> String;
     fn ask(&self, query: &str, is_instant: bool) -> Answer;
@@ -68,26 +69,29 @@ trait Asked {
     fn choices(&self, query: &str) -> BTreeSet<String>;
 }
 
-impl Asked for Influxdb {
-    const FILE: &str = "influxql.json";
+/// One database of an InfluxDB.
+pub struct InDatabase<'a>(pub &'a Influxdb, pub &'a str);
+
+impl Asked for InDatabase<'_> {
+    const FILE: &'static str = "influxql.json";
 
     fn part(text: &str) -> String {
         escaped(text)
     }
 
     fn ask(&self, query: &str, _: bool) -> Answer {
-        let series = self.query("vms", query).into_iter();
+        let series = self.0.query(self.1, query).into_iter();
         series.map(|series| (series.tags.clone(), series.numbers())).collect()
     }
 
     fn choices(&self, query: &str) -> BTreeSet<String> {
-        let rows = self.query("vms", query).into_iter().flat_map(|series| series.rows);
+        let rows = self.0.query(self.1, query).into_iter().flat_map(|series| series.rows);
         rows.map(|row| row[1].as_str().unwrap().to_owned()).collect()
     }
 }
 
 impl Asked for VictoriaMetrics {
-    const FILE: &str = "metricsql.json";
+    const FILE: &'static str = "metricsql.json";
 
     fn part(text: &str) -> String {
         // It stands in a string there.
@@ -109,8 +113,30 @@ impl Asked for VictoriaMetrics {
     }
 }
 
+impl Asked for Prometheus {
+    const FILE: &'static str = "metricsql.json";
+
+    fn part(text: &str) -> String {
+        escaped(text).replace('\\', "\\\\")
+    }
+
+    fn ask(&self, query: &str, is_instant: bool) -> Answer {
+        if is_instant {
+            let rows = self.query(query).into_iter();
+            return rows.map(|(labels, value)| (labels, vec![value])).collect();
+        }
+        self.query_range(query, 60, 2)
+    }
+
+    fn choices(&self, query: &str) -> BTreeSet<String> {
+        let inside = query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
+        let (selector, label) = inside.rsplit_once(", ").unwrap();
+        self.label_values(selector, label)
+    }
+}
+
 /// A dashboard over its database.
-struct Dashboard<'a, D> {
+pub struct Dashboard<'a, D> {
     database: &'a D,
     board: Json,
     /// The chosen hypervisor, as a part of a regular expression.
@@ -132,12 +158,17 @@ impl<'a, D: Asked> Dashboard<'a, D> {
         panic!("no hypervisor has {name}");
     }
 
+    /// A file of this database's, with all hypervisors chosen.
+    pub fn of_all(database: &'a D, file: &str) -> Self {
+        Dashboard { database, board: read(file), source: ".*".to_owned() }
+    }
+
     fn filled(&self, query: &str) -> String {
         filled(query, &Chosen { guest: "moving", source: &self.source }, "2s", "60s")
     }
 
     /// The choices that a variable offers.
-    fn choices(&self, name: &str) -> BTreeSet<String> {
+    pub fn choices(&self, name: &str) -> BTreeSet<String> {
         let mut variables = list(&self.board["templating"], "list").iter();
         let variable = variables.find(|variable| variable["name"] == name).unwrap();
         let query = &variable["query"];
@@ -155,6 +186,11 @@ impl<'a, D: Asked> Dashboard<'a, D> {
     /// Asks each query until it is answered with data; returns the last number of each panel's first
     /// series.
     fn answered(&self) -> BTreeMap<String, f64> {
+        self.answered_but(&ZEROS).0
+    }
+
+    /// The same with other queries that may answer with nothing but 0, and how many queries there are.
+    pub fn answered_but(&self, zeros: &[(&str, &str)]) -> (BTreeMap<String, f64>, usize) {
         let mut lasts = BTreeMap::new();
         let mut count = 0;
         for panel in panels(&self.board) {
@@ -162,7 +198,7 @@ impl<'a, D: Asked> Dashboard<'a, D> {
             for (letter, query) in queries(panel) {
                 let is_zero =
                     |(of, letters): &(&str, &str)| *of == title && letters.contains(letter);
-                let may_be_zero = ZEROS.iter().any(is_zero);
+                let may_be_zero = zeros.iter().any(is_zero);
                 let what = format!("data of {} {title} {letter}: {query}", D::FILE);
                 let answer = wait_until(&what, LIMIT, || {
                     let answer = self.ask(panel, letter, query);
@@ -174,8 +210,31 @@ impl<'a, D: Asked> Dashboard<'a, D> {
                 count += 1;
             }
         }
-        say(&format!("dashboards: {count} queries of {} were answered", D::FILE));
-        lasts
+        say(&format!(
+            "dashboards: {count} queries of {} were answered",
+            text(&self.board, "title")
+        ));
+        (lasts, count)
+    }
+
+    /// What the query of its events answers: the numbers, or words, of each series.
+    pub fn events(&self) -> Answer {
+        let annotations = list(&self.board["annotations"], "list").iter();
+        let events = annotations.filter(|it| it["name"] == "Events").collect::<Vec<_>>();
+        let [event] = events[..] else { panic!("not one annotation of events") };
+        let query = event["query"].as_str().or(event["expr"].as_str()).unwrap();
+        self.database.ask(&self.filled(query), false)
+    }
+
+    /// How many guests hang, and the last number of each in the graph of those.
+    pub fn silence(&self) -> (Option<f64>, BTreeMap<String, f64>) {
+        let find = |title: &str| {
+            panels(&self.board).into_iter().find(|panel| panel["title"] == title).unwrap()
+        };
+        let ask = |title| self.ask(find(title), "A", queries(find(title))[0].1);
+        let count = ask("Guests that hang").first().and_then(|(_, it)| it.last().copied());
+        let graph = ask("Collections that a guest did not answer").into_iter();
+        (count, graph.map(|(tags, it)| (tags["name"].clone(), *it.last().unwrap())).collect())
     }
 
     /// The numbers of the graph of hung guests, by guest.
@@ -251,7 +310,7 @@ fn every_query_of_both_dashboards_returns_data_of_real_guests() {
         (rows.len() == 2 && rows.iter().all(|(_, count)| *count >= 10.0)).then_some(())
     });
     assert_shows(&metrics, &expected);
-    assert_shows(&influxdb, &expected);
+    assert_shows(&InDatabase(&influxdb, "vms"), &expected);
     let rows = metrics.query(&vmalert_expression("GuestHangs"));
     let names: Vec<&str> = rows.iter().map(|(labels, _)| labels["name"].as_str()).collect();
     assert_eq!(names, ["hung"], "the rule for vmalert");

@@ -300,8 +300,11 @@ impl Collection<'_, '_> {
         let before = known_before(self.known, sample);
         let needs = assemble::needs(sample, &guest.request, before, shown, &read, selection);
         // One that answers now is not what a call with several guests waits for.
-        match needs.filter(|_| matches!(hold, Hold::None | Hold::Suspect)) {
+        match needs {
             None => guest.settle(completeness, None),
+            Some(_) if !matches!(hold, Hold::None | Hold::Suspect) => {
+                guest.settle_without_details();
+            }
             Some(purpose) => {
                 // What was read before its statistics came is read again with the rest.
                 if purpose == Purpose::WithXml {

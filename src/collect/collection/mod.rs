@@ -234,8 +234,8 @@ impl<'a, 'k> Collection<'a, 'k> {
         let until = |moment: Instant| moment.saturating_duration_since(now);
         let waiting = self.queue.iter().filter_map(|batch| batch.not_before).map(until);
         let overdue = self.guests.iter().filter(|guest| !guest.is_settled);
-        let overdue =
-            overdue.flat_map(|guest| [guest.locked_from, guest.slow_from]).flatten().map(until);
+        let overdue = overdue.flat_map(|it| [it.locked_from, it.slow_from, it.list_until]);
+        let overdue = overdue.flatten().map(until);
         let list = match self.list {
             ListPhase::Due(from) => Some(until(from)),
             ListPhase::Waiting(id) if !self.has_roster => {

@@ -13,6 +13,7 @@ use crate::collect::call::{
 };
 use crate::collect::request::{GuestRequest, always};
 use crate::collect::session::Listed;
+use crate::devices::{DiskDevice, Inventory, NicDevice};
 use crate::libvirt::{Control, Group, Offer};
 use crate::pool::{CallId, Done};
 use crate::sample::{Disk, Nic};
@@ -34,6 +35,8 @@ pub(super) enum Fault {
     Locked(Span),
     /// A job of libvirt goes on in it, such as a hot-unplug.
     Job(Span),
+    /// Its XML waits, and nothing else does.
+    LateXml(Span),
     /// Each bulk call with its network statistics takes so long, with its object locked.
     Slow(Duration),
     /// libvirt has an error for it alone, such as that access is denied.
@@ -47,7 +50,9 @@ pub(super) enum Fault {
 impl Fault {
     pub(super) fn span(&self) -> Option<Span> {
         match self {
-            Self::Silent(span) | Self::Locked(span) | Self::Job(span) => Some(*span),
+            Self::Silent(span) | Self::Locked(span) | Self::Job(span) | Self::LateXml(span) => {
+                Some(*span)
+            }
             _ => None,
         }
     }
@@ -71,6 +76,19 @@ pub(super) fn uuid(guest: usize) -> Uuid {
 pub(super) fn listed(guest: usize) -> Listed {
     let (uuid, id) = (uuid(guest), i32::try_from(guest).unwrap() + 1);
     Listed { uuid, id, name: format!("g{guest:03}").into(), state: None }
+}
+
+/// The devices that each guest has.
+pub(super) fn inventory(id: i32) -> Inventory {
+    let (nic, disk) = ("vnet0".to_owned(), "vda".to_owned());
+    Inventory {
+        id,
+        counted_nics: vec![nic.clone()],
+        counted_disks: vec![disk.clone()],
+        nics: vec![NicDevice { target: Some(nic), ..NicDevice::default() }],
+        disks: vec![DiskDevice { target: disk, ..DiskDevice::default() }],
+        ..Inventory::default()
+    }
 }
 
 /// A call that libvirtd is at.
@@ -152,6 +170,10 @@ impl Simulation {
 
     fn has_job(&self, guest: usize) -> bool {
         matches!(self.fault(guest), Some(Fault::Job(span)) if self.is_in(*span))
+    }
+
+    fn has_late_xml(&self, guest: usize) -> bool {
+        matches!(self.fault(guest), Some(Fault::LateXml(span)) if self.is_in(*span))
     }
 
     /// The call that waits in a guest's monitor, with its job.
@@ -243,7 +265,8 @@ impl Simulation {
             }
             Step::Detail => {
                 let waits = |guest: usize| {
-                    self.is_locked(guest, id) || self.has_job(guest) || self.is_silent(guest)
+                    let is_held = self.has_job(guest) || self.has_late_xml(guest);
+                    self.is_locked(guest, id) || is_held || self.is_silent(guest)
                 };
                 let is_waiting = of.iter().any(|&guest| waits(guest));
                 (!is_waiting).then_some(MS)
@@ -363,9 +386,7 @@ impl Simulation {
             return Detailed::Gone;
         };
         let sample = requests[place].sample.clone();
-        let (nics, disks) = Default::default();
-        let inventory =
-            crate::devices::Inventory { id: sample.id, nics, disks, ..Default::default() };
+        let inventory = inventory(sample.id);
         let (inventory, failures) = (Some(inventory), Vec::new());
         Detailed::Filled(Box::new(crate::collect::call::Filled { sample, inventory, failures }))
     }

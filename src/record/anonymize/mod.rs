@@ -60,6 +60,9 @@ pub fn anonymize(recording: &mut Recording) {
     for guest in recording.moments.iter_mut().flat_map(|moment| &mut moment.guests) {
         anonymize_guest(guest, &mut words);
     }
+    for pool in recording.moments.iter_mut().flat_map(|moment| &mut moment.node.pools) {
+        pool.name = words.of(&pool.name);
+    }
 }
 
 /// Every field is named here: a call that is added must be dealt with, or this does not compile.
@@ -69,6 +72,7 @@ fn anonymize_guest(guest: &mut RecordedGuest, words: &mut Pseudonyms) {
         name,
         uuid,
         answered_ns: _,
+        started_ns: _,
         statistics: all,
         groups,
         calls,
@@ -90,6 +94,9 @@ fn anonymize_guest(guest: &mut RecordedGuest, words: &mut Pseudonyms) {
         xml,
         cpu_times,
         memory_statistics,
+        snapshots,
+        disk_errors,
+        backing,
     } = calls;
     message(state, words);
     message(info, words);
@@ -99,16 +106,24 @@ fn anonymize_guest(guest: &mut RecordedGuest, words: &mut Pseudonyms) {
     message(autostart, words);
     message(cpu_times, words);
     message(memory_statistics, words);
+    message(snapshots, words);
+    message(disk_errors, words);
+    if let RecordedAnswer::Ok(errors) = disk_errors {
+        errors.iter_mut().for_each(|error| error.target = words.device(&error.target));
+    }
+    statistics(backing, words);
     message(vcpus, words);
     message(job, words);
     if let RecordedAnswer::Ok(RecordedJob { kind: _, parameters }) = job {
         parameters.iter_mut().for_each(|it| statistic(it, words));
     }
     for (target, mut answers) in std::mem::take(devices) {
-        let DeviceAnswers { nic_counters, block_counters, block_statistics } = &mut answers;
+        let DeviceAnswers { nic_counters, block_counters, block_statistics, block_job } =
+            &mut answers;
         message(nic_counters, words);
         message(block_counters, words);
         statistics(block_statistics, words);
+        message(block_job, words);
         devices.insert(words.device(&target), answers);
     }
 }

@@ -80,13 +80,18 @@ fn settings_that_the_file_for_execd_only_names_are_valid_once_they_are_set() {
 }
 
 #[test]
-fn telegraf_d_holds_nothing_but_the_three_files() {
+fn telegraf_d_holds_nothing_but_the_files_that_the_pages_name() {
     let entries = fs::read_dir(repository().join("telegraf.d")).unwrap();
     let names: BTreeSet<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     let expected = [
         "telegraf-virt-exec.conf.example",
         "telegraf-virt-file.conf.example",
+        "telegraf-virt-kafka.conf.example",
+        "telegraf-virt-mqtt.conf.example",
+        "telegraf-virt-prometheus.conf.example",
+        "telegraf-virt-remote-write.conf.example",
+        "telegraf-virt-to-file.conf.example",
         "telegraf-virt.conf",
     ];
     assert_eq!(names, expected.map(str::to_owned).into());

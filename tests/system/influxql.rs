@@ -1,0 +1,110 @@
+//! The dashboard in InfluxQL on tables of each kind: none of the lines has the tags `host` and `source`, some
+//! have, all have. InfluxDB 3 cannot be had here; where a column is absent a condition on it matches nothing
+//! there, so each such condition must have another way to hold, which is looked at in the text.
+
+use std::collections::BTreeSet;
+
+use crate::alerts::now;
+use crate::dashboards::{Dashboard, InDatabase};
+use crate::support::dashboards::{list, panels, queries, read, text};
+use crate::support::made::{MadeGuest, collections};
+use crate::support::say;
+use crate::support::servers::{Influxdb, http_post, require_program};
+use crate::support::tested::Row;
+
+/// Of made collections: nobody has an error there that is of every guest.
+const ZEROS: [(&str, &str); 0] = [];
+
+/// More tags of three guests, by what the kind of their table is called.
+const KINDS: [(&str, [&str; 3]); 3] = [
+    ("of_none", ["", "", ""]),
+    ("of_some", [",host=hv-01,source=kvm1", ",host=hv-01", ""]),
+    ("of_all", [",host=hv-01,source=kvm1", ",host=hv-01,source=kvm2", ",host=hv-02,source=kvm2"]),
+];
+
+#[test]
+fn every_query_of_the_dashboard_finds_lines_with_and_without_a_host_and_a_source() {
+    let Some(influxd) = require_program("dashboards, InfluxQL", "INFLUXD", "influxd") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let influxdb = Influxdb::start(&influxd, &folder.path().join("influxdb"));
+    let mut counts = BTreeSet::new();
+    for (kind, tags) in KINDS {
+        http_post(influxdb.port, "/query", &format!("q=CREATE DATABASE {kind}"));
+        let states = [("moving", 1, false), ("hung", 1, true), ("still", 3, false)];
+        let guests: Vec<MadeGuest<'_>> = states
+            .iter()
+            .zip(tags)
+            .map(|(&(name, state, is_hung), tags)| MadeGuest { name, tags, state, is_hung })
+            .collect();
+        let end = now();
+        let lines = collections(&guests, end - 120..end + 120, 5);
+        http_post(influxdb.port, &format!("/write?db={kind}&precision=ns"), &lines);
+
+        let database = InDatabase(&influxdb, kind);
+        let dashboard = Dashboard::of_all(&database, "influxql.json");
+        let (shown, count) = dashboard.answered_but(&ZEROS);
+        counts.insert(count);
+        for (title, number) in [
+            ("Guests running", 2.0),
+            ("Guests in another state", 1.0),
+            ("Guests that hang", 1.0),
+            ("vCPUs given", 3000.0),
+        ] {
+            assert_eq!(shown[title], number, "{kind}: {title}");
+        }
+        assert_eq!(dashboard.choices("guest").len(), 3, "{kind}");
+        assert_eq!(dashboard.events().len(), 1, "{kind}");
+    }
+    say(&format!("dashboards: {counts:?} queries on tables of each kind"));
+    let count = counts.into_iter().next().unwrap();
+    Row {
+        database: "InfluxDB 1, Debian's, made lines".to_owned(),
+        version: "1.6.7".to_owned(),
+        dashboards: format!(
+            "{count} of {count}, on tables without `host` and `source`, with some, with all"
+        ),
+        ..Row::default()
+    }
+    .hold();
+}
+
+#[test]
+fn no_condition_is_on_a_tag_that_may_be_absent_alone() {
+    let board = read("influxql.json");
+    let variables = list(&board["templating"], "list").iter();
+    let variables = variables.filter_map(|it| it["query"].as_str()).filter(|it| it.contains(' '));
+    let annotations = list(&board["annotations"], "list").iter();
+    let annotations = annotations.filter_map(|it| it["query"].as_str());
+    let mut queries: Vec<&str> =
+        panels(&board).into_iter().flat_map(queries).map(|(_, query)| query).collect();
+    queries.extend(variables.chain(annotations));
+    let mut count = 0;
+    for query in &queries {
+        let sure = if query.contains("\"vm_collector\"") { "uri" } else { "uuid" };
+        for tag in ["host", "source"] {
+            let whole = format!(
+                "(\"{tag}\" =~ /^${{{tag}:regex}}$/ OR \"{sure}\" =~ /^${{{tag}:regex}}$/)"
+            );
+            let rest = query.replace(&whole, "");
+            count += query.matches(&whole).count();
+            assert!(!rest.contains(&format!("\"{tag}\" =")), "{query}");
+            assert!(!rest.contains(&format!("\"{tag}\" !")), "{query}");
+            assert!(!rest.contains(&format!("${tag}")), "{query}");
+        }
+        // Words that some database has for itself, and variables that Grafana does not escape.
+        for word in ["name", "state", "host"] {
+            for before in [" ", "("] {
+                let bare = format!("{before}{word}");
+                let found = query.match_indices(&bare).any(|(at, _)| {
+                    let after = query[at + bare.len()..].chars().next();
+                    !after.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+                });
+                assert!(!found, "{word} without quotes: {query}");
+            }
+        }
+        assert!(!query.contains("'$"), "{query}");
+    }
+    assert!(count > 120, "{count} in {}", text(&board, "title"));
+}
