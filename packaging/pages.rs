@@ -17,7 +17,7 @@ use clap::builder::PossibleValuesParser;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use telegraf_virt::cli::{self, Exit};
+use telegraf_virt::cli::{self, CliExit};
 use telegraf_virt::{check, config};
 
 const NAME: &str = "telegraf-virt";
@@ -131,7 +131,7 @@ fn man() -> Result<Vec<u8>, Box<dyn Error>> {
 fn help(command: &str) -> Result<String, Box<dyn Error>> {
     let arguments = [NAME, command, "--help"].map(OsString::from);
     match cli::parse(arguments.into_iter()) {
-        Err(Exit::Text(text)) => {
+        Err(CliExit::Text(text)) => {
             let (above, _) = text.split_once("\nOptions:\n").ok_or("a help has no options")?;
             Ok(above.to_owned())
         }

@@ -152,23 +152,23 @@ fn percent(now: &Domain, seconds: f64, gain_ns: Option<u64>) -> Option<f64> {
 }
 
 /// A part of a guest that is the same one in two samples for as long as its counters go on.
-trait Part {
+trait FeaturePart {
     fn is(&self, other: &Self) -> bool;
 }
 
-impl Part for Nic {
+impl FeaturePart for Nic {
     fn is(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-impl Part for Disk {
+impl FeaturePart for Disk {
     fn is(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-impl Part for Vcpu {
+impl FeaturePart for Vcpu {
     fn is(&self, other: &Self) -> bool {
         self.index == other.index
     }
@@ -176,7 +176,7 @@ impl Part for Vcpu {
 
 /// What each of these counters gained, summed over the parts that are in both samples. A part that never has
 /// the counter adds nothing; where one has it in one sample only, or had it earlier, no sum is known.
-fn gains<T: Part, const N: usize>(
+fn gains<T: FeaturePart, const N: usize>(
     now: &[T],
     before: &[T],
     is_lost: impl Fn(&T) -> bool,

@@ -42,23 +42,24 @@ impl Level {
 const LINE_MAX: usize = 4095;
 /// The first line of `once` stays below 500 bytes, since Telegraf keeps 512.
 const FIRST_LINE_MAX: usize = 499;
-/// Messages that `once` keeps; those after it are counted only.
+/// Messages that `once` keeps until its end; later ones are only counted. A hypervisor with thousands of guests
+/// that fail must not fill the memory.
 const KEPT_MAX: usize = 1000;
-/// Lasting conditions that are remembered.
+/// Lasting conditions that are remembered, so that guests that come and go do not fill the memory.
 const LASTING_MAX: usize = 10_000;
-/// A reader of standard error that makes no room is waited for so long in each collection, all its messages
-/// together. What finds no room then is dropped and counted, so that the lines keep their deadline.
+/// A reader of standard error that does not read is waited for so long in each collection, for all messages
+/// together. What has no space then is dropped and counted, so that the lines keep their deadline.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Where messages go. Shared by every thread; never fails, since there is nobody to tell.
 pub struct Log {
     level: Level,
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     printer: Mutex<Printer>,
 }
 
 #[derive(Default)]
-struct State {
+struct LogState {
     /// Messages of `once`, until its end; `None` when each is printed at once.
     kept: Option<Vec<(Level, String)>>,
     left_out: usize,
@@ -67,7 +68,7 @@ struct State {
     begun: u64,
 }
 
-impl State {
+impl LogState {
     /// Whether this condition begins only now. Of too many the older half is forgotten, and would be
     /// told of again: a hypervisor may have other guests each time.
     fn begins(&mut self, key: &str) -> bool {
@@ -94,7 +95,7 @@ impl Log {
 
     /// A log that keeps its messages until [`Log::flush`], gravest first.
     pub fn kept(level: Level) -> Self {
-        let state = State { kept: Some(Vec::new()), ..State::default() };
+        let state = LogState { kept: Some(Vec::new()), ..LogState::default() };
         Self { level, state: Mutex::new(state), printer: Mutex::default() }
     }
 
@@ -201,7 +202,7 @@ impl Log {
         self.printer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
         // A thread that panicked while it held the lock has left whole messages behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -309,7 +310,7 @@ mod tests {
 
     #[test]
     fn of_too_many_lasting_conditions_the_newer_half_is_remembered() {
-        let mut state = State::default();
+        let mut state = LogState::default();
         for number in 0..10 * LASTING_MAX {
             assert!(state.begins(&number.to_string()));
             assert!(state.lasting.len() <= LASTING_MAX);

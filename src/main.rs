@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telegraf_virt::agent::{self, Exit};
-use telegraf_virt::check::{self, Subject};
+use telegraf_virt::check::{self, CheckContext};
 use telegraf_virt::cli::{self, Cli, Command};
 use telegraf_virt::config::Settings;
 use telegraf_virt::deadline::{Deadline, Ending};
@@ -20,8 +20,8 @@ use telegraf_virt::{libvirt, sink};
 const SETTINGS_MAX: Duration = Duration::from_secs(10);
 const UNREAD: &str = "the configuration cannot be read within 10 s: is its mount gone?";
 
-/// What stands in the way, a line a message, and the exit code that it has.
-type Refusal = (String, u8);
+/// An error, a message a line, and the exit code.
+type Failure = (String, u8);
 
 fn main() {
     let mut arguments: Vec<OsString> = env::args_os().collect();
@@ -40,15 +40,15 @@ fn main() {
     libvirt::end_process(code);
 }
 
-fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
+fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Failure> {
     let cli = match cli::parse(arguments.into_iter()) {
         Ok(cli) if cli.command == Command::Config => {
             let text = cli.configuration(&|name| env::var_os(name));
             return print(&text.map_err(|error| (error.to_string(), 2))?, 0);
         }
         Ok(cli) => cli,
-        Err(cli::Exit::Text(text)) => return print(&text, 0),
-        Err(cli::Exit::Refused(message)) => return Err((message, 2)),
+        Err(cli::CliExit::Text(text)) => return print(&text, 0),
+        Err(cli::CliExit::Refused(message)) => return Err((message, 2)),
     };
     // Heard from here on, whatever the settings are on.
     let triggers = Triggers::listen(signals, cli.command == Command::Execd, overdue);
@@ -59,7 +59,7 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
     file.iter().for_each(|it| log.debug(format_args!("configuration from {}", it.display())));
     let exit = match cli.command {
         Command::Check => {
-            let (text, code) = check::run(Subject { cli, settings, file }, &triggers.ending);
+            let (text, code) = check::run(CheckContext { cli, settings, file }, &triggers.ending);
             return print(&text, code);
         }
         Command::Record => {
@@ -80,7 +80,7 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
 
 /// Reads the settings, on a thread that can be left behind: a file on a mount that is gone does not come
 /// back. `None` where the program was told to end meanwhile.
-fn settings(cli: &Cli, ending: &Ending) -> Result<Option<(Settings, Option<PathBuf>)>, Refusal> {
+fn settings(cli: &Cli, ending: &Ending) -> Result<Option<(Settings, Option<PathBuf>)>, Failure> {
     let reader = cli.clone();
     let mut settings = Caller::without_connection("settings");
     settings.call(move |(), _| Ok(reader.settings(&|name| env::var_os(name))));
@@ -102,6 +102,6 @@ fn overdue() {
     libvirt::end_process(1);
 }
 
-fn print(text: &str, code: u8) -> Result<u8, Refusal> {
+fn print(text: &str, code: u8) -> Result<u8, Failure> {
     sink::print(text).map(|()| code).map_err(|message| (message, 1))
 }

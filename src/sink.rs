@@ -138,8 +138,8 @@ impl Sink {
         }
     }
 
-    /// Gives the reader of a pipe time to take what is in it, then lets him see its end, and
-    /// standard error's, a moment before the process is gone.
+    /// Waits until the reader has drained the pipe, closes standard output and standard error, and lingers a
+    /// moment.
     ///
     /// Telegraf's execd waits for its child on one thread and reads from it on another, and closes
     /// the pipe when the child is gone: what is unread then is lost.

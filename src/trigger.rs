@@ -9,12 +9,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
-use signal_hook::iterator::Signals as Caught;
+use signal_hook::iterator::Signals as SignalIter;
 
 use crate::deadline::Ending;
 
 /// The signals that this program handles, caught from here on.
-pub struct Signals(Caught);
+pub struct Signals(SignalIter);
 
 impl Signals {
     /// Catches and unblocks them: main's first act, since a signal that comes before ends the
@@ -24,7 +24,7 @@ impl Signals {
     /// Where the kernel refuses, which it has no reason to.
     pub fn catch() -> io::Result<Self> {
         // A file that may grow no further is an error of the write, and no death.
-        let caught = Caught::new([SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGXFSZ])?;
+        let caught = SignalIter::new([SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGXFSZ])?;
         let ours = [
             Signal::SIGHUP,
             Signal::SIGUSR1,
@@ -72,7 +72,7 @@ pub enum EndCause {
 /// Triggers as they arrive, from all their threads.
 #[derive(Clone)]
 pub struct Triggers {
-    shared: Arc<Shared>,
+    shared: Arc<SharedTriggers>,
     /// Begins when the program is told to end.
     pub ending: Ending,
     /// What is done about an end that does not come.
@@ -80,13 +80,13 @@ pub struct Triggers {
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedTriggers {
+    state: Mutex<TriggerState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct TriggerState {
     is_pending: bool,
     arrived: u64,
     end: Option<EndCause>,
@@ -235,7 +235,7 @@ impl Triggers {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TriggerState> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

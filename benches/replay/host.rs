@@ -11,7 +11,7 @@ use telegraf_virt::features::{self, Rates};
 use telegraf_virt::libvirt::OwnedValue;
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{self, Choice, Writer};
-use telegraf_virt::record::{Answer, RecordedGuest, Recording, Statistic};
+use telegraf_virt::record::{RecordedAnswer, RecordedGuest, Recording, Statistic};
 use telegraf_virt::sample::Domain;
 use uuid::Uuid;
 
@@ -166,7 +166,7 @@ fn recorded() -> RecordedGuest {
 }
 
 fn parameters(guest: &mut RecordedGuest) -> &mut Vec<Statistic> {
-    let Answer::Ok(parameters) = &mut guest.statistics else { panic!("no statistics") };
+    let RecordedAnswer::Ok(parameters) = &mut guest.statistics else { panic!("no statistics") };
     parameters
 }
 

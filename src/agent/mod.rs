@@ -236,7 +236,7 @@ impl Agent {
     fn end(&mut self, up: usize, printed: Result<(), SinkError>, triggers: &Triggers) -> Exit {
         self.save();
         self.close();
-        // Whoever stopped us believes what has arrived, if we say that all is well.
+        // After SIGTERM Telegraf keeps our output only if we exit with 0.
         let is_fine = up > 0 || triggers.ending.since().is_some();
         match printed {
             Ok(()) | Err(SinkError::Gone) if is_fine => Exit::Fine,

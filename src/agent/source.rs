@@ -280,8 +280,8 @@ fn keep_newest(samples: &mut HashMap<Uuid, Domain>, most: usize) {
     }
 }
 
-/// Reads several hypervisors at the same time. One that was down the last time costs the others nothing:
-/// it is waited for only as long as they are at work.
+/// Reads several hypervisors at the same time. A hypervisor that was down last time is not waited for longer than
+/// the others.
 pub(super) fn read_all(
     sources: &mut [Source],
     settings: &Settings,

@@ -1,5 +1,5 @@
-//! Where the cache lies: which folder, made by whom, and whether it can be trusted. Looks at folders
-//! only; what is in them is `file`'s business.
+//! Where the cache is: which folder, made by whom, and whether it can be trusted. This looks at folders only;
+//! what is in them is `file`'s business.
 //!
 //! A folder is ours when the effective user owns it and nobody else can write it; its own name is
 //! never followed through a symbolic link. A shared folder such as /tmp is never chosen: whatever
@@ -84,7 +84,8 @@ impl CacheDir {
         }
     }
 
-    /// The first folder that can be used, in the documented order.
+    /// The first folder that can be used, in the order of the documentation: a folder that was made for this
+    /// program (systemd's, the package's), then Telegraf's, then the user's own.
     pub fn find(surroundings: &CacheEnv) -> Result<Self, NoCacheDir> {
         let mut tried = Vec::new();
         for place in candidates(surroundings) {

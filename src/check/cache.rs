@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::catalogue::cache as kinds;
 use super::finding::{Finding, counted};
-use super::{Subject, shell, user, user_name};
+use super::{CheckContext, shell, user, user_name};
 use crate::cache::{
     CacheDir, CacheEnv, CacheTime, CacheWarning, FileError, FileFault, NoCacheDir, StateFile,
 };
@@ -24,8 +24,8 @@ use crate::host::REPLAY;
 /// Less room than this is none: a file of 500 guests has some 500 KiB, and is written beside the old.
 const ROOM_MIN: u64 = 1 << 20;
 
-pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
-    let settings = &subject.settings;
+pub(super) fn findings(context: &CheckContext) -> Vec<Finding> {
+    let settings = &context.settings;
     if !settings.cache.enabled {
         return vec![kinds::off()];
     }
@@ -37,7 +37,7 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
         Ok(folder) => folder,
         Err(none) => return vec![no_folder(&none, settings.cache.dir.is_some())],
     };
-    let mut findings = vec![chosen_folder(&folder, subject, &surroundings)];
+    let mut findings = vec![chosen_folder(&folder, context, &surroundings)];
     findings.extend(room(folder.path()));
     // Of a recording nothing is kept.
     for uri in settings.uris.iter().filter(|uri| !uri.starts_with(REPLAY)) {
@@ -56,14 +56,14 @@ pub(super) fn disk_paths(settings: &Settings, uri: &str, guest: &Uuid) -> Vec<St
     disks.into_iter().filter_map(|disk| disk.path).collect()
 }
 
-fn chosen_folder(folder: &CacheDir, subject: &Subject, surroundings: &CacheEnv) -> Finding {
+fn chosen_folder(folder: &CacheDir, context: &CheckContext, surroundings: &CacheEnv) -> Finding {
     let path = folder.path();
     let shown = path.display().to_string();
     let mode = fs::metadata(path).map_or_else(
         |_| String::new(),
         |seen| format!(", of {} with mode {:04o}", user_name(seen.uid()), seen.mode() & 0o7777),
     );
-    let chosen = Chosen::by(path, subject, surroundings);
+    let chosen = Chosen::by(path, context, surroundings);
     kinds::folder(&shown, chosen.reason(), mode)
         .about(shown)
         .fact("owner", user())
@@ -83,11 +83,11 @@ pub(super) enum Chosen {
 }
 
 impl Chosen {
-    fn by(path: &Path, subject: &Subject, surroundings: &CacheEnv) -> Self {
+    fn by(path: &Path, context: &CheckContext, surroundings: &CacheEnv) -> Self {
         let below = |folder: Option<&Path>| folder.is_some_and(|folder| path.starts_with(folder));
-        if subject.cli.cache_dir.is_some() {
+        if context.cli.cache_dir.is_some() {
             Self::Option
-        } else if subject.settings.cache.dir.is_some() {
+        } else if context.settings.cache.dir.is_some() {
             Self::Configuration
         } else if env::var_os("CACHE_DIRECTORY").is_some_and(|folders| {
             below(

@@ -4,28 +4,28 @@
 use std::env;
 use std::path::Path;
 
-use super::Subject;
+use super::CheckContext;
 use super::catalogue::configuration as kinds;
 use super::finding::{Finding, counted};
 use crate::config::{DEFAULT_URI, FILE_VARIABLE, SYSTEM_FILE, URI_VARIABLE};
 
-pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
-    let mut findings = vec![file(subject)];
-    if subject.settings.uris.len() > 1 {
-        let count = counted(subject.settings.uris.len(), "hypervisor");
-        findings.push(kinds::hypervisors(count, namer(subject)));
+pub(super) fn findings(context: &CheckContext) -> Vec<Finding> {
+    let mut findings = vec![file(context)];
+    if context.settings.uris.len() > 1 {
+        let count = counted(context.settings.uris.len(), "hypervisor");
+        findings.push(kinds::hypervisors(count, namer(context)));
     } else {
-        let uri = subject.settings.uris.first().map_or(DEFAULT_URI, String::as_str);
-        findings.push(kinds::hypervisor(uri, namer(subject)));
+        let uri = context.settings.uris.first().map_or(DEFAULT_URI, String::as_str);
+        findings.push(kinds::hypervisor(uri, namer(context)));
     }
     findings
 }
 
-fn file(subject: &Subject) -> Finding {
-    let Some(path) = &subject.file else {
+fn file(context: &CheckContext) -> Finding {
+    let Some(path) = &context.file else {
         return kinds::no_file(SYSTEM_FILE, FILE_VARIABLE);
     };
-    let namer = if subject.cli.config.is_some() {
+    let namer = if context.cli.config.is_some() {
         "as --config says".to_owned()
     } else if env::var_os(FILE_VARIABLE).is_some_and(|value| !value.is_empty()) {
         format!("as ${FILE_VARIABLE} says")
@@ -42,13 +42,13 @@ fn file(subject: &Subject) -> Finding {
 }
 
 /// Who names the hypervisors.
-fn namer(subject: &Subject) -> String {
-    if !subject.cli.uris.is_empty() {
+fn namer(context: &CheckContext) -> String {
+    if !context.cli.uris.is_empty() {
         return "as --uri says".to_owned();
     }
     let variable = env::var(URI_VARIABLE).ok().filter(|value| !value.is_empty());
     let unnamed = variable.as_deref().unwrap_or(DEFAULT_URI);
-    if subject.settings.uris != [unnamed] {
+    if context.settings.uris != [unnamed] {
         return "as the configuration says".to_owned();
     }
     match variable {

@@ -120,7 +120,7 @@ impl Area {
 
 /// The findings of one area.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Section {
+pub struct AreaFindings {
     /// Which area.
     pub area: Area,
     /// The hypervisor's URI, where it is one's.

@@ -99,13 +99,13 @@ fn filtered(host: &CollectedHost) -> Option<Finding> {
 
 /// A guest, as it is shown and as a command names it. Its name is another's word, such as `--help`: a
 /// command has its UUID.
-type Named = (String, Uuid);
+type NamedGuest = (String, Uuid);
 
-fn named(reading: &Reading) -> Named {
+fn named(reading: &Reading) -> NamedGuest {
     (name(reading), reading.sample.uuid)
 }
 
-fn names<'a>(guests: impl IntoIterator<Item = &'a Named>) -> Vec<String> {
+fn names<'a>(guests: impl IntoIterator<Item = &'a NamedGuest>) -> Vec<String> {
     guests.into_iter().map(|(name, _)| name.clone()).collect()
 }
 
@@ -173,13 +173,13 @@ fn disks(host: &CollectedHost, guest: &HeldGuest, settings: &Settings) -> String
 
 /// What could not be read of guests that answer; those with the same trouble in one.
 fn failures(host: &CollectedHost, readings: &[&Reading]) -> Vec<Finding> {
-    let mut groups: BTreeMap<&str, Vec<Named>> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, Vec<NamedGuest>> = BTreeMap::new();
     for reading in readings {
         for failure in &reading.failures {
             groups.entry(failure).or_default().push(named(reading));
         }
     }
-    let finding = |(failure, guests): (&str, Vec<Named>)| {
+    let finding = |(failure, guests): (&str, Vec<NamedGuest>)| {
         let count = counted(guests.len(), "guest");
         let first = guests.first().map(|(_, uuid)| *uuid).unwrap_or_default();
         kinds::partly_unread(failure, count, shell(&host.uri), first).of_guests(names(&guests))
@@ -258,11 +258,11 @@ fn balloons(host: &CollectedHost, readings: &[&Reading], deadline: &Deadline) ->
             _ => {}
         }
     }
-    let number = |guests: &[Named]| counted(guests.len(), "guest");
-    let verb = |guests: &[Named], one: &'static str, more: &'static str| {
+    let number = |guests: &[NamedGuest]| counted(guests.len(), "guest");
+    let verb = |guests: &[NamedGuest], one: &'static str, more: &'static str| {
         if guests.len() == 1 { one } else { more }
     };
-    let has = |guests: &[Named]| format!("{} {}", number(guests), verb(guests, "has", "have"));
+    let has = |guests: &[NamedGuest]| format!("{} {}", number(guests), verb(guests, "has", "have"));
     let mut findings = Vec::new();
     if !without_period.is_empty() {
         let whose = verb(&without_period, "its", "their");
@@ -286,7 +286,7 @@ fn balloons(host: &CollectedHost, readings: &[&Reading], deadline: &Deadline) ->
 }
 
 /// The command that sets the period of these guests; where they are many, of all that run.
-fn period_command(uri: &str, guests: &[Named]) -> String {
+fn period_command(uri: &str, guests: &[NamedGuest]) -> String {
     // The read-only socket, where it is named, is not the one that changes guests.
     let uri = shell(&uri.replace("-sock-ro", "-sock"));
     let set =
@@ -360,7 +360,8 @@ fn without_usable(readings: &[&Reading]) -> Option<Finding> {
 /// Guests that QEMU has paused since a disk of theirs could not be written.
 fn stopped_by_disk(host: &CollectedHost, readings: &[&Reading]) -> Option<Finding> {
     let is_so = |reading: &&&Reading| reading.sample.is_stopped_by_disk();
-    let guests: Vec<Named> = readings.iter().filter(is_so).map(|reading| named(reading)).collect();
+    let guests: Vec<NamedGuest> =
+        readings.iter().filter(is_so).map(|reading| named(reading)).collect();
     let (_, first) = guests.first()?;
     let is = if guests.len() == 1 { "is" } else { "are" };
     let finding =
@@ -387,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_few_guests_are_named_in_the_command_and_many_are_not() {
-        let guests = |count: u128| -> Vec<Named> {
+        let guests = |count: u128| -> Vec<NamedGuest> {
             (0..count).map(|n| ("--help".to_owned(), Uuid::from_u128(n))).collect()
         };
         let uri = "qemu+unix:///system?socket=/run/libvirt/libvirt-sock-ro";

@@ -16,7 +16,7 @@ use crate::config::{self, Settings, duration, names};
 use crate::deadline::{Deadline, Ending};
 use crate::host::{self, Origin};
 use crate::libvirt::{Error, Node};
-use crate::pool::{Caller, Connected, Report};
+use crate::pool::{CallReport, Caller, Connected};
 
 /// A libvirt that takes longer to connect and list than this is slow; a healthy one takes milliseconds.
 const SLOW: Duration = Duration::from_secs(1);
@@ -47,16 +47,16 @@ const DRIVERS: [&str; 17] = [
 ];
 
 /// A hypervisor, asked who it is.
-pub(super) struct Host {
+pub(super) struct CheckedHost {
     pub(super) uri: String,
     pub(super) socket: Option<Socket>,
     /// What it said, or why it said nothing.
-    pub(super) answer: Result<Answer, Silence>,
+    pub(super) answer: Result<HostAnswer, NoAnswer>,
 }
 
 /// What a hypervisor says of itself.
 #[derive(Clone)]
-pub(super) struct Answer {
+pub(super) struct HostAnswer {
     /// From the start until it had said who it is.
     took: Duration,
     pub(super) driver: String,
@@ -70,7 +70,7 @@ pub(super) struct Answer {
 /// A guest as it is listed, and whether it runs.
 pub(super) type ListedGuest = (Uuid, String, bool);
 
-impl Answer {
+impl HostAnswer {
     /// Guests that are defined and do not run.
     pub(super) fn inactive(&self) -> usize {
         self.guests.iter().flatten().filter(|(_, _, runs)| !runs).count()
@@ -78,7 +78,7 @@ impl Answer {
 }
 
 /// Why a hypervisor said nothing.
-pub(super) enum Silence {
+pub(super) enum NoAnswer {
     /// libvirt's words.
     Refused(String),
     /// It did not answer within the deadline.
@@ -88,7 +88,7 @@ pub(super) enum Silence {
 }
 
 /// Asks all of them at the same time.
-pub(super) fn ask_all(settings: &Settings, ending: &Ending) -> Vec<Host> {
+pub(super) fn ask_all(settings: &Settings, ending: &Ending) -> Vec<CheckedHost> {
     let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
     let ask = |uri: &String| {
         let mut caller = caller(uri);
@@ -96,7 +96,7 @@ pub(super) fn ask_all(settings: &Settings, ending: &Ending) -> Vec<Host> {
         (uri.clone(), caller)
     };
     let asked: Vec<_> = settings.uris.iter().map(ask).collect();
-    let host = |(uri, mut caller): (String, Caller<Asked, Answer>)| Host {
+    let host = |(uri, mut caller): (String, Caller<OpenedHost, HostAnswer>)| CheckedHost {
         socket: socket::of(&uri),
         uri,
         answer: match caller.next(&deadline) {
@@ -106,9 +106,9 @@ pub(super) fn ask_all(settings: &Settings, ending: &Ending) -> Vec<Host> {
                     Deadline::within(LIST_WITHIN.min(settings.deadline), ending, Duration::ZERO);
                 Ok(caller.next(&soon).and_then(Result::ok).unwrap_or(answer))
             }
-            Some(Err(error)) => Err(Silence::Refused(error.to_string())),
-            None if deadline.is_ending() => Err(Silence::Ended),
-            None => Err(Silence::Late(settings.deadline)),
+            Some(Err(error)) => Err(NoAnswer::Refused(error.to_string())),
+            None if deadline.is_ending() => Err(NoAnswer::Ended),
+            None => Err(NoAnswer::Late(settings.deadline)),
         },
     };
     asked.into_iter().map(host).collect()
@@ -118,7 +118,7 @@ pub(super) fn ask_all(settings: &Settings, ending: &Ending) -> Vec<Host> {
 pub(super) fn xml_of(uri: &str, guests: &[Uuid], deadline: &Deadline) -> HashMap<Uuid, String> {
     let uuids = guests.to_vec();
     let mut caller = caller(uri);
-    caller.call(move |asked: &mut Asked, report| {
+    caller.call(move |asked: &mut OpenedHost, report| {
         for uuid in uuids {
             if let Ok(xml) = asked.connection.guest(&uuid).and_then(|guest| guest.xml()) {
                 report.hand_over(Some((uuid, xml)));
@@ -130,22 +130,22 @@ pub(super) fn xml_of(uri: &str, guests: &[Uuid], deadline: &Deadline) -> HashMap
 }
 
 /// A connection, and when it was opened.
-struct Asked {
+struct OpenedHost {
     started: Instant,
     connection: host::Host,
 }
 
-impl Connected for Asked {
+impl Connected for OpenedHost {
     fn is_alive(&self) -> bool {
         self.connection.is_alive()
     }
 }
 
-fn caller<T: Send + 'static>(uri: &str) -> Caller<Asked, T> {
+fn caller<T: Send + 'static>(uri: &str) -> Caller<OpenedHost, T> {
     let uri = uri.to_owned();
     Caller::new("question", move || {
         let started = Instant::now();
-        Ok(Asked { started, connection: open(&uri)? })
+        Ok(OpenedHost { started, connection: open(&uri)? })
     })
 }
 
@@ -171,12 +171,12 @@ impl fmt::Display for Version {
 }
 
 /// What a hypervisor says: at first who it is, then the same with its guests.
-fn who(asked: &mut Asked, report: &Report<Answer>) -> Result<Answer, Error> {
-    let Asked { started, connection } = asked;
+fn who(asked: &mut OpenedHost, report: &CallReport<HostAnswer>) -> Result<HostAnswer, Error> {
+    let OpenedHost { started, connection } = asked;
     let versions = connection.versions();
     let version = |of| versions.get(of).copied().map(Version);
     let driver = connection.driver()?;
-    let answer = Answer {
+    let answer = HostAnswer {
         took: started.elapsed(),
         driver,
         // Not every driver has these.
@@ -187,12 +187,13 @@ fn who(asked: &mut Asked, report: &Report<Answer>) -> Result<Answer, Error> {
     };
     report.hand_over(answer.clone());
     // For its list libvirt waits for each guest's lock.
-    let listed = |guest: &host::Guest| (guest.uuid(), guest.name().into_owned(), guest.id() >= 0);
+    let listed =
+        |guest: &host::HostGuest| (guest.uuid(), guest.name().into_owned(), guest.id() >= 0);
     let guests = connection.guests(true)?.iter().map(listed).collect();
-    Ok(Answer { guests: Some(guests), ..answer })
+    Ok(HostAnswer { guests: Some(guests), ..answer })
 }
 
-impl Host {
+impl CheckedHost {
     /// Whether it answers.
     pub(super) fn is_up(&self) -> bool {
         self.answer.is_ok()
@@ -201,13 +202,13 @@ impl Host {
     pub(super) fn findings(&self) -> Vec<Finding> {
         match &self.answer {
             Ok(answer) => self.up(answer),
-            Err(Silence::Refused(error)) => vec![self.refused(error).about(&self.uri)],
-            Err(Silence::Late(deadline)) => vec![self.late(*deadline).about(&self.uri)],
-            Err(Silence::Ended) => Vec::new(),
+            Err(NoAnswer::Refused(error)) => vec![self.refused(error).about(&self.uri)],
+            Err(NoAnswer::Late(deadline)) => vec![self.late(*deadline).about(&self.uri)],
+            Err(NoAnswer::Ended) => Vec::new(),
         }
     }
 
-    fn up(&self, answer: &Answer) -> Vec<Finding> {
+    fn up(&self, answer: &HostAnswer) -> Vec<Finding> {
         let took_ms = u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX);
         let took = format!("{took_ms} ms");
         let version = |version: Option<Version>| {
@@ -355,7 +356,7 @@ impl Host {
     }
 
     fn late(&self, deadline: Duration) -> Finding {
-        let deadline = duration::shown(deadline);
+        let deadline = duration::format_duration(deadline);
         match self.socket {
             Some(_) => kinds::no_answer(deadline, self.admin(), self.daemon()),
             None => kinds::no_answer_elsewhere(deadline, shell(&self.uri)),
@@ -368,7 +369,7 @@ mod tests {
     use super::*;
     use crate::check::Verdict;
 
-    fn hosts(uri: &str) -> Vec<Host> {
+    fn hosts(uri: &str) -> Vec<CheckedHost> {
         let settings = Settings {
             uris: vec![uri.to_owned()],
             deadline: Duration::from_secs(10),

@@ -2,37 +2,37 @@
 
 use serde::Serialize;
 
-use super::finding::{Finding, Section, Verdict};
+use super::finding::{AreaFindings, Finding, Verdict};
 use super::{report, verdict};
 
 /// Counts up when a key changes its meaning or goes.
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct JsonReport<'a> {
     version: u32,
     program: &'static str,
     user: &'a str,
     verdict: Verdict,
     complete: bool,
     summary: String,
-    findings: Vec<Told<'a>>,
+    findings: Vec<JsonFinding<'a>>,
 }
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct JsonFinding<'a> {
     area: &'static str,
     #[serde(flatten)]
     finding: &'a Finding,
 }
 
-pub(super) fn report(sections: &[Section], user: &str, is_whole: bool) -> String {
+pub(super) fn report(sections: &[AreaFindings], user: &str, is_whole: bool) -> String {
     let mut findings = Vec::new();
     for section in sections {
         let area = section.area.name();
-        findings.extend(section.findings.iter().map(|finding| Told { area, finding }));
+        findings.extend(section.findings.iter().map(|finding| JsonFinding { area, finding }));
     }
-    let report = Report {
+    let report = JsonReport {
         version: VERSION,
         program: env!("CARGO_PKG_VERSION"),
         user,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::catalogue::limits as kinds;
 use super::finding::{Finding, counted};
-use super::hypervisor::Host;
+use super::hypervisor::CheckedHost;
 use super::{as_user, user};
 use crate::config::Settings;
 use crate::plain_file;
@@ -15,9 +15,11 @@ use crate::plain_file;
 const FOLDER: &str = "/etc/libvirt";
 /// What is longer is no configuration of libvirt's.
 const FILE_MAX: u64 = 1 << 20;
-/// Threads of this process beside those that call libvirt.
+/// Threads of this process beside those that call libvirt: the main one, signals, standard input, events, and a
+/// few that are left behind.
 const OWN_THREADS: usize = 8;
-/// Files that a connection to libvirt holds open, and those of this process beside them.
+/// Files that a connection to libvirt holds open (its socket, and pipes to wake its threads), and those of this
+/// process beside them.
 const FILES_EACH: usize = 6;
 const OWN_FILES: usize = 32;
 /// Workers and clients that others need beside us, such as whoever runs virsh to see what is wrong.
@@ -27,7 +29,7 @@ const MAX_WORKERS: usize = 20;
 const MAX_CLIENTS: usize = 5000;
 const MAX_ANONYMOUS_CLIENTS: usize = 20;
 
-pub(super) fn findings(hosts: &[Host], settings: &Settings) -> Vec<Finding> {
+pub(super) fn findings(hosts: &[CheckedHost], settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut files: Vec<PathBuf> = Vec::new();
     for host in hosts {

@@ -43,8 +43,8 @@ use std::time::Duration;
 
 use nix::unistd::{User, geteuid};
 
-pub use catalogue::{CATALOGUE, Kind};
-pub use finding::{Area, Fact, Finding, Section, Verdict};
+pub use catalogue::{CATALOGUE, FindingKind};
+pub use finding::{Area, AreaFindings, Fact, Finding, Verdict};
 pub use telegraf::FILE_VARIABLE as TELEGRAF_FILE_VARIABLE;
 pub use telegraf::handover::{Refused, take_over};
 
@@ -58,7 +58,7 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// What is looked at.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub struct CheckContext {
     /// The command line.
     pub cli: Cli,
     /// The settings that came of it.
@@ -69,8 +69,8 @@ pub struct Subject {
 
 /// Looks at everything, and tells of it on standard output, an area as soon as it is known. Returns what
 /// is left to print, the verdict or all of it as JSON, and the exit code.
-pub fn run(subject: Subject, ending: &Ending) -> (String, u8) {
-    let style = (!subject.cli.json).then(report::Style::of_stdout);
+pub fn run(context: CheckContext, ending: &Ending) -> (String, u8) {
+    let style = (!context.cli.json).then(report::Style::of_stdout);
     // A reader that went away, or a full disk, is met again by whoever prints the rest.
     let tell = |text: &str| {
         let mut told = io::stdout().lock();
@@ -82,10 +82,10 @@ pub fn run(subject: Subject, ending: &Ending) -> (String, u8) {
     // program does not wait for it.
     let mut looking = Caller::without_connection("check");
     looking.call(move |(), report| {
-        look(&subject, &looker, |section| report.hand_over(Some(section)));
+        look(&context, &looker, |section| report.hand_over(Some(section)));
         Ok(None)
     });
-    let mut sections: Vec<Section> = Vec::new();
+    let mut sections: Vec<AreaFindings> = Vec::new();
     let mut has_looked = false;
     while let Some(Ok(looked)) = looking.next(&Deadline::at_ending(ending, GRACE)) {
         let Some(section) = looked else {
@@ -105,28 +105,28 @@ pub fn run(subject: Subject, ending: &Ending) -> (String, u8) {
 }
 
 /// The gravest of all.
-fn verdict(sections: &[Section]) -> Verdict {
+fn verdict(sections: &[AreaFindings]) -> Verdict {
     let findings = sections.iter().flat_map(|section| &section.findings);
     findings.map(|finding| finding.verdict).max().unwrap_or(Verdict::Good)
 }
 
 /// Looks at one area after another, until the end is ordered.
-fn look(subject: &Subject, ending: &Ending, hand_over: impl Fn(Section)) {
-    let settings = &subject.settings;
+fn look(context: &CheckContext, ending: &Ending, hand_over: impl Fn(AreaFindings)) {
+    let settings = &context.settings;
     let told = RefCell::new(Vec::new());
     let tell = |area, about: Option<&str>, findings: Vec<Finding>| {
         told.borrow_mut().extend(findings.iter().map(|finding| (area, finding.clone())));
         if !findings.is_empty() && ending.since().is_none() {
-            hand_over(Section { area, about: about.map(str::to_owned), findings });
+            hand_over(AreaFindings { area, about: about.map(str::to_owned), findings });
         }
     };
-    tell(Area::Configuration, None, configuration::findings(subject));
+    tell(Area::Configuration, None, configuration::findings(context));
     let hosts = hypervisor::ask_all(settings, ending);
     for host in &hosts {
         tell(Area::Hypervisor, Some(&host.uri), host.findings());
     }
     // Telegraf's interval decides whether the trial was quick enough, so its files are read before.
-    let telegraf = telegraf::read(subject, ending);
+    let telegraf = telegraf::read(context, ending);
     let trial = trial::run(&hosts, settings, ending);
     for collected in &trial.hosts {
         if ending.since().is_none() {
@@ -135,10 +135,10 @@ fn look(subject: &Subject, ending: &Ending, hand_over: impl Fn(Section)) {
         }
     }
     tell(Area::Collection, None, trial.findings(settings, &telegraf));
-    tell(Area::Cache, None, cache::findings(subject));
+    tell(Area::Cache, None, cache::findings(context));
     tell(Area::Limits, None, limits::findings(&hosts, settings));
     tell(Area::Telegraf, None, telegraf.findings.clone());
-    let of_user = telegraf::user::findings(subject, &telegraf, &told.borrow(), ending);
+    let of_user = telegraf::user::findings(context, &telegraf, &told.borrow(), ending);
     tell(Area::TelegrafUser, None, of_user);
 }
 

@@ -6,7 +6,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
-use super::finding::{Area, Finding, Section, Verdict, counted};
+use super::finding::{Area, AreaFindings, Finding, Verdict, counted};
 use super::verdict;
 use crate::printable::sanitize;
 
@@ -74,7 +74,7 @@ pub(super) fn heading(user: &str, style: Style) -> String {
 }
 
 /// One area.
-pub(super) fn section(section: &Section, style: Style) -> String {
+pub(super) fn section(section: &AreaFindings, style: Style) -> String {
     let mut title = section.area.title().to_owned();
     if let Some(about) = &section.about {
         let _ = write!(title, " {}", sanitize(about));
@@ -113,7 +113,7 @@ fn write_finding(text: &mut String, finding: &Finding, style: Style) {
 }
 
 /// The last line.
-pub(super) fn verdict_line(sections: &[Section], is_whole: bool, style: Style) -> String {
+pub(super) fn verdict_line(sections: &[AreaFindings], is_whole: bool, style: Style) -> String {
     let colour = match verdict(sections) {
         _ if !is_whole => "1;33",
         Verdict::Good | Verdict::Advice => "1;32",
@@ -125,7 +125,7 @@ pub(super) fn verdict_line(sections: &[Section], is_whole: bool, style: Style) -
 }
 
 /// All of it in one sentence.
-pub(super) fn summary(sections: &[Section], is_whole: bool) -> String {
+pub(super) fn summary(sections: &[AreaFindings], is_whole: bool) -> String {
     let all = || sections.iter().flat_map(|section| &section.findings);
     let notes = all().filter(|finding| finding.verdict == Verdict::Advice).count();
     // Several findings may be about one hypervisor or guest, which is lost once.
@@ -176,7 +176,7 @@ pub(super) fn summary(sections: &[Section], is_whole: bool) -> String {
     }
 }
 
-fn lost_in(sections: &[Section], area: Area) -> impl Iterator<Item = &Finding> {
+fn lost_in(sections: &[AreaFindings], area: Area) -> impl Iterator<Item = &Finding> {
     let of_area = sections.iter().filter(move |section| section.area == area);
     let findings = of_area.flat_map(|section| &section.findings);
     findings.filter(|finding| finding.verdict == Verdict::Lost)
@@ -218,7 +218,7 @@ fn wrapped(text: &str, indent: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn sections() -> Vec<Section> {
+    fn sections() -> Vec<AreaFindings> {
         let lost = Finding {
             lost: Some("what only they can tell".to_owned()),
             mend: Some("look at them".to_owned()),
@@ -228,7 +228,7 @@ mod tests {
         let lost = lost.of_guests(vec!["one\x1b[2J".to_owned(), "two".to_owned()]);
         let good = Finding::new(Verdict::Good, "b", "all is well ".repeat(10));
         let findings = vec![good, lost];
-        vec![Section { area: Area::Guests, about: Some("x:///".to_owned()), findings }]
+        vec![AreaFindings { area: Area::Guests, about: Some("x:///".to_owned()), findings }]
     }
 
     #[test]
@@ -263,12 +263,12 @@ mod tests {
         assert_eq!(again.guests, ["two"]);
         more[0].findings.push(again);
         assert_eq!(summary(&more, true), lost);
-        let other = Section { about: Some("y:///".to_owned()), ..more[0].clone() };
+        let other = AreaFindings { about: Some("y:///".to_owned()), ..more[0].clone() };
         more.push(other);
         assert_eq!(summary(&more, true), lost.replace('2', "4"));
         let telegraf = |area| {
             let finding = Finding::new(Verdict::Lost, "c", "it never asks".to_owned());
-            vec![Section { area, about: None, findings: vec![finding] }]
+            vec![AreaFindings { area, about: None, findings: vec![finding] }]
         };
         for area in [Area::Telegraf, Area::TelegrafUser] {
             let lost = lost.replace("2 guests", "what Telegraf would collect");

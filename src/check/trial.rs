@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::catalogue::collection as kinds;
 use super::finding::{Finding, counted};
-use super::hypervisor::Host;
+use super::hypervisor::CheckedHost;
 use super::telegraf::Telegraf;
 use crate::collect::{Collected, Hypervisor, Known, Listed, Plan};
 use crate::config::{Settings, duration};
@@ -42,8 +42,8 @@ pub(super) struct CollectedHost {
 }
 
 /// Collects from every hypervisor that answers, all at the same time.
-pub(super) fn run(hosts: &[Host], settings: &Settings, ending: &Ending) -> Trial {
-    let up: Vec<&Host> = hosts.iter().filter(|host| host.is_up()).collect();
+pub(super) fn run(hosts: &[CheckedHost], settings: &Settings, ending: &Ending) -> Trial {
+    let up: Vec<&CheckedHost> = hosts.iter().filter(|host| host.is_up()).collect();
     let started = Instant::now();
     let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
     let hosts: Vec<CollectedHost> = thread::scope(|scope| {
@@ -56,7 +56,7 @@ pub(super) fn run(hosts: &[Host], settings: &Settings, ending: &Ending) -> Trial
     Trial { took, hosts }
 }
 
-fn collect(host: &Host, settings: &Settings, deadline: &Deadline) -> CollectedHost {
+fn collect(host: &CheckedHost, settings: &Settings, deadline: &Deadline) -> CollectedHost {
     let log = Arc::new(Log::kept(Level::Warn));
     let plan = Plan {
         workers: settings.workers,
@@ -123,7 +123,7 @@ impl Trial {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let of_interval = match interval {
             Some(interval) => {
-                format!(", and of Telegraf's interval of {}", duration::shown(interval))
+                format!(", and of Telegraf's interval of {}", duration::format_duration(interval))
             }
             None => String::new(),
         };
@@ -131,7 +131,7 @@ impl Trial {
             "{} took {took_ms} ms of the deadline of {}{of_interval}; nothing of it was printed or \
              kept, and the cache was not used, so that later ones are quicker",
             counted(guests, "guest"),
-            duration::shown(deadline)
+            duration::format_duration(deadline)
         );
         let facts = |finding: Finding| {
             let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -148,18 +148,18 @@ impl Trial {
         let mut findings = vec![facts(if took < time_to_collect(deadline) {
             kinds::in_time(text)
         } else {
-            kinds::deadline_reached(text, duration::shown(deadline * 2))
+            kinds::deadline_reached(text, duration::format_duration(deadline * 2))
         })];
         if let Some(interval) = interval {
             if took > interval {
-                findings.push(kinds::longer_than_interval(duration::shown(interval)));
+                findings.push(kinds::longer_than_interval(duration::format_duration(interval)));
             } else if deadline >= interval {
                 let shorter = interval.mul_f32(0.8).max(Duration::from_millis(100));
                 let shorter = Duration::from_millis(
                     u64::try_from(shorter.as_millis()).unwrap_or(u64::MAX) / 100 * 100,
                 );
                 let [deadline, interval, shorter] =
-                    [deadline, interval, shorter].map(duration::shown);
+                    [deadline, interval, shorter].map(duration::format_duration);
                 findings.push(kinds::deadline_above_interval(deadline, interval, shorter));
             }
         }

@@ -73,7 +73,9 @@ fn option(cli: &Cli, path: &str) -> Option<(&'static str, String)> {
     }
     match path {
         "uris" if !cli.uris.is_empty() => Some(("uri", list(&cli.uris))),
-        "deadline" => cli.deadline.map(|time| ("deadline", quoted(&duration::shown(time)))),
+        "deadline" => {
+            cli.deadline.map(|time| ("deadline", quoted(&duration::format_duration(time))))
+        }
         "cache.dir" if cli.no_cache => Some(("no-cache: there is none", quoted(""))),
         "cache.dir" => {
             let dir = cli.cache_dir.as_ref()?;

@@ -351,7 +351,7 @@ pub fn definition() -> clap::Command {
 
 /// Why there is nothing to run.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum CliExit {
     /// A text was asked for: to standard output, exit code 0.
     Text(String),
     /// The command line is wrong: one line for standard error, without its level; exit code 2.
@@ -362,7 +362,7 @@ pub enum Exit {
 ///
 /// # Errors
 /// A text to print instead of running anything, or what is wrong in one line.
-pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
+pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, CliExit> {
     let arguments: Vec<OsString> = arguments.collect();
     if let [_, word, rest @ ..] = arguments.as_slice()
         && word == "help"
@@ -371,12 +371,12 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
     }
     let matches = Cli::command().try_get_matches_from(with_watch_time(arguments));
     let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    let mut cli = cli.map_err(|error| Exit::Refused(refusal::line(&error)))?;
+    let mut cli = cli.map_err(|error| CliExit::Refused(refusal::line(&error)))?;
     if cli.help {
-        return Err(Exit::Text(help::text(cli.command_named)));
+        return Err(CliExit::Text(help::text(cli.command_named)));
     }
     if cli.version {
-        return Err(Exit::Text(format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"))));
+        return Err(CliExit::Text(format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"))));
     }
     cli.command = cli.command_named.unwrap_or_default();
     let is_of_table = cli.sort.is_some() || cli.top.is_some() || cli.watch.is_some();
@@ -387,7 +387,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
     });
     cli.view = View { format, sort: cli.sort, top: cli.top, watch: cli.watch };
     match cli.misfit() {
-        Some(message) => Err(Exit::Refused(message)),
+        Some(message) => Err(CliExit::Refused(message)),
         None => Ok(cli),
     }
 }
@@ -413,17 +413,19 @@ fn with_watch_time(arguments: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// `help` and `help COMMAND`, a habit from other programs.
-fn help_about(words: &[OsString]) -> Exit {
-    let Some(word) = words.first() else { return Exit::Text(help::text(None)) };
+fn help_about(words: &[OsString]) -> CliExit {
+    let Some(word) = words.first() else { return CliExit::Text(help::text(None)) };
     let word = word.to_string_lossy();
     let is_option = word.starts_with('-');
     match command(&word) {
         _ if words.len() > 1 || is_option => {
             let word = if is_option { quoted(&word) } else { quoted(&words[1].to_string_lossy()) };
-            Exit::Refused(format!("{word} is one word too many; write telegraf-virt help COMMAND"))
+            CliExit::Refused(format!(
+                "{word} is one word too many; write telegraf-virt help COMMAND"
+            ))
         }
-        Ok(command) => Exit::Text(help::text(Some(command))),
-        Err(hint) => Exit::Refused(format!("unknown command {}; {hint}", quoted(&word))),
+        Ok(command) => CliExit::Text(help::text(Some(command))),
+        Err(hint) => CliExit::Refused(format!("unknown command {}; {hint}", quoted(&word))),
     }
 }
 
@@ -492,8 +494,8 @@ impl Cli {
     }
 
     /// What `record` is to do with these settings.
-    pub fn recording<'a>(&'a self, settings: &'a Settings) -> record::Command<'a> {
-        record::Command {
+    pub fn recording<'a>(&'a self, settings: &'a Settings) -> record::RecordCommand<'a> {
+        record::RecordCommand {
             uri: settings.uris.first().map_or(config::DEFAULT_URI, String::as_str),
             file: self.file.as_deref().unwrap_or(Path::new("-")),
             moments: self.samples,

@@ -10,7 +10,7 @@ fn read(arguments: &[&str]) -> Cli {
 fn text(arguments: &[&str]) -> String {
     let all = std::iter::once("telegraf-virt").chain(arguments.iter().copied());
     match parse(all.map(OsString::from)) {
-        Err(Exit::Text(text)) => text,
+        Err(CliExit::Text(text)) => text,
         other => panic!("{arguments:?}: {other:?}"),
     }
 }
@@ -164,7 +164,7 @@ fn what_a_command_line_cannot_mean_is_refused() {
     let told = |arguments: &[&str]| {
         let all = std::iter::once("telegraf-virt").chain(arguments.iter().copied());
         match parse(all.map(OsString::from)) {
-            Err(Exit::Refused(message)) => message,
+            Err(CliExit::Refused(message)) => message,
             other => panic!("{arguments:?}: {other:?}"),
         }
     };
@@ -226,7 +226,7 @@ fn what_was_meant_for_another_program_is_named() {
     let told = |arguments: &[&str]| {
         let all = std::iter::once("telegraf-virt").chain(arguments.iter().copied());
         match parse(all.map(OsString::from)) {
-            Err(Exit::Refused(message)) => message,
+            Err(CliExit::Refused(message)) => message,
             other => panic!("{arguments:?}: {other:?}"),
         }
     };
@@ -290,10 +290,10 @@ fn help_is_of_a_command_that_there_is() {
         parse(all.map(OsString::from)).unwrap_err()
     };
     for command in Command::ALL {
-        assert_eq!(told(&[command.name()]), Exit::Text(text(&[command.name(), "--help"])));
+        assert_eq!(told(&[command.name()]), CliExit::Text(text(&[command.name(), "--help"])));
     }
-    assert_eq!(told(&[]), Exit::Text(text(&["--help"])));
-    let refused = |text: &str| Exit::Refused(text.to_owned());
+    assert_eq!(told(&[]), CliExit::Text(text(&["--help"])));
+    let refused = |text: &str| CliExit::Refused(text.to_owned());
     assert_eq!(
         told(&["NONSENSE"]),
         refused(
@@ -302,7 +302,9 @@ fn help_is_of_a_command_that_there_is() {
     );
     assert_eq!(told(&["chek"]), refused("unknown command \"chek\"; did you mean check?"));
     for words in [&["once", "more"][..], &["--json"]] {
-        assert!(matches!(told(words), Exit::Refused(text) if text.contains("one word too many")));
+        assert!(
+            matches!(told(words), CliExit::Refused(text) if text.contains("one word too many"))
+        );
     }
 }
 
@@ -325,7 +327,7 @@ fn options_of_the_table_mean_the_table() {
     let refused = |arguments: &[&str]| {
         let all = std::iter::once("telegraf-virt").chain(arguments.iter().copied());
         match parse(all.map(OsString::from)) {
-            Err(Exit::Refused(message)) => message,
+            Err(CliExit::Refused(message)) => message,
             other => panic!("{arguments:?}: {other:?}"),
         }
     };

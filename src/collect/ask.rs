@@ -3,12 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use super::call::{Ask, Asked, How, Progress, QUICK, Sampled, Step};
 use super::fallback;
 use super::permit::ListPermit;
 use super::request::{GuestRequest, ReadRequest, always, of_inactive, without_monitor};
 use super::session::Session;
-use crate::host::{Guest, Record};
+use crate::host::{HostGuest, HostRecord};
 use crate::libvirt::{self, Bulk, Control, Group, Groups, Kind, Offer};
 use crate::sample::{Completeness, Domain, boottime_ns};
 
@@ -98,15 +100,28 @@ fn find_handles(
             missing = session.without_handle(guests, read.listed);
         }
     }
+    look_up_each(&missing, guests, progress, |uuid| {
+        session.look_up(uuid).map_err(|error| (error, session.is_alive()))
+    })
+}
+
+/// Looks these guests up. An error of one leaves the others alone, unless the connection broke. `look_up`
+/// returns whether that is still alive.
+fn look_up_each(
+    missing: &[usize],
+    guests: &[GuestRequest],
+    progress: &Progress,
+    mut look_up: impl FnMut(Uuid) -> Result<(), (libvirt::Error, bool)>,
+) -> Result<Vec<(usize, Asked)>, libvirt::Error> {
     let mut failed = Vec::new();
-    for place in missing {
+    for &place in missing {
         let Some(guest) = guests.get(place) else { continue };
         progress.set(Step::Find, Some(place), Instant::now());
-        match session.look_up(guest.uuid) {
+        match look_up(guest.uuid) {
             Ok(()) => {}
-            Err(error) if error.kind == Kind::GuestGone => failed.push((place, Asked::Gone)),
-            Err(_) if !session.is_alive() => return Err(libvirt::Error::connection_lost()),
-            Err(error) => failed.push((place, Asked::Failed(error.to_string()))),
+            Err((error, _)) if error.kind == Kind::GuestGone => failed.push((place, Asked::Gone)),
+            Err((_, false)) => return Err(libvirt::Error::connection_lost()),
+            Err((error, true)) => failed.push((place, Asked::Failed(error.to_string()))),
         }
     }
     Ok(failed)
@@ -116,7 +131,7 @@ fn find_handles(
 struct OneAsked<'a> {
     place: usize,
     guest: &'a GuestRequest,
-    handle: &'a Guest,
+    handle: &'a HostGuest,
     /// Whether libvirt said anything of it.
     has_record: bool,
     sampled: Sampled,
@@ -296,7 +311,7 @@ impl<'a> Asker<'a> {
 /// The guest that a record is of. libvirt has looked the guest up by its UUID; its name is cheaper to
 /// compare.
 fn matching<'a, 'b>(
-    record: &Record<'_>,
+    record: &HostRecord<'_>,
     asked: &'b mut [OneAsked<'a>],
 ) -> Option<&'b mut OneAsked<'a>> {
     let name = record.name();
@@ -336,6 +351,32 @@ mod tests {
     fn guest(id: i32, cpu_before_ns: Option<u64>) -> GuestRequest {
         let (uuid, name) = (uuid::Uuid::nil(), "a".into());
         GuestRequest { uuid, id, name, cpu_before_ns, inventory: None, fresh: false }
+    }
+
+    fn look_up(
+        answers: [Result<(), (libvirt::Error, bool)>; 3],
+    ) -> Result<Vec<(usize, Asked)>, libvirt::Error> {
+        let guests: Vec<GuestRequest> = (1..=3).map(|id| guest(id, None)).collect();
+        let mut answers = answers.into_iter();
+        let progress = Progress::new(Instant::now());
+        look_up_each(&[0, 1, 2], &guests, &progress, |_| answers.next().unwrap())
+    }
+
+    #[test]
+    fn a_look_up_that_fails_for_one_guest_leaves_the_others_alone() {
+        let denied = libvirt::Error::of(Kind::Other, "access denied");
+        let gone = libvirt::Error::of(Kind::GuestGone, "no domain with matching uuid");
+        let failed = look_up([Err((denied, true)), Ok(()), Err((gone, true))]).unwrap();
+        let [(0, Asked::Failed(words)), (2, Asked::Gone)] = failed.as_slice() else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(words, "access denied");
+    }
+
+    #[test]
+    fn a_look_up_over_a_broken_connection_says_nothing_of_any_guest() {
+        let broken = libvirt::Error::of(Kind::Other, "Cannot write data: Broken pipe");
+        assert!(look_up([Ok(()), Err((broken, false)), Ok(())]).is_err());
     }
 
     #[test]

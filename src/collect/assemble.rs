@@ -19,12 +19,12 @@ use crate::schema::mark_of;
 
 /// Which of the statistics name devices, so that they can be compared with the list.
 #[derive(Clone, Copy)]
-struct Named {
+struct NamedDevice {
     nics: bool,
     disks: bool,
 }
 
-impl Named {
+impl NamedDevice {
     fn by(read: &ReadRequest, sample: &Domain) -> Self {
         // Where only a part came, an empty list may be a group that failed or was not asked.
         let is_complete = sample.completeness == Completeness::Complete;
@@ -103,7 +103,7 @@ pub(super) fn needs(
     }
     let known = guest.inventory.as_deref();
     let is_good = if is_active {
-        let named = Named::by(read, sample);
+        let named = NamedDevice::by(read, sample);
         // Without device names in the bulk answer a hot-plug would go unnoticed.
         let has_names = !read.lacks(Group::Interface) && !read.lacks(Group::Block);
         let is_usable = |inventory: &Inventory| {
@@ -164,7 +164,7 @@ pub(super) fn reading(
     let is_active = sample.id >= 0;
     let inventory = match new {
         Some(new) if is_active => {
-            let named = Named::by(read, &sample);
+            let named = NamedDevice::by(read, &sample);
             Some(Arc::new(with_names_from(new, &sample, named)))
         }
         Some(new) => Some(Arc::new(new)),
@@ -181,7 +181,7 @@ pub(super) fn reading(
 }
 
 /// The list with the names that the statistics had beside it.
-fn with_names_from(inventory: Inventory, sample: &Domain, named: Named) -> Inventory {
+fn with_names_from(inventory: Inventory, sample: &Domain, named: NamedDevice) -> Inventory {
     let nics = sample.nics.iter().filter(|_| named.nics).map(|nic| nic.name.to_string());
     let disks = sample.disks.iter().filter(|_| named.disks).map(|disk| disk.name.to_string());
     Inventory {

@@ -162,7 +162,7 @@ impl Collection<'_, '_> {
         });
         core.health.report_failures();
         core.health.not_asked(not_asked, collected.stuck_calls);
-        let deadline = duration::shown(core.plan.deadline);
+        let deadline = duration::format_duration(core.plan.deadline);
         core.health.late(late, collected.guests, &deadline);
         core.health.report_list(collected.list_is_late, answered, &self.nameless);
         collected.nameless = std::mem::take(&mut self.nameless);

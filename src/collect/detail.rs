@@ -12,7 +12,7 @@ use crate::config::Selection;
 use crate::devices::Inventory;
 use crate::devices::walk::XmlError;
 use crate::devices::xml::{self, DomainXml};
-use crate::host::Guest;
+use crate::host::HostGuest;
 use crate::libvirt::{self, Kind};
 use crate::log::Log;
 use crate::schema;
@@ -121,7 +121,7 @@ impl fmt::Display for XmlFailure {
 /// What the guest's XML says of its devices, and of its metadata where that is looked at.
 fn read_inventory(
     guest: &GuestRequest,
-    handle: &Guest,
+    handle: &HostGuest,
     id: i32,
     read: &ReadRequest,
     selection: &Selection,

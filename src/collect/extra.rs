@@ -4,7 +4,7 @@
 use super::request::ReadRequest;
 use crate::config::extra::{Extra, Extras};
 use crate::devices::Inventory;
-use crate::host::Guest;
+use crate::host::HostGuest;
 use crate::libvirt::{Error, Kind};
 use crate::sample::{Domain, Job, Vcpu, words};
 use crate::schema::{self, BackingImage, BlockJobLine, Details, GuestCall};
@@ -20,7 +20,7 @@ pub(super) fn covers(inventory: &Inventory, extra: Extras) -> bool {
 }
 
 /// The details with what libvirt tells beside the XML: where it does not, that is left out.
-pub(super) fn ask_beside(mut details: Details, guest: &Guest, extra: Extras) -> Box<Details> {
+pub(super) fn ask_beside(mut details: Details, guest: &HostGuest, extra: Extras) -> Box<Details> {
     if schema::calls(extra, |_| false).any(|call| call == GuestCall::Definition) {
         details.asked_beside = true;
         details.persistent = guest.is_persistent().ok();
@@ -45,7 +45,7 @@ fn is_with_xml(call: GuestCall) -> bool {
 /// Fills in what the bulk call does not have. Returns what failed although it is offered, a line each.
 pub(super) fn fill(
     sample: &mut Domain,
-    guest: &Guest,
+    guest: &HostGuest,
     read: &ReadRequest,
     inventory: Option<&Inventory>,
 ) -> Vec<String> {
@@ -105,7 +105,7 @@ pub(super) fn fill(
     failures
 }
 
-fn fill_vcpus(sample: &mut Domain, guest: &Guest) -> Result<(), Error> {
+fn fill_vcpus(sample: &mut Domain, guest: &HostGuest) -> Result<(), Error> {
     const MOST: u16 = 4096;
     let count = sample.vcpu_count.and_then(|count| u16::try_from(count).ok());
     let vcpus = guest.vcpus(count.unwrap_or(MOST).min(MOST))?;
@@ -125,7 +125,7 @@ fn fill_vcpus(sample: &mut Domain, guest: &Guest) -> Result<(), Error> {
     Ok(())
 }
 
-fn fill_disk_times(sample: &mut Domain, position: usize, guest: &Guest) -> Result<(), Error> {
+fn fill_disk_times(sample: &mut Domain, position: usize, guest: &HostGuest) -> Result<(), Error> {
     let Some(disk) = sample.disks.get_mut(position) else { return Ok(()) };
     let target = disk.name.clone();
     guest.block_statistics(&target, |parameter| disk.fill_times(parameter))
@@ -135,7 +135,7 @@ fn fill_disk_times(sample: &mut Domain, position: usize, guest: &Guest) -> Resul
 fn fill_block_job(
     sample: &mut Domain,
     position: usize,
-    guest: &Guest,
+    guest: &HostGuest,
     inventory: Option<&Inventory>,
 ) -> Result<(), Error> {
     let Some(disk) = sample.disks.get(position) else { return Ok(()) };
@@ -157,7 +157,7 @@ fn fill_block_job(
 }
 
 /// The error of each disk; libvirt tells of those that have one.
-fn fill_errors(sample: &mut Domain, guest: &Guest) -> Result<(), Error> {
+fn fill_errors(sample: &mut Domain, guest: &HostGuest) -> Result<(), Error> {
     let errors = guest.disk_errors()?;
     for disk in &mut sample.disks {
         let error = errors.iter().find(|error| disk.name == error.target);

@@ -4,7 +4,7 @@
 use super::request::ReadRequest;
 use crate::config::DeviceFilter;
 use crate::devices::Inventory;
-use crate::host::Guest;
+use crate::host::HostGuest;
 use crate::libvirt::{Group, Groups, GuestInfo, MemoryStatistic};
 use crate::sample::{Disk, Domain, Memory, Nic};
 
@@ -12,7 +12,7 @@ use crate::sample::{Disk, Domain, Memory, Nic};
 /// is offered, a line each.
 pub(super) fn fill(
     sample: &mut Domain,
-    guest: &Guest,
+    guest: &HostGuest,
     missing: Groups,
     inventory: Option<&Inventory>,
     devices: &DeviceFilter,
@@ -68,7 +68,7 @@ pub(super) fn lacks_cpu_time(sample: &Domain, read: &ReadRequest) -> bool {
 }
 
 /// Fills in the CPU time that virDomainGetInfo has.
-pub(super) fn fill_cpu_time(sample: &mut Domain, guest: &Guest) {
+pub(super) fn fill_cpu_time(sample: &mut Domain, guest: &HostGuest) {
     if let Ok(info) = guest.info() {
         sample.cpu.time_ns = Some(info.cpu_time_ns);
     }
@@ -120,7 +120,7 @@ fn offered(value: i64) -> Option<u64> {
     u64::try_from(value).ok()
 }
 
-fn nic(guest: &Guest, target: &str) -> (Nic, Option<String>) {
+fn nic(guest: &HostGuest, target: &str) -> (Nic, Option<String>) {
     let name = target.into();
     match guest.nic_counters(target) {
         Ok(counters) => {
@@ -142,7 +142,7 @@ fn nic(guest: &Guest, target: &str) -> (Nic, Option<String>) {
     }
 }
 
-fn disk(guest: &Guest, target: &str) -> (Disk, Option<String>) {
+fn disk(guest: &HostGuest, target: &str) -> (Disk, Option<String>) {
     let name = target.into();
     match guest.block_counters(target) {
         Ok(counters) => {

@@ -78,7 +78,7 @@ pub(super) enum End {
 
 /// What follows from an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextStep {
     /// It is settled.
     Settled,
     /// It is asked again, careful about its monitor, after this pause.
@@ -158,23 +158,23 @@ impl GuestState {
 
     /// Judges an answer that has nothing of the guest's monitor: is the monitor silent, or somebody else's
     /// call in it, or does the guest just start?
-    pub(super) fn judge_skipped(&mut self, control: Option<Control>, context: Context) -> Next {
+    pub(super) fn judge_skipped(&mut self, control: Option<Control>, context: Context) -> NextStep {
         let Context { now, retry_until, hold, last, was_starting } = context;
         let skipped_at = *self.skipped_at.get_or_insert(now);
         let is_ours = hold >= Hold::Suspect;
         let Some(control) = control else {
             if hold == Hold::Bulk {
                 self.settle(Completeness::Hung, Some(Cause::SilentQemu));
-                return Next::Settled;
+                return NextStep::Settled;
             }
-            return Next::Again(Duration::ZERO);
+            return NextStep::Again(Duration::ZERO);
         };
         let (completeness, cause, is_known) = match control {
             Control::Busy { for_ms, command: true }
                 if control.is_stuck() || (is_ours && for_ms >= SILENT_MS) =>
             {
                 self.settle(Completeness::Hung, Some(Cause::SilentQemu));
-                return Next::Settled;
+                return NextStep::Settled;
             }
             Control::Busy { command: true, .. } => {
                 (Completeness::Busy, Cause::OtherCalls, last == Completeness::Busy)
@@ -195,11 +195,11 @@ impl GuestState {
         if is_over {
             let cause = (completeness != Completeness::Starting).then_some(cause);
             self.settle(completeness, cause);
-            return Next::Settled;
+            return NextStep::Settled;
         }
         let pause = self.pause;
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        Next::Again(pause)
+        NextStep::Again(pause)
     }
 
     /// It is asked for its bulk statistics next.
@@ -253,8 +253,8 @@ mod tests {
         for questions in 1..100 {
             let context = Context { retry_until: start + Duration::from_secs(2), ..context(now) };
             match state.judge_skipped(Some(control), change(context)) {
-                Next::Settled => return (questions, now - start, state.completeness.unwrap()),
-                Next::Again(pause) => now += pause,
+                NextStep::Settled => return (questions, now - start, state.completeness.unwrap()),
+                NextStep::Again(pause) => now += pause,
             }
         }
         panic!("never settled");
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(settled(stuck, |it| it), (1, Duration::ZERO, Completeness::Hung));
         let now = Instant::now();
         let held = Context { hold: Hold::Bulk, ..context(now) };
-        assert_eq!(state().judge_skipped(None, held), Next::Settled);
-        assert_eq!(state().judge_skipped(None, context(now)), Next::Again(Duration::ZERO));
+        assert_eq!(state().judge_skipped(None, held), NextStep::Settled);
+        assert_eq!(state().judge_skipped(None, context(now)), NextStep::Again(Duration::ZERO));
     }
 }

@@ -8,23 +8,25 @@ use uuid::Uuid;
 
 use super::request::GuestRequest;
 use crate::config::DomainFilter;
-use crate::host::{Guest, Host, Origin};
+use crate::host::{Host, HostGuest, Origin};
 use crate::libvirt;
 
-/// So many missing handles are looked up one by one; for more, the list is cheaper.
+/// So many missing handles are looked up one by one. For more, the list is cheaper: it is one request, and each
+/// look-up is one.
 const LOOKUPS: usize = 4;
-/// Handles of guests that are gone, beside one for each guest, that do no harm.
+/// So many handles of guests that are gone are kept, beside one for each guest. They cost memory only, and to
+/// look for them in each collection would cost time.
 const OLD_HANDLES: usize = 64;
-/// A list is believed for so long while the ids stay the same. An id is not given twice within the
+/// A list is used for so long while the ids stay the same: a guest that is renamed keeps its id. An id is not given twice within the
 /// life of a daemon's connection on QEMU; on LXC it is a process's number.
 const LIST_MAX_AGE: Duration = Duration::from_secs(60);
 
 /// A connection with its guests' handles, which last as long as it does.
 pub struct Session {
     pub(super) connection: Host,
-    handles: HashMap<Uuid, Guest>,
+    handles: HashMap<Uuid, HostGuest>,
     /// Handles that came with a list and have not been asked for, by name.
-    unclaimed: HashMap<String, Guest>,
+    unclaimed: HashMap<String, HostGuest>,
     list: Option<List>,
 }
 
@@ -94,7 +96,7 @@ impl Session {
         }
         self.list = None;
         let guests = self.connection.guests(inactive)?;
-        let listed = |guest: &Guest| {
+        let listed = |guest: &HostGuest| {
             let (uuid, name): (_, Arc<str>) = (guest.uuid(), guest.name().into());
             let state =
                 (filter.has_states() && filter.takes(&name, &uuid)).then(|| guest.state_number());
@@ -129,7 +131,7 @@ impl Session {
     }
 
     /// The guest's handle; `None` where it is gone.
-    pub(super) fn handle(&self, uuid: &Uuid) -> Option<&Guest> {
+    pub(super) fn handle(&self, uuid: &Uuid) -> Option<&HostGuest> {
         self.handles.get(uuid)
     }
 

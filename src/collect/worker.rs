@@ -13,7 +13,7 @@ use crate::config::Selection;
 use crate::host::Origin;
 use crate::libvirt;
 use crate::log::Log;
-use crate::pool::{CallId, Connected, Pool, Report};
+use crate::pool::{CallId, CallReport, Connected, Pool};
 
 /// What all workers of a hypervisor share.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ impl Workers {
     /// Makes a call.
     pub(super) fn submit(&mut self, id: CallId, call: Call, progress: Progress) {
         let common = self.common.clone();
-        let work = move |session: &mut Session, report: &Report<Answer>| {
+        let work = move |session: &mut Session, report: &CallReport<Answer>| {
             perform(&common, session, call, &progress, report)
         };
         self.pool.submit(id, Box::new(work));
@@ -57,7 +57,7 @@ fn perform(
     session: &mut Session,
     call: Call,
     progress: &Progress,
-    report: &Report<'_, Answer>,
+    report: &CallReport<'_, Answer>,
 ) -> Result<Answer, libvirt::Error> {
     match call {
         Call::List { host_name } => {
@@ -88,7 +88,7 @@ fn by_files(
     directory: &Path,
     from: usize,
     progress: &Progress,
-    report: &Report<'_, Answer>,
+    report: &CallReport<'_, Answer>,
 ) -> Result<Answer, libvirt::Error> {
     for (place, name) in pid_files::names(directory).into_iter().enumerate().skip(from) {
         progress.set(Step::Find, Some(place), Instant::now());

@@ -36,7 +36,7 @@ pub fn parse(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, S
         if fits && text.len() <= 6 {
             return Err(format!("must have a unit, such as {text}s"));
         }
-        let (least, most) = (shown(*bounds.start()), shown(*bounds.end()));
+        let (least, most) = (format_duration(*bounds.start()), format_duration(*bounds.end()));
         return Err(format!("must be a time with its unit, from {least} to {most}"));
     }
     let Some(nanoseconds) = nanoseconds(text) else {
@@ -47,12 +47,16 @@ pub fn parse(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, S
     if bounds.contains(&time) {
         Ok(time)
     } else {
-        Err(format!("must be from {} to {}", shown(*bounds.start()), shown(*bounds.end())))
+        Err(format!(
+            "must be from {} to {}",
+            format_duration(*bounds.start()),
+            format_duration(*bounds.end())
+        ))
     }
 }
 
 /// The time in the largest unit that divides it.
-pub fn shown(time: Duration) -> String {
+pub fn format_duration(time: Duration) -> String {
     let nanoseconds = time.as_nanos();
     let exact = UNITS.iter().find(|(_, unit)| nanoseconds > 0 && nanoseconds.is_multiple_of(*unit));
     exact.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", nanoseconds / unit))
@@ -182,7 +186,7 @@ mod tests {
             (86_400_000_000_000, "1d"),
         ];
         for (nanoseconds, text) in cases {
-            assert_eq!(shown(Duration::from_nanos(nanoseconds)), text);
+            assert_eq!(format_duration(Duration::from_nanos(nanoseconds)), text);
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn find(
                 Some(what) => format!("; {what} is not replaced here: write the whole path"),
                 None => String::new(),
             };
-            let path = shown(&path);
+            let path = display_path(&path);
             Err(ConfigError(format!("cannot read the configuration {path}{namer}: {why}{hint}")))
         }
     }
@@ -50,7 +50,7 @@ const FILES_MAX: usize = 1000;
 pub(super) fn beside(file: &Path) -> Result<Vec<(PathBuf, String)>, ConfigError> {
     let folder = file.with_file_name(FOLDER);
     let refused = |path: &Path, why: &dyn fmt::Display| {
-        ConfigError(format!("cannot read the configuration {}: {why}", shown(path)))
+        ConfigError(format!("cannot read the configuration {}: {why}", display_path(path)))
     };
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -120,7 +120,7 @@ pub(super) fn line_of(text: &[u8], at: usize) -> usize {
 }
 
 /// A path for a message: on one line, and its end where it is long, which names the file.
-pub(super) fn shown(path: &Path) -> String {
+pub(super) fn display_path(path: &Path) -> String {
     const MOST: usize = 160;
     let path = sanitize(&path.to_string_lossy());
     if path.len() <= MOST {
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_long_path_keeps_its_end() {
         let path = format!("/{}/c.toml", "ä".repeat(200));
-        let shown = shown(Path::new(&path));
+        let shown = display_path(Path::new(&path));
         assert_eq!(shown, format!("…{}/c.toml", "ä".repeat(76)));
     }
 }

@@ -362,7 +362,7 @@ fn parse_over(
     mistakes.sort_by_key(|mistake| mistake.at);
     let line = |Complaint { at, message }: &Complaint| {
         let line = file::line_of(text.as_bytes(), *at);
-        format!("{}, line {line}: {message}", file::shown(file))
+        format!("{}, line {line}: {message}", file::display_path(file))
     };
     let mut lines: Vec<String> = mistakes.iter().take(MISTAKES_MAX).map(line).collect();
     if mistakes.len() > MISTAKES_MAX

@@ -1,5 +1,6 @@
-//! What `collect` asks: a hypervisor over libvirt, or a recording of one, by the same calls. Either
-//! gives what the other would, so that all that is made of the answers is the same code.
+//! What `collect` asks: a hypervisor over libvirt, or a recording of one, by the same calls. A replay answers
+//! at the level of libvirt's calls, below everything that is made of the answers: so a replay runs the very
+//! code that a collection runs, and prints what the host would.
 //!
 //! ```text
 //! mod.rs       which of the two, call by call
@@ -15,9 +16,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::libvirt::{
-    self, BlockCounters, BlockJob, Bulk, Connection, Control, CpuTimes, DiskError, Error, Groups,
-    GuestInfo, MemoryStatistic, NicCounters, Node, Offer, Parameter, Parameters, Snapshots, State,
-    Value, VcpuInfo,
+    self, BlockCounters, BlockJob, Bulk, Connection, Control, CpuTimes, DiskError, DomainState,
+    Error, Groups, GuestInfo, MemoryStatistic, NicCounters, Node, Offer, Parameter, Parameters,
+    Snapshots, Value, VcpuInfo,
 };
 use crate::record::{self, RecordedGuest, Statistic, plain_calls};
 use crate::sample::boottime_ns;
@@ -82,13 +83,13 @@ impl Host {
         }
     }
 
-    pub fn guests(&self, inactive: bool) -> Result<Vec<Guest>, Error> {
+    pub fn guests(&self, inactive: bool) -> Result<Vec<HostGuest>, Error> {
         match self {
             Self::Live(connection) => {
-                Ok(connection.guests(inactive)?.into_iter().map(Guest::Live).collect())
+                Ok(connection.guests(inactive)?.into_iter().map(HostGuest::Live).collect())
             }
             Self::Recorded(played) => {
-                Ok(played.guests(inactive).into_iter().map(Guest::Recorded).collect())
+                Ok(played.guests(inactive).into_iter().map(HostGuest::Recorded).collect())
             }
         }
     }
@@ -103,17 +104,17 @@ impl Host {
         }
     }
 
-    pub fn guest(&self, uuid: &Uuid) -> Result<Guest, Error> {
+    pub fn guest(&self, uuid: &Uuid) -> Result<HostGuest, Error> {
         match self {
-            Self::Live(connection) => connection.guest(uuid).map(Guest::Live),
-            Self::Recorded(played) => played.guest(uuid).map(Guest::Recorded),
+            Self::Live(connection) => connection.guest(uuid).map(HostGuest::Live),
+            Self::Recorded(played) => played.guest(uuid).map(HostGuest::Recorded),
         }
     }
 
-    pub fn guest_named(&self, name: &str) -> Result<Guest, Error> {
+    pub fn guest_named(&self, name: &str) -> Result<HostGuest, Error> {
         match self {
-            Self::Live(connection) => connection.guest_named(name).map(Guest::Live),
-            Self::Recorded(played) => played.guest_named(name).map(Guest::Recorded),
+            Self::Live(connection) => connection.guest_named(name).map(HostGuest::Live),
+            Self::Recorded(played) => played.guest_named(name).map(HostGuest::Recorded),
         }
     }
 
@@ -170,11 +171,11 @@ impl Host {
         }
     }
 
-    pub fn offer(&self, guest: &Guest, wanted: Groups) -> Result<Offer, Error> {
+    pub fn offer(&self, guest: &HostGuest, wanted: Groups) -> Result<Offer, Error> {
         match (self, guest) {
-            (Self::Live(connection), Guest::Live(guest)) => connection.offer(guest, wanted),
+            (Self::Live(connection), HostGuest::Live(guest)) => connection.offer(guest, wanted),
             (Self::Recorded(played), _) => Ok(played.offer(wanted)),
-            (Self::Live(_), Guest::Recorded(_)) => {
+            (Self::Live(_), HostGuest::Recorded(_)) => {
                 Ok(Offer { bulk: Groups::default(), nowait: false })
             }
         }
@@ -182,18 +183,18 @@ impl Host {
 
     pub fn statistics<'a>(
         &self,
-        guests: impl Iterator<Item = &'a Guest>,
+        guests: impl Iterator<Item = &'a HostGuest>,
         groups: Groups,
         how: Bulk,
-    ) -> Result<Records, Error> {
+    ) -> Result<HostRecords, Error> {
         match self {
             Self::Live(connection) => {
-                let guests = guests.filter_map(Guest::live);
-                connection.statistics(guests, groups, how).map(Records::Live)
+                let guests = guests.filter_map(HostGuest::live);
+                connection.statistics(guests, groups, how).map(HostRecords::Live)
             }
             Self::Recorded(played) => {
-                let uuids = guests.map(Guest::uuid);
-                played.statistics(uuids, groups).map(Records::Recorded)
+                let uuids = guests.map(HostGuest::uuid);
+                played.statistics(uuids, groups).map(HostRecords::Recorded)
             }
         }
     }
@@ -208,35 +209,35 @@ impl Host {
 }
 
 /// The answer of a bulk call.
-pub enum Records {
+pub enum HostRecords {
     /// libvirt's list.
     Live(libvirt::Records),
     /// Out of a file.
     Recorded(PlayedRecords),
 }
 
-impl Records {
+impl HostRecords {
     /// The records, one a guest that answered.
-    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+    pub fn iter(&self) -> impl Iterator<Item = HostRecord<'_>> {
         let (live, recorded) = match self {
             Self::Live(records) => (Some(records.iter()), None),
             Self::Recorded(records) => (None, Some(records.iter())),
         };
-        let live = live.into_iter().flatten().map(Record::Live);
+        let live = live.into_iter().flatten().map(HostRecord::Live);
         let recorded = recorded.into_iter().flatten();
-        live.chain(recorded.map(|(guest, groups)| Record::Recorded(guest, groups)))
+        live.chain(recorded.map(|(guest, groups)| HostRecord::Recorded(guest, groups)))
     }
 }
 
 /// One guest's part of the answer.
-pub enum Record<'a> {
+pub enum HostRecord<'a> {
     /// libvirt's.
     Live(libvirt::Record<'a>),
     /// Of a recorded guest, these groups.
     Recorded(&'a RecordedGuest, Groups),
 }
 
-impl<'a> Record<'a> {
+impl<'a> HostRecord<'a> {
     /// The name of the guest that it speaks of, in bytes, as in C.
     pub fn name(&self) -> &'a [u8] {
         match self {
@@ -299,7 +300,7 @@ impl<'a> Iterator for Statistics<'a> {
 }
 
 /// A guest: libvirt's handle of it, or one of a recording. Its calls are those of [`libvirt::Guest`].
-pub enum Guest {
+pub enum HostGuest {
     /// libvirt's handle.
     Live(libvirt::Guest),
     /// Out of a file.
@@ -309,7 +310,7 @@ pub enum Guest {
 macro_rules! plain_methods {
     ($($call:ident: $answer:ty, $kind:ident;)*) => {
         #[allow(missing_docs, clippy::missing_errors_doc)] // as those of libvirt::Guest
-        impl Guest {
+        impl HostGuest {
             $(pub fn $call(&self) -> Result<$answer, Error> {
                 match self {
                     Self::Live(guest) => guest.$call(),
@@ -322,7 +323,7 @@ macro_rules! plain_methods {
 plain_calls!(plain_methods);
 
 #[allow(missing_docs, clippy::missing_errors_doc)] // as those of libvirt::Guest
-impl Guest {
+impl HostGuest {
     fn live(&self) -> Option<&libvirt::Guest> {
         match self {
             Self::Live(guest) => Some(guest),
@@ -411,12 +412,10 @@ impl Guest {
         }
     }
 
-    pub fn job(&self) -> Result<JobStatistics, Error> {
+    pub fn job(&self) -> Result<HostJob, Error> {
         match self {
-            Self::Live(guest) => guest.job().map(JobStatistics::Live),
-            Self::Recorded(guest) => {
-                guest.now()?.job.result().cloned().map(JobStatistics::Recorded)
-            }
+            Self::Live(guest) => guest.job().map(HostJob::Live),
+            Self::Recorded(guest) => guest.now()?.job.result().cloned().map(HostJob::Recorded),
         }
     }
 
@@ -430,14 +429,14 @@ impl Guest {
 }
 
 /// What a job of the guest has done.
-pub enum JobStatistics {
+pub enum HostJob {
     /// libvirt's.
     Live(libvirt::JobStatistics),
     /// Out of a file.
     Recorded(record::RecordedJob),
 }
 
-impl JobStatistics {
+impl HostJob {
     /// virDomainJobType; 0 where no job runs.
     pub fn kind(&self) -> i64 {
         match self {

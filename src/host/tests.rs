@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::libvirt::{Group, Kind, OwnedValue};
-use crate::record::{Answer, Moment as RecordedMoment, RecordedHost, Recording};
+use crate::record::{RecordedAnswer, RecordedHost, Recording, Snapshot};
 
 const A: Uuid = Uuid::from_u128(1);
 const B: Uuid = Uuid::from_u128(2);
@@ -17,13 +17,13 @@ fn guest(uuid: Uuid, id: i32, statistics: &[(&str, u64)]) -> RecordedGuest {
         name: format!("guest {}", uuid.as_u128()),
         uuid,
         answered_ns: 7,
-        statistics: Answer::Ok(statistics.collect()),
+        statistics: RecordedAnswer::Ok(statistics.collect()),
         ..RecordedGuest::default()
     }
 }
 
 fn replay(moments: Vec<Vec<RecordedGuest>>) -> (tempfile::TempDir, Origin) {
-    let moment = |(number, guests)| RecordedMoment {
+    let moment = |(number, guests)| Snapshot {
         unix_ns: number as u64 * 1_000_000_000,
         boot_ns: number as u64,
         guests,
@@ -32,7 +32,7 @@ fn replay(moments: Vec<Vec<RecordedGuest>>) -> (tempfile::TempDir, Origin) {
     let recording = Recording {
         host: RecordedHost {
             bulk: vec!["state".to_owned(), "cpu".to_owned()],
-            name: Answer::Ok("h".to_owned()),
+            name: RecordedAnswer::Ok("h".to_owned()),
             ..RecordedHost::default()
         },
         moments: moments.into_iter().enumerate().map(moment).collect(),
@@ -49,7 +49,11 @@ fn all() -> Groups {
 }
 
 /// What a bulk call for these guests gives: id and names of the parameters of each.
-fn asked(host: &Host, guests: &[Guest], groups: Groups) -> Result<Vec<(i32, Vec<String>)>, String> {
+fn asked(
+    host: &Host,
+    guests: &[HostGuest],
+    groups: Groups,
+) -> Result<Vec<(i32, Vec<String>)>, String> {
     let records = host
         .statistics(guests.iter(), groups, Bulk { nowait: true, enforce: false })
         .map_err(|error| error.to_string())?;
@@ -78,9 +82,9 @@ fn a_bulk_call_gives_the_groups_that_are_asked_for() {
 #[test]
 fn one_guests_error_fails_the_call_for_all_and_its_other_groups_come_alone() {
     let mut broken = guest(B, 5, &[]);
-    broken.statistics = Answer::Error { kind: Kind::Other, message: "no".to_owned() };
+    broken.statistics = RecordedAnswer::Error { kind: Kind::Other, message: "no".to_owned() };
     let state = vec![("state.state".to_owned(), OwnedValue::Int(1))];
-    broken.groups.insert("state".to_owned(), Answer::Ok(state));
+    broken.groups.insert("state".to_owned(), RecordedAnswer::Ok(state));
     let (_folder, origin) = replay(vec![vec![guest(A, 4, &[("state.state", 1)]), broken]]);
     let host = origin.open().unwrap();
     let guests = host.guests(false).unwrap();
@@ -97,8 +101,9 @@ fn handles_answer_for_the_moment_that_is_asked_and_who_is_gone_is_gone() {
     let (_folder, origin) = replay(vec![vec![guest(A, 4, &[]), off], vec![guest(B, 6, &[])]]);
     let replay = origin.replay().unwrap();
     let host = origin.open().unwrap();
-    let ids =
-        |inactive| -> Vec<i32> { host.guests(inactive).unwrap().iter().map(Guest::id).collect() };
+    let ids = |inactive| -> Vec<i32> {
+        host.guests(inactive).unwrap().iter().map(HostGuest::id).collect()
+    };
     replay.advance();
     assert_eq!((ids(false), ids(true)), (vec![4], vec![4, -1]));
     assert_eq!(host.running_ids(1).unwrap(), Some(vec![4]));

@@ -69,6 +69,8 @@ fn kind(code: sys::virErrorNumber) -> Kind {
         | sys::VIR_ERR_ARGUMENT_UNSUPPORTED
         | sys::VIR_ERR_CONFIG_UNSUPPORTED
         | sys::VIR_ERR_OPERATION_UNSUPPORTED
+        // What an older libvirt says of a flag or group that it does not know. We pass no other arguments that
+        // could be invalid.
         | sys::VIR_ERR_INVALID_ARG => Kind::Unsupported,
         _ => Kind::Other,
     }

@@ -12,7 +12,7 @@ use super::{Error, Guest};
 /// A state and why it is so, from virDomainGetState; both are numbers of libvirt's enums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub struct DomainState {
     /// virDomainState
     pub state: i64,
     /// The reason, of the enum that belongs to the state.
@@ -52,11 +52,11 @@ impl Guest {
     /// libvirt's words.
     ///
     /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainGetState>
-    pub fn state(&self) -> Result<State, Error> {
+    pub fn state(&self) -> Result<DomainState, Error> {
         let (mut state, mut reason) = (0, 0);
         // SAFETY: the handle lives, and libvirt writes the two numbers.
         unsafe { check(sys::virDomainGetState(self.as_ptr(), &mut state, &mut reason, 0))? };
-        Ok(State { state: state.into(), reason: reason.into() })
+        Ok(DomainState { state: state.into(), reason: reason.into() })
     }
 
     /// Its virtual CPUs, `most` of them; only of a guest that runs.

@@ -1,8 +1,7 @@
-//! The only room with unsafe code: what we ask of libvirt, and nothing of what we make of it.
+//! The only module with unsafe code: what we ask of libvirt, and nothing of what we make of it.
 //!
-//! Each C allocation has one owner type here with a `Drop`; no raw pointer leaves the room. Every
-//! call blocks for as long as libvirt lets it, which may be for ever: whoever calls does so on a
-//! thread that can be left behind (`collect::worker`).
+//! Each C allocation has one owner type here with a `Drop`; no raw pointer leaves this module. Any
+//! call may block for ever, so it is made on a thread that can be left behind (`crate::pool`).
 //!
 //! ```text
 //! statistics.rs  the bulk call: what a hypervisor offers, and its typed parameters
@@ -43,7 +42,7 @@ pub use cpu_set::cpu_set;
 pub use error::{Error, Kind};
 pub use event_loop::start_event_loop;
 pub use events::{ClosedTaker, EventTaker, GuestEvent, Happening, Subscription};
-pub use extra::{JobStatistics, State, VcpuInfo};
+pub use extra::{DomainState, JobStatistics, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
 pub use node::{NodeInfo, PoolInfo, StoragePool};
 pub use process::{begin_process, end_process, leave_session_keyring, stdout_was_closed};

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{CallId, Connected, Done, Pool, Report};
+use super::{CallId, CallReport, Connected, Done, Pool};
 use crate::deadline::Deadline;
 use crate::libvirt::Error;
 
@@ -40,7 +40,7 @@ impl<C: Connected + 'static, T: Send + 'static> Caller<C, T> {
     /// Makes a call. What comes of an earlier one is dropped.
     pub fn call(
         &mut self,
-        work: impl FnOnce(&mut C, &Report<T>) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&mut C, &CallReport<T>) -> Result<T, Error> + Send + 'static,
     ) {
         self.call.0 += 1;
         self.is_open = true;

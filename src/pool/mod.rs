@@ -16,6 +16,8 @@ mod caller;
 mod results;
 
 use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -47,7 +49,7 @@ impl Connected for () {
 }
 
 /// Makes a call over a worker's connection. Its last answer is what it returns.
-pub type Work<C, T> = Box<dyn FnOnce(&mut C, &Report<T>) -> Result<T, Error> + Send>;
+pub type Work<C, T> = Box<dyn FnOnce(&mut C, &CallReport<T>) -> Result<T, Error> + Send>;
 
 type Open<C> = dyn Fn() -> Result<C, Error> + Send + Sync;
 
@@ -111,40 +113,36 @@ impl<C: Connected + 'static, T: Send + 'static> Pool<C, T> {
     /// Gives a call to a worker that is idle, else to a new one. If no thread can be started, the call has
     /// failed.
     pub fn submit(&mut self, id: CallId, work: Work<C, T>) {
-        let mut order = Order { id, work };
-        loop {
-            let position = match self.idle_or_new() {
-                Ok(position) => position,
-                Err(error) => {
-                    let words =
-                        format!("cannot start a thread: {error}; raise the limit on processes");
-                    if let Some(log) = &self.log {
-                        log.begins("threads", Level::Error, &words);
-                    }
-                    let result = Err(Error::of(Kind::Other, words));
-                    self.results.put(Done { id, result, is_last: true, is_urgent: true });
-                    return;
-                }
-            };
-            let Some(worker) = self.workers.get_mut(position) else { return };
-            match worker.orders.send(order) {
-                Ok(()) => {
-                    worker.call = Some(id);
-                    return;
-                }
-                // Its thread is gone: only a panic does that.
-                Err(mpsc::SendError(back)) => {
-                    order = back;
-                    self.workers.swap_remove(position);
+        let words = match self.idle_or_new() {
+            Ok(worker) => {
+                worker.call = Some(id);
+                match worker.orders.send(Order { id, work }) {
+                    Ok(()) => return,
+                    Err(_) => "its thread has ended".to_owned(),
                 }
             }
-        }
+            Err(error) => {
+                let words = format!("cannot start a thread: {error}; raise the limit on processes");
+                if let Some(log) = &self.log {
+                    log.begins("threads", Level::Error, &words);
+                }
+                words
+            }
+        };
+        let result = Err(Error::of(Kind::Other, words));
+        self.results.put(Done { id, result, is_last: true, is_urgent: true });
     }
 
-    fn idle_or_new(&mut self) -> std::io::Result<usize> {
-        if let Some(idle) = self.workers.iter().position(|worker| worker.call.is_none()) {
-            return Ok(idle);
-        }
+    fn idle_or_new(&mut self) -> io::Result<&mut Worker<C, T>> {
+        let idle = self.workers.iter().position(|worker| worker.call.is_none());
+        let place = match idle {
+            Some(place) => place,
+            None => self.start_worker()?,
+        };
+        self.workers.get_mut(place).ok_or_else(|| io::Error::other("there is no worker"))
+    }
+
+    fn start_worker(&mut self) -> io::Result<usize> {
         let (orders, inbox) = mpsc::channel();
         let (open, results) = (Arc::clone(&self.open), self.results.clone());
         let is_urgent = self.is_urgent;
@@ -209,51 +207,42 @@ fn work<C: Connected, T>(
 ) {
     let mut connection: Option<C> = None;
     while let Ok(Order { id, work }) = inbox.recv() {
-        let mut report = Report { results, id, is_urgent, is_over: false };
-        // A connection that broke while it was idle is replaced by a new one.
-        let result = match &mut connection {
+        let report = CallReport { results, id, is_urgent };
+        let make = || match &mut connection {
             Some(alive) if alive.is_alive() => work(alive, &report),
+            // A connection that broke while it was idle is replaced by a new one.
             _ => open().and_then(|opened| work(connection.insert(opened), &report)),
         };
-        report.end(result);
+        // Whoever waits for the call must hear of a panic. What it has left behind is not used again.
+        let made = catch_unwind(AssertUnwindSafe(make));
+        let has_panicked = made.is_err();
+        report.put(made.unwrap_or_else(|_| Err(Error::of(Kind::Other, PANICKED))), true);
         // Closing asks libvirtd once more, which may take long: the result has been reported by then.
-        if connection.as_ref().is_some_and(|connection| !connection.is_alive()) {
+        if has_panicked || connection.as_ref().is_some_and(|connection| !connection.is_alive()) {
             connection = None;
         }
     }
 }
 
-/// Reports the answers of a call, and its end, also if its thread panics.
-pub struct Report<'a, T> {
+/// What is said of a call that panicked; the panic's own words are on standard error.
+const PANICKED: &str = "this program failed while it read the answer: please report this";
+
+/// Reports the answers of a call.
+pub struct CallReport<'a, T> {
     results: &'a ResultQueue<T>,
     id: CallId,
     is_urgent: fn(&T) -> bool,
-    is_over: bool,
 }
 
-impl<T> Report<'_, T> {
+impl<T> CallReport<'_, T> {
     /// Hands over an answer before the call is over: what comes next may never come back.
     pub fn hand_over(&self, answer: T) {
         self.put(Ok(answer), false);
     }
 
-    fn end(&mut self, result: Result<T, Error>) {
-        self.is_over = true;
-        self.put(result, true);
-    }
-
     fn put(&self, result: Result<T, Error>, is_last: bool) {
         let is_urgent = result.as_ref().map_or(true, self.is_urgent);
         self.results.put(Done { id: self.id, result, is_last, is_urgent });
-    }
-}
-
-impl<T> Drop for Report<'_, T> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            let words = "this program failed while it read the answer: please report this";
-            self.end(Err(Error::of(Kind::Other, words)));
-        }
     }
 }
 

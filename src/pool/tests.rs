@@ -31,38 +31,42 @@ impl Drop for Slow {
     }
 }
 
-/// A pool with numbered connections.
-fn numbered() -> Pool<(), &'static str> {
-    Pool::new("test", || Ok(()), |_| true)
-}
-
-#[test]
-fn a_worker_that_panics_reports_that_its_call_has_failed_and_another_takes_its_place() {
-    let mut pool = numbered();
-    pool.submit(CallId(1), Box::new(|(), _| panic!("as a defect of ours would")));
-    let done = pool.wait(1, LONG, &deadline());
-    let [Done { id: CallId(1), result: Err(error), is_last: true, .. }] = done.as_slice() else {
-        panic!("{done:?}");
-    };
-    assert!(error.to_string().contains("please report this"), "{error}");
-    assert_eq!(pool.idle(), 1);
-    // Its thread is gone, which nobody has noticed so far.
-    pool.threads.wait_for(0, LONG);
-    pool.submit(CallId(2), Box::new(|(), _| Ok("well")));
-    let done = pool.wait(1, LONG, &deadline());
-    assert!(matches!(done.as_slice(), [Done { id: CallId(2), result: Ok("well"), .. }]));
-    assert_eq!(pool.workers.len(), 1);
-}
-
-#[test]
-fn a_call_is_reported_before_its_broken_connection_is_closed() {
+/// A pool whose first connection is slow to close, what allows that, and what says that it is closed.
+fn slow_pool() -> (Pool<Slow, &'static str>, Sender<()>, Receiver<()>) {
     let (close, may_close) = channel();
     let (closed, is_closed) = channel();
     let once = Mutex::new(Some(Slow { is_alive: true, may_close, closed }));
     let open =
         move || once.lock().unwrap().take().ok_or_else(|| Error::of(Kind::Other, "opened before"));
-    let mut pool: Pool<Slow, &str> = Pool::new("test", open, |_| true);
-    let breaks = |connection: &mut Slow, _: &Report<&'static str>| {
+    (Pool::new("test", open, |_| true), close, is_closed)
+}
+
+#[test]
+fn a_worker_that_panics_reports_that_its_call_has_failed_and_goes_on_with_a_new_connection() {
+    let (mut pool, close, is_closed) = slow_pool();
+    pool.submit(CallId(1), Box::new(|_, _| panic!("as a defect of ours would")));
+    let done = pool.wait(1, LONG, &deadline());
+    let [Done { id: CallId(1), result: Err(error), is_last: true, .. }] = done.as_slice() else {
+        panic!("it was not reported");
+    };
+    assert_eq!(error.to_string(), PANICKED);
+    assert_eq!(pool.idle(), 1);
+    // The next call waits until the connection is closed, and opens another.
+    pool.submit(CallId(2), Box::new(|_, _| Ok("well")));
+    close.send(()).unwrap();
+    is_closed.recv_timeout(LONG).unwrap();
+    let done = pool.wait(1, LONG, &deadline());
+    let [Done { id: CallId(2), result: Err(error), .. }] = done.as_slice() else {
+        panic!("it was not reported");
+    };
+    assert_eq!(error.to_string(), "opened before");
+    assert_eq!(pool.workers.len(), 1);
+}
+
+#[test]
+fn a_call_is_reported_before_its_broken_connection_is_closed() {
+    let (mut pool, close, is_closed) = slow_pool();
+    let breaks = |connection: &mut Slow, _: &CallReport<&'static str>| {
         connection.is_alive = false;
         Ok("its last answer")
     };
@@ -76,13 +80,8 @@ fn a_call_is_reported_before_its_broken_connection_is_closed() {
 
 #[test]
 fn a_connection_that_cannot_be_closed_is_left_behind_at_the_end() {
-    let (_close, may_close) = channel();
-    let (closed, is_closed) = channel();
-    let once = Mutex::new(Some(Slow { is_alive: true, may_close, closed }));
-    let open =
-        move || once.lock().unwrap().take().ok_or_else(|| Error::of(Kind::Other, "opened before"));
-    let mut pool: Pool<Slow, ()> = Pool::new("test", open, |()| true);
-    pool.submit(CallId(1), Box::new(|_, _| Ok(())));
+    let (mut pool, _close, is_closed) = slow_pool();
+    pool.submit(CallId(1), Box::new(|_, _| Ok("well")));
     assert_eq!(pool.wait(1, LONG, &deadline()).len(), 1);
     let began = std::time::Instant::now();
     pool.close(Duration::from_millis(50));
@@ -92,14 +91,9 @@ fn a_connection_that_cannot_be_closed_is_left_behind_at_the_end() {
 
 #[test]
 fn the_end_waits_until_idle_connections_are_closed() {
-    let (close, may_close) = channel();
-    let (closed, is_closed) = channel();
+    let (mut pool, close, is_closed) = slow_pool();
     close.send(()).unwrap();
-    let once = Mutex::new(Some(Slow { is_alive: true, may_close, closed }));
-    let open =
-        move || once.lock().unwrap().take().ok_or_else(|| Error::of(Kind::Other, "opened before"));
-    let mut pool: Pool<Slow, ()> = Pool::new("test", open, |()| true);
-    pool.submit(CallId(1), Box::new(|_, _| Ok(())));
+    pool.submit(CallId(1), Box::new(|_, _| Ok("well")));
     assert_eq!(pool.wait(1, LONG, &deadline()).len(), 1);
     pool.close(LONG);
     assert_eq!(is_closed.try_recv(), Ok(()));

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::RecordedGuest;
 use super::value::{Statistic, statistic};
 use crate::libvirt::{
-    self, BlockCounters, BlockJob, Control, CpuTimes, DiskError, Guest, GuestInfo, Kind,
-    MemoryStatistic, NicCounters, Snapshots, State,
+    self, BlockCounters, BlockJob, Control, CpuTimes, DiskError, DomainState, Guest, GuestInfo,
+    Kind, MemoryStatistic, NicCounters, Snapshots,
 };
 
 /// More virtual CPUs than any guest has.
@@ -19,7 +19,7 @@ const MOST_VCPUS: u16 = 4096;
 /// What became of a call.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer<T> {
+pub enum RecordedAnswer<T> {
     /// Its answer.
     Ok(T),
     /// libvirt's error.
@@ -35,7 +35,7 @@ pub enum Answer<T> {
     Unanswered,
 }
 
-impl<T> Answer<T> {
+impl<T> RecordedAnswer<T> {
     /// As the call gives it; a call without an answer fails.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl<T> Answer<T> {
     }
 }
 
-impl<T> From<Result<T, libvirt::Error>> for Answer<T> {
+impl<T> From<Result<T, libvirt::Error>> for RecordedAnswer<T> {
     fn from(result: Result<T, libvirt::Error>) -> Self {
         match result {
             Ok(answer) => Self::Ok(answer),
@@ -66,7 +66,7 @@ impl<T> From<Result<T, libvirt::Error>> for Answer<T> {
 macro_rules! plain_calls {
     ($make:ident) => {
         $make! {
-            state: State, quiet;
+            state: DomainState, quiet;
             info: GuestInfo, quiet;
             control: Control, quiet;
             is_persistent: bool, quiet;
@@ -89,10 +89,10 @@ macro_rules! answers {
         #[serde(default, deny_unknown_fields)]
         #[allow(missing_docs)] // the names are those of the calls
         pub struct PlainAnswers {
-            $(pub $call: Answer<$answer>,)*
+            $(pub $call: RecordedAnswer<$answer>,)*
         }
 
-        const PLAIN: &[Step] = &[$(Step {
+        const PLAIN: &[RecordedCall] = &[$(RecordedCall {
             needs: answers!($kind),
             ask: |guest, _| {
                 let answer = guest.$call().into();
@@ -112,20 +112,20 @@ plain_calls!(answers);
 pub struct DeviceAnswers {
     /// virDomainInterfaceStats
     #[serde(skip_serializing_if = "is_unanswered")]
-    pub nic_counters: Answer<NicCounters>,
+    pub nic_counters: RecordedAnswer<NicCounters>,
     /// virDomainBlockStats
     #[serde(skip_serializing_if = "is_unanswered")]
-    pub block_counters: Answer<BlockCounters>,
+    pub block_counters: RecordedAnswer<BlockCounters>,
     /// virDomainBlockStatsFlags
     #[serde(skip_serializing_if = "is_unanswered")]
-    pub block_statistics: Answer<Vec<Statistic>>,
+    pub block_statistics: RecordedAnswer<Vec<Statistic>>,
     /// virDomainGetBlockJobInfo
     #[serde(skip_serializing_if = "is_unanswered")]
-    pub block_job: Answer<Option<BlockJob>>,
+    pub block_job: RecordedAnswer<Option<BlockJob>>,
 }
 
-fn is_unanswered<T>(answer: &Answer<T>) -> bool {
-    matches!(answer, Answer::Unanswered)
+fn is_unanswered<T>(answer: &RecordedAnswer<T>) -> bool {
+    matches!(answer, RecordedAnswer::Unanswered)
 }
 
 /// A job, and what it has done.
@@ -146,7 +146,7 @@ pub(super) struct Devices {
 }
 
 /// What puts an answer into the recording.
-pub(super) type Keep = Box<dyn FnOnce(&mut RecordedGuest) + Send>;
+pub(super) type RecordAnswer = Box<dyn FnOnce(&mut RecordedGuest) + Send>;
 
 /// What a call for a guest may wait for; each waits for what is before it as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,23 +160,23 @@ pub(super) enum Needs {
 }
 
 /// One call for a guest, or one for each of its devices.
-pub(super) struct Step {
+pub(super) struct RecordedCall {
     /// What it may wait for.
     pub(super) needs: Needs,
     /// Makes the call.
-    pub(super) ask: fn(&Guest, &Devices) -> Keep,
+    pub(super) ask: fn(&Guest, &Devices) -> RecordAnswer,
 }
 
 /// The calls with arguments, and those whose answers are no plain values.
-const SHAPED: &[Step] = &[
-    Step {
+const SHAPED: &[RecordedCall] = &[
+    RecordedCall {
         needs: Needs::Monitor,
         ask: |guest, _| {
             let answer = guest.vcpus(MOST_VCPUS).into();
             Box::new(|recorded| recorded.vcpus = answer)
         },
     },
-    Step {
+    RecordedCall {
         needs: Needs::Monitor,
         ask: |guest, _| {
             let job = guest.job().map(|job| RecordedJob {
@@ -187,7 +187,7 @@ const SHAPED: &[Step] = &[
             Box::new(|recorded| recorded.job = answer)
         },
     },
-    Step {
+    RecordedCall {
         needs: Needs::Monitor,
         ask: |guest, devices| {
             of_each(&devices.nics, |target| DeviceAnswers {
@@ -196,7 +196,7 @@ const SHAPED: &[Step] = &[
             })
         },
     },
-    Step {
+    RecordedCall {
         needs: Needs::Monitor,
         ask: |guest, devices| {
             of_each(&devices.disks, |target| {
@@ -214,11 +214,11 @@ const SHAPED: &[Step] = &[
 ];
 
 /// Every call for one guest, those first that a guest whose QEMU hangs answers, too.
-pub(super) fn steps() -> impl Iterator<Item = &'static Step> {
+pub(super) fn steps() -> impl Iterator<Item = &'static RecordedCall> {
     PLAIN.iter().chain(SHAPED)
 }
 
-fn of_each(targets: &[String], ask: impl Fn(&str) -> DeviceAnswers) -> Keep {
+fn of_each(targets: &[String], ask: impl Fn(&str) -> DeviceAnswers) -> RecordAnswer {
     let answers: Vec<_> = targets.iter().map(|target| (target.clone(), ask(target))).collect();
     Box::new(|recorded| recorded.devices.extend(answers))
 }

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::calls::{Devices, Keep, Needs, steps};
+use super::calls::{Devices, Needs, RecordAnswer, steps};
 use super::value::{Statistic, statistic};
-use super::{Answer, CaptureError, Moment, RecordedGuest, RecordedHost, RecordedNode, Recording};
+use super::{
+    CaptureError, RecordedAnswer, RecordedGuest, RecordedHost, RecordedNode, Recording, Snapshot,
+};
 use crate::collect::{pid_files, uptime};
 use crate::config::extra::Extra;
 use crate::deadline::{Deadline, Ending};
@@ -19,24 +21,24 @@ use crate::devices::xml;
 use crate::libvirt::{Bulk, Connection, Control, Error, Group, Groups, Guest, Kind, Offer};
 use crate::log::Log;
 use crate::node::{NodeReader, NodeReading};
-use crate::pool::{Caller, Connected, Report};
+use crate::pool::{CallReport, Caller, Connected};
 use crate::sample::boottime_ns;
 
-/// How often a guest is asked again that was skipped because another call was in its monitor, and after which
+/// CaptureDepth often a guest is asked again that was skipped because another call was in its monitor, and after which
 /// pause. Together a second: such a call takes milliseconds, and one that takes longer is stuck.
 const AGAIN: usize = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What to record.
 #[derive(Clone, Copy, Debug)]
-pub struct Orders<'a> {
+pub struct CaptureOptions<'a> {
     /// Of which hypervisor.
     pub uri: &'a str,
-    /// How many moments.
+    /// CaptureDepth many moments.
     pub moments: usize,
     /// From the start of one moment to that of the next.
     pub every: Duration,
-    /// How long an answer is waited for; a guest whose answer takes longer counts as hung.
+    /// CaptureDepth long an answer is waited for; a guest whose answer takes longer counts as hung.
     pub patience: Duration,
     /// Hung guests that a call may be left behind in; of others that hang too only libvirtd is asked
     /// once there are so many.
@@ -48,21 +50,21 @@ pub struct Orders<'a> {
 /// # Errors
 /// Where the host cannot be read, or the end was ordered before all was asked.
 pub fn capture(
-    orders: &Orders<'_>,
+    options: &CaptureOptions<'_>,
     ending: &Ending,
     log: &Arc<Log>,
 ) -> Result<Recording, CaptureError> {
-    let uri = orders.uri.to_owned();
+    let uri = options.uri.to_owned();
     let caller = Caller::new("record", move || Connection::open(&uri));
     let mut capture = Capture {
-        orders: *orders,
+        options: *options,
         ending,
         log,
         caller,
         hung: HashSet::new(),
         answered: HashSet::new(),
         node: NodeReader::wanted(
-            orders.uri,
+            options.uri,
             [Extra::Host, Extra::Pools].into_iter().collect(),
             log,
         ),
@@ -71,7 +73,7 @@ pub fn capture(
     let mut moments = Vec::new();
     let mut next = Instant::now();
     let mut known = None;
-    for _ in 0..orders.moments {
+    for _ in 0..options.moments {
         capture.sleep_until(next)?;
         let listed = capture.list()?;
         let offer = match known {
@@ -80,7 +82,7 @@ pub fn capture(
         };
         known = Some(offer);
         // Only now are the guests asked: so far apart are their answers at the least.
-        next = Instant::now() + orders.every;
+        next = Instant::now() + options.every;
         let now = crate::sample::Moment::now();
         moments.push(capture.moment(now, listed, offer)?);
     }
@@ -94,10 +96,10 @@ pub fn capture(
 
 /// What is under way.
 struct Capture<'a> {
-    orders: Orders<'a>,
+    options: CaptureOptions<'a>,
     ending: &'a Ending,
     log: &'a Log,
-    caller: Caller<Connection, Told>,
+    caller: Caller<Connection, CaptureEvent>,
     /// Guests that a call of ours is stuck in.
     hung: HashSet<Uuid>,
     /// Guests that have answered.
@@ -106,9 +108,9 @@ struct Capture<'a> {
     node: Option<NodeReader>,
 }
 
-/// How a guest is asked.
+/// CaptureDepth a guest is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
+enum CaptureDepth {
     /// For everything.
     Wholly,
     /// A call of ours is stuck in it: for what libvirtd answers by itself then.
@@ -119,10 +121,11 @@ enum How {
 
 impl Capture<'_> {
     fn host(&mut self) -> Result<RecordedHost, CaptureError> {
-        let uri = self.orders.uri.to_owned();
-        self.caller.call(move |connection, _| Ok(Told::Host(Box::new(host(connection, uri)))));
+        let uri = self.options.uri.to_owned();
+        self.caller
+            .call(move |connection, _| Ok(CaptureEvent::Host(Box::new(host(connection, uri)))));
         match self.next()? {
-            Some(Ok(Told::Host(host))) => Ok(*host),
+            Some(Ok(CaptureEvent::Host(host))) => Ok(*host),
             other => Err(self.failed(other)),
         }
     }
@@ -131,21 +134,21 @@ impl Capture<'_> {
     /// found by libvirt's files.
     fn list(&mut self) -> Result<Vec<RecordedGuest>, CaptureError> {
         self.caller.call(|connection, _| {
-            Ok(Told::Listed(connection.guests(true)?.iter().map(listed).collect()))
+            Ok(CaptureEvent::Listed(connection.guests(true)?.iter().map(listed).collect()))
         });
         match self.next()? {
-            Some(Ok(Told::Listed(listed))) => return Ok(listed),
+            Some(Ok(CaptureEvent::Listed(listed))) => return Ok(listed),
             None => {}
             other => return Err(self.failed(other)),
         }
-        let Some(directory) = pid_files::directory(self.orders.uri) else {
+        let Some(directory) = pid_files::directory(self.options.uri) else {
             return Err(self.failed(None));
         };
         let names = pid_files::names(&directory);
         self.log.warn(format_args!(
             "{} does not list its guests: a guest that is being started or stopped holds it, most likely; \
              the {} guests that have a file in {} are recorded, and none that is off",
-            self.orders.uri,
+            self.options.uri,
             names.len(),
             directory.display()
         ));
@@ -153,10 +156,10 @@ impl Capture<'_> {
         for name in names {
             let asked = name.clone();
             self.caller.call(move |connection, _| {
-                Ok(Told::Listed(vec![listed(&connection.guest_named(&asked)?)]))
+                Ok(CaptureEvent::Listed(vec![listed(&connection.guest_named(&asked)?)]))
             });
             match self.next()? {
-                Some(Ok(Told::Listed(listed))) => found.extend(listed),
+                Some(Ok(CaptureEvent::Listed(listed))) => found.extend(listed),
                 Some(_) => {}
                 None => self.report_late(&name),
             }
@@ -168,7 +171,7 @@ impl Capture<'_> {
     fn report_late(&self, name: &str) {
         self.log.warn(format_args!(
             "guest \"{name}\" did not answer within {:?}: what only it can tell is not in the recording",
-            self.orders.patience
+            self.options.patience
         ));
     }
 
@@ -178,9 +181,10 @@ impl Capture<'_> {
         candidates.sort_by_key(|guest| guest.id < 0);
         for guest in candidates {
             let uuid = guest.uuid;
-            self.caller.call(move |connection, _| try_offer(connection, &uuid).map(Told::Offer));
+            self.caller
+                .call(move |connection, _| try_offer(connection, &uuid).map(CaptureEvent::Offer));
             match self.next()? {
-                Some(Ok(Told::Offer(Some(offer)))) => return Ok(offer),
+                Some(Ok(CaptureEvent::Offer(Some(offer)))) => return Ok(offer),
                 Some(_) => {}
                 None => {
                     self.hung.insert(uuid);
@@ -196,10 +200,10 @@ impl Capture<'_> {
         now: crate::sample::Moment,
         listed: Vec<RecordedGuest>,
         offer: Offer,
-    ) -> Result<Moment, CaptureError> {
+    ) -> Result<Snapshot, CaptureError> {
         let mut guests = Vec::with_capacity(listed.len());
-        let files = pid_files::directory(self.orders.uri);
-        let asked_by = Deadline::within(self.orders.patience, self.ending, Duration::ZERO);
+        let files = pid_files::directory(self.options.uri);
+        let asked_by = Deadline::within(self.options.patience, self.ending, Duration::ZERO);
         let mut node = RecordedNode::default();
         if let Some(reader) = &mut self.node {
             reader.begin();
@@ -214,7 +218,7 @@ impl Capture<'_> {
             guests.extend(recorded);
         }
         let unix_ns = u64::try_from(now.unix.as_nanos()).unwrap_or(u64::MAX);
-        Ok(Moment { unix_ns, boot_ns: now.boot_ns, guests, node })
+        Ok(Snapshot { unix_ns, boot_ns: now.boot_ns, guests, node })
     }
 
     /// One guest; `None` where it is gone.
@@ -226,21 +230,21 @@ impl Capture<'_> {
         let uuid = listed.uuid;
         let is_new = !self.answered.contains(&uuid);
         let mut how = if self.hung.contains(&uuid) {
-            How::Quietly
-        } else if is_new && self.hung.len() >= self.orders.max_stuck {
-            How::Unasked
+            CaptureDepth::Quietly
+        } else if is_new && self.hung.len() >= self.options.max_stuck {
+            CaptureDepth::Unasked
         } else {
-            How::Wholly
+            CaptureDepth::Wholly
         };
         let mut recorded = listed;
         loop {
             self.caller.call(move |connection, report| {
-                ask(connection, &uuid, offer, how, report).map(|()| Told::Done)
+                ask(connection, &uuid, offer, how, report).map(|()| CaptureEvent::Done)
             });
             loop {
                 match self.next()? {
-                    Some(Ok(Told::Keep(keep))) => keep(&mut recorded),
-                    Some(Ok(Told::Done)) => {
+                    Some(Ok(CaptureEvent::RecordAnswer(keep))) => keep(&mut recorded),
+                    Some(Ok(CaptureEvent::Done)) => {
                         self.answered.insert(uuid);
                         return Ok(Some(recorded));
                     }
@@ -250,17 +254,17 @@ impl Capture<'_> {
                 }
             }
             self.report_late(&recorded.name);
-            if how != How::Wholly {
+            if how != CaptureDepth::Wholly {
                 return Ok(Some(recorded));
             }
             self.hung.insert(uuid);
-            how = How::Quietly;
+            how = CaptureDepth::Quietly;
         }
     }
 
     /// The call's next answer; `None` where it takes too long.
-    fn next(&mut self) -> Result<Option<Result<Told, Error>>, CaptureError> {
-        let deadline = Deadline::within(self.orders.patience, self.ending, Duration::ZERO);
+    fn next(&mut self) -> Result<Option<Result<CaptureEvent, Error>>, CaptureError> {
+        let deadline = Deadline::within(self.options.patience, self.ending, Duration::ZERO);
         let told = self.caller.next(&deadline);
         self.check_ending()?;
         Ok(told)
@@ -279,22 +283,22 @@ impl Capture<'_> {
         }
     }
 
-    fn failed(&self, told: Option<Result<Told, Error>>) -> CaptureError {
+    fn failed(&self, told: Option<Result<CaptureEvent, Error>>) -> CaptureError {
         CaptureError(match told {
             Some(Err(error)) => error.to_string(),
             Some(Ok(_)) => "its answers came out of order".to_owned(),
-            None => format!("it does not answer within {:?}", self.orders.patience),
+            None => format!("it does not answer within {:?}", self.options.patience),
         })
     }
 }
 
 /// What a call hands over.
-enum Told {
+enum CaptureEvent {
     Host(Box<RecordedHost>),
     Offer(Option<Offer>),
     Listed(Vec<RecordedGuest>),
     /// An answer, to be put into the guest's recording.
-    Keep(Keep),
+    RecordAnswer(RecordAnswer),
     /// All of the guest was asked.
     Done,
 }
@@ -346,19 +350,19 @@ fn ask(
     connection: &Connection,
     uuid: &Uuid,
     offer: Offer,
-    how: How,
-    report: &Report<Told>,
+    how: CaptureDepth,
+    report: &CallReport<CaptureEvent>,
 ) -> Result<(), Error> {
     let guest = connection.guest(uuid)?;
-    let keep = |keep: Keep| report.hand_over(Told::Keep(keep));
+    let keep = |keep: RecordAnswer| report.hand_over(CaptureEvent::RecordAnswer(keep));
     // A call that somebody else has left behind in it is answered no sooner than ours.
-    let mut is_stuck = how != How::Wholly || guest.control().is_ok_and(Control::is_stuck);
+    let mut is_stuck = how != CaptureDepth::Wholly || guest.control().is_ok_and(Control::is_stuck);
     let is_off = guest.id() < 0;
     let groups = match how {
         _ if is_off => offer.bulk.and(of_inactive()),
-        How::Wholly => offer.bulk,
-        How::Quietly if offer.nowait => offer.bulk,
-        How::Quietly | How::Unasked => {
+        CaptureDepth::Wholly => offer.bulk,
+        CaptureDepth::Quietly if offer.nowait => offer.bulk,
+        CaptureDepth::Quietly | CaptureDepth::Unasked => {
             offer.bulk.and([Group::State, Group::Interface].into_iter().collect())
         }
     };
@@ -398,12 +402,14 @@ fn ask(
     Ok(())
 }
 
-type Answered =
-    (Answer<Vec<Statistic>>, std::collections::BTreeMap<String, Answer<Vec<Statistic>>>);
+type Answered = (
+    RecordedAnswer<Vec<Statistic>>,
+    std::collections::BTreeMap<String, RecordedAnswer<Vec<Statistic>>>,
+);
 
 /// The bulk call for this guest, and where it fails group by group.
 fn statistics(connection: &Connection, guest: &Guest, groups: Groups, nowait: bool) -> Answered {
-    let ask = |groups: Groups| -> Answer<Vec<Statistic>> {
+    let ask = |groups: Groups| -> RecordedAnswer<Vec<Statistic>> {
         let records =
             connection.statistics(std::iter::once(guest), groups, Bulk { nowait, enforce: false });
         let all = records.map(|records| {
@@ -413,7 +419,7 @@ fn statistics(connection: &Connection, guest: &Guest, groups: Groups, nowait: bo
     };
     let all = ask(groups);
     let each = match &all {
-        Answer::Ok(_) => Default::default(),
+        RecordedAnswer::Ok(_) => Default::default(),
         _ => {
             let asked = Group::ALL.into_iter().filter(|&group| groups.has(group));
             asked.map(|group| (group.name().to_owned(), ask(group.into()))).collect()
@@ -423,7 +429,7 @@ fn statistics(connection: &Connection, guest: &Guest, groups: Groups, nowait: bo
 }
 
 /// Whether a running guest's statistics hold what only its monitor, or the job that guards it, gives.
-fn has_monitor(statistics: &Answer<Vec<Statistic>>) -> bool {
+fn has_monitor(statistics: &RecordedAnswer<Vec<Statistic>>) -> bool {
     let Ok(statistics) = statistics.result() else { return true };
     statistics.iter().any(|(name, _)| {
         name == "balloon.rss" || (name.starts_with("block.") && name.ends_with(".rd.reqs"))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::REPLAY;
-use super::{NewFile, Orders, Recording, anonymize, capture, read};
+use super::{CaptureOptions, NewFile, Recording, anonymize, capture, read};
 use crate::deadline::Ending;
 use crate::log::Log;
 
@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// What `record` is told.
 #[derive(Clone, Copy, Debug)]
-pub struct Command<'a> {
+pub struct RecordCommand<'a> {
     /// Of which hypervisor.
     pub uri: &'a str,
     /// Into which file.
@@ -35,7 +35,7 @@ pub struct Command<'a> {
     pub anonymize: bool,
 }
 
-impl Command<'_> {
+impl RecordCommand<'_> {
     /// Writes the recording. Returns its text where that belongs on standard output.
     ///
     /// # Errors
@@ -71,14 +71,14 @@ impl Command<'_> {
         if let Some(path) = self.uri.strip_prefix(REPLAY) {
             return read(Path::new(path)).map_err(|error| self.failed(&error));
         }
-        let orders = Orders {
+        let options = CaptureOptions {
             uri: self.uri,
             moments: self.moments.unwrap_or(MOMENTS),
             every: self.every.unwrap_or(EVERY),
             patience: self.patience,
             max_stuck: self.max_stuck,
         };
-        capture(&orders, ending, log).map_err(|error| self.failed(&error))
+        capture(&options, ending, log).map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &dyn fmt::Display) -> String {

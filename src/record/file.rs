@@ -1,4 +1,4 @@
-//! The format of a recording: JSON Lines, a header, then each moment with its guests, one a line.
+//! The format of a recording: JSON RecordedLines, a header, then each moment with its guests, one a line.
 //!
 //! Whoever sends such a file may have changed it, or cut it: what is not exactly this is refused with
 //! its line. Nothing here asks libvirt.
@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::value::Statistic;
-use super::{Answer, Moment, PlainAnswers, RecordedGuest, RecordedHost, RecordedNode, Recording};
+use super::{
+    PlainAnswers, RecordedAnswer, RecordedGuest, RecordedHost, RecordedNode, Recording, Snapshot,
+};
 use crate::libvirt::{Group, Groups};
 use crate::plain_file;
 use crate::record::group_of;
@@ -93,15 +95,15 @@ impl std::error::Error for RecordError {}
 
 /// Why a file cannot be replayed, in words for whoever named it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct FileError(String);
+pub struct RecordingError(String);
 
-impl fmt::Display for FileError {
+impl fmt::Display for RecordingError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
 }
 
-impl std::error::Error for FileError {}
+impl std::error::Error for RecordingError {}
 
 /// A recording on disk. It has been read once, line by line, to see that it is one; after that a guest is read
 /// when it is asked for, so that most of the file is never in memory.
@@ -154,7 +156,7 @@ impl RecordingFile {
     ///
     /// # Errors
     /// What is wrong with the file, or with which of its lines, and what to do.
-    pub fn open(path: &Path) -> Result<Self, FileError> {
+    pub fn open(path: &Path) -> Result<Self, RecordingError> {
         let (file, size) = open(path)?;
         let mut index = Index::default();
         let (version, host) = read_into(&file, &mut index)?;
@@ -165,9 +167,9 @@ impl RecordingFile {
     ///
     /// # Errors
     /// What is wrong with its line, which was right when the file was opened.
-    pub fn guest(&self, guest: &IndexedGuest) -> Result<RecordedGuest, FileError> {
+    pub fn guest(&self, guest: &IndexedGuest) -> Result<RecordedGuest, RecordingError> {
         let changed = |why: &dyn fmt::Display| {
-            FileError(format!("line {} of the recording has changed: {why}", guest.line))
+            RecordingError(format!("line {} of the recording has changed: {why}", guest.line))
         };
         let mut bytes = vec![0; guest.length];
         self.file.read_exact_at(&mut bytes, guest.start).map_err(|error| changed(&error))?;
@@ -184,7 +186,7 @@ impl RecordingFile {
 ///
 /// # Errors
 /// As [`RecordingFile::open`].
-pub fn read(path: &Path) -> Result<Recording, FileError> {
+pub fn read(path: &Path) -> Result<Recording, RecordingError> {
     let (file, _) = open(path)?;
     let mut moments = Vec::new();
     let (_, host) = read_into(&file, &mut moments)?;
@@ -192,9 +194,9 @@ pub fn read(path: &Path) -> Result<Recording, FileError> {
 }
 
 /// Opens a file, and says how large it is.
-fn open(path: &Path) -> Result<(File, u64), FileError> {
+fn open(path: &Path) -> Result<(File, u64), RecordingError> {
     let io_error = |error: io::Error| {
-        FileError(match error.kind() {
+        RecordingError(match error.kind() {
             io::ErrorKind::NotFound => {
                 "no such file; `telegraf-virt record FILE` makes one".to_owned()
             }
@@ -204,7 +206,8 @@ fn open(path: &Path) -> Result<(File, u64), FileError> {
             _ => format!("it cannot be read: {error}"),
         })
     };
-    let no_file = |what: &str| FileError(format!("it is {what}; name a file that `record` wrote"));
+    let no_file =
+        |what: &str| RecordingError(format!("it is {what}; name a file that `record` wrote"));
     let file = plain_file::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::IsADirectory => no_file("a folder"),
         io::ErrorKind::InvalidInput => no_file("no plain file"),
@@ -217,19 +220,19 @@ fn open(path: &Path) -> Result<(File, u64), FileError> {
     Ok((file, size))
 }
 
-fn too_large() -> FileError {
-    FileError(format!("it is larger than {} MiB", SIZE_MAX >> 20))
+fn too_large() -> RecordingError {
+    RecordingError(format!("it is larger than {} MiB", SIZE_MAX >> 20))
 }
 
 /// Reads a recording line by line.
-fn read_into(file: &File, keep: &mut impl Keep) -> Result<(u32, RecordedHost), FileError> {
+fn read_into(file: &File, keep: &mut impl Keep) -> Result<(u32, RecordedHost), RecordingError> {
     // It may grow while it is read.
-    let mut lines = Lines::of(BufReader::new(file.take(SIZE_MAX + 1)));
+    let mut lines = RecordedLines::of(BufReader::new(file.take(SIZE_MAX + 1)));
     let read = lines.recording(keep);
     if lines.read > SIZE_MAX {
         return Err(too_large());
     }
-    read.map_err(|error| FileError(error.to_string()))
+    read.map_err(|error| RecordingError(error.to_string()))
 }
 
 /// What becomes of the guests of a recording that is being read.
@@ -256,9 +259,9 @@ impl Keep for Index {
     }
 }
 
-impl Keep for Vec<Moment> {
+impl Keep for Vec<Snapshot> {
     fn moment(&mut self, unix_ns: u64, boot_ns: u64, node: RecordedNode) {
-        self.push(Moment { unix_ns, boot_ns, guests: Vec::new(), node });
+        self.push(Snapshot { unix_ns, boot_ns, guests: Vec::new(), node });
     }
 
     fn guest(&mut self, guest: RecordedGuest, _line: usize, _start: u64, _length: usize) {
@@ -300,7 +303,7 @@ impl Recording {
     /// The first line that is wrong, and why.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
         let mut moments = Vec::new();
-        let (_, host) = Lines::of(bytes).recording(&mut moments)?;
+        let (_, host) = RecordedLines::of(bytes).recording(&mut moments)?;
         Ok(Self { host, moments })
     }
 }
@@ -315,14 +318,14 @@ fn parse_guest(text: &str, version: u32) -> Result<RecordedGuest, serde_json::Er
         id,
         name,
         uuid,
-        statistics: Answer::Ok(parameters),
-        calls: PlainAnswers { xml: Answer::Ok(xml), ..PlainAnswers::default() },
+        statistics: RecordedAnswer::Ok(parameters),
+        calls: PlainAnswers { xml: RecordedAnswer::Ok(xml), ..PlainAnswers::default() },
         ..RecordedGuest::default()
     })
 }
 
 /// The lines of a file, one after another.
-struct Lines<R> {
+struct RecordedLines<R> {
     input: R,
     /// The line that was read last, without its newline.
     line: Vec<u8>,
@@ -334,7 +337,7 @@ struct Lines<R> {
     read: u64,
 }
 
-impl<R: BufRead> Lines<R> {
+impl<R: BufRead> RecordedLines<R> {
     fn of(input: R) -> Self {
         Self { input, line: Vec::new(), number: 0, start: 0, read: 0 }
     }

@@ -28,11 +28,11 @@ use uuid::Uuid;
 
 pub use anonymize::anonymize;
 pub(crate) use calls::plain_calls;
-pub use calls::{Answer, DeviceAnswers, PlainAnswers, RecordedJob};
-pub use capture::{Orders, capture};
-pub use command::Command;
+pub use calls::{DeviceAnswers, PlainAnswers, RecordedAnswer, RecordedJob};
+pub use capture::{CaptureOptions, capture};
+pub use command::RecordCommand;
 pub use file::{
-    FileError, IndexedGuest, IndexedMoment, MOMENTS_MAX, RecordError, RecordingFile, read,
+    IndexedGuest, IndexedMoment, MOMENTS_MAX, RecordError, RecordingError, RecordingFile, read,
 };
 pub use keep::{KeepError, NewFile};
 pub use value::Statistic;
@@ -49,7 +49,7 @@ pub struct Recording {
     /// Of the host itself.
     pub host: RecordedHost,
     /// The moments, one after another; there is at least one.
-    pub moments: Vec<Moment>,
+    pub moments: Vec<Snapshot>,
 }
 
 /// What does not change from moment to moment.
@@ -61,9 +61,9 @@ pub struct RecordedHost {
     /// The URI that was read.
     pub uri: String,
     /// libvirt's versions: the library's, the daemon's, the hypervisor's, each as libvirt's one number.
-    pub versions: BTreeMap<String, Answer<u64>>,
+    pub versions: BTreeMap<String, RecordedAnswer<u64>>,
     /// The host's name.
-    pub name: Answer<String>,
+    pub name: RecordedAnswer<String>,
     /// The groups that the bulk call has, by libvirt's words.
     pub bulk: Vec<String>,
     /// Whether the bulk call knows NOWAIT.
@@ -72,7 +72,7 @@ pub struct RecordedHost {
 
 /// All guests at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Moment {
+pub struct Snapshot {
     /// When it began, in nanoseconds since 1970.
     pub unix_ns: u64,
     /// The same on the host's clock that does not step.
@@ -105,24 +105,24 @@ pub struct RecordedGuest {
     pub name: String,
     /// Its lasting identity.
     pub uuid: Uuid,
-    /// When its statistics came, on the clock of [`Moment::boot_ns`].
+    /// When its statistics came, on the clock of [`Snapshot::boot_ns`].
     pub answered_ns: u64,
     /// When its QEMU started, on the same clock; none where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_ns: Option<u64>,
     /// The bulk call's parameters, of all groups, in libvirt's order.
-    pub statistics: Answer<Vec<Statistic>>,
+    pub statistics: RecordedAnswer<Vec<Statistic>>,
     /// The same by libvirt's word for the group, where the call for all of them failed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub groups: BTreeMap<String, Answer<Vec<Statistic>>>,
+    pub groups: BTreeMap<String, RecordedAnswer<Vec<Statistic>>>,
     /// The calls without arguments.
     pub calls: PlainAnswers,
     /// virDomainGetVcpus
     #[serde(default)]
-    pub vcpus: Answer<Vec<VcpuInfo>>,
+    pub vcpus: RecordedAnswer<Vec<VcpuInfo>>,
     /// virDomainGetJobStats
     #[serde(default)]
-    pub job: Answer<RecordedJob>,
+    pub job: RecordedAnswer<RecordedJob>,
     /// The calls for one NIC or disk, by its target.
     #[serde(default)]
     pub devices: BTreeMap<String, DeviceAnswers>,

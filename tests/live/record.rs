@@ -15,7 +15,7 @@ use crate::support::process::{Finished, run};
 use crate::support::program::{PROGRAM, program, without_settings};
 use crate::support::wait_until;
 use telegraf_virt::libvirt::Control;
-use telegraf_virt::record::{Answer, RecordedGuest, Recording};
+use telegraf_virt::record::{RecordedAnswer, RecordedGuest, Recording};
 
 /// What moves in a paused guest, too: QEMU works for whoever asks, and its process's memory may grow;
 /// and how long a collection took.
@@ -99,11 +99,14 @@ fn a_replay_prints_what_the_host_printed_byte_for_byte_the_same_each_time() {
             let has =
                 |start: &str| guest.parameters().any(|it| it.name.starts_with(start.as_bytes()));
             assert!(["state.", "cpu.", "balloon.rss", "vcpu.", "block.0.rd"].map(has) == [true; 5]);
-            assert_eq!(guest.calls.is_persistent, Answer::Ok(false));
-            assert!(matches!(guest.vcpus, Answer::Ok(_)) && matches!(guest.job, Answer::Ok(_)));
+            assert_eq!(guest.calls.is_persistent, RecordedAnswer::Ok(false));
+            assert!(
+                matches!(guest.vcpus, RecordedAnswer::Ok(_))
+                    && matches!(guest.job, RecordedAnswer::Ok(_))
+            );
             let vda = &guest.devices["vda"];
-            assert!(matches!(vda.block_counters, Answer::Ok(_)), "{vda:?}");
-            assert!(matches!(vda.block_statistics, Answer::Ok(_)), "{vda:?}");
+            assert!(matches!(vda.block_counters, RecordedAnswer::Ok(_)), "{vda:?}");
+            assert!(matches!(vda.block_statistics, RecordedAnswer::Ok(_)), "{vda:?}");
         }
     }
 
@@ -282,12 +285,15 @@ fn a_guest_that_hangs_costs_nobody_else_and_is_in_the_file_with_what_libvirtd_kn
         let guest = moment.guests.iter().find(|guest| guest.uuid.to_string() == hung).unwrap();
         let is_stuck =
             |control: &Control| matches!(control, Control::Busy { for_ms: 1000.., command: true });
-        assert!(matches!(&guest.calls.control, Answer::Ok(it) if is_stuck(it)), "{guest:?}");
+        assert!(
+            matches!(&guest.calls.control, RecordedAnswer::Ok(it) if is_stuck(it)),
+            "{guest:?}"
+        );
         assert!(guest.parameters().any(|it| it.name == b"state.state"));
         assert!(!guest.parameters().any(|it| it.name.starts_with(b"block.0.rd")));
-        assert_eq!(guest.calls.memory_statistics, Answer::Unanswered);
+        assert_eq!(guest.calls.memory_statistics, RecordedAnswer::Unanswered);
         // Since libvirt 11.0 the XML waits for the guest, too.
-        assert_eq!(guest.calls.xml, Answer::Unanswered);
+        assert_eq!(guest.calls.xml, RecordedAnswer::Unanswered);
     }
     let first = replay(lab.scratch(), &file, &[]).success();
     let second = replay(lab.scratch(), &file, &[]).success();

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use telegraf_virt::check::{CATALOGUE, Kind};
+use telegraf_virt::check::{CATALOGUE, FindingKind};
 
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/offline/findings.txt");
 
@@ -25,7 +25,7 @@ const NOT_MADE: [(&str, &str); 9] = [
     ("user-unknown", "a process that hangs or dies"),
 ];
 
-fn all() -> impl Iterator<Item = (&'static str, &'static Kind)> {
+fn all() -> impl Iterator<Item = (&'static str, &'static FindingKind)> {
     CATALOGUE.iter().flat_map(|(area, kinds)| kinds.iter().map(|kind| (area.name(), kind)))
 }
 

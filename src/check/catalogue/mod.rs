@@ -14,7 +14,7 @@ use super::finding::{Area, Verdict};
 
 /// A row of the tables. Between braces are the facts that are put in.
 #[derive(Debug)]
-pub struct Kind {
+pub struct FindingKind {
     /// Its name, which stays.
     pub id: &'static str,
     /// How it stands.
@@ -30,7 +30,7 @@ pub struct Kind {
 }
 
 /// The tables of all areas.
-pub static CATALOGUE: [(Area, &[Kind]); 8] = [
+pub static CATALOGUE: [(Area, &[FindingKind]); 8] = [
     (Area::Configuration, configuration::KINDS),
     (Area::Hypervisor, hypervisor::KINDS),
     (Area::Guests, guests::KINDS),
@@ -50,10 +50,10 @@ macro_rules! findings {
     )*) => {
         use std::fmt::Display;
 
-        use super::Kind;
+        use super::FindingKind;
         use crate::check::finding::{Finding, Verdict};
 
-        pub(super) static KINDS: &[Kind] = &[$(Kind {
+        pub(super) static KINDS: &[FindingKind] = &[$(FindingKind {
             id: $id,
             verdict: Verdict::$verdict,
             text: $text,

@@ -35,7 +35,7 @@ impl Key {
 
 /// What `--json` printed, as far as it is needed here.
 #[derive(Deserialize)]
-struct Report {
+struct UserReport {
     findings: Vec<Reported>,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn findings(
     user: &User,
     settings: &Settings,
 ) -> Result<Vec<Finding>, &'static str> {
-    let report: Report = serde_json::from_str(output).map_err(|_| BELIEVED)?;
+    let report: UserReport = serde_json::from_str(output).map_err(|_| BELIEVED)?;
     let mut seen = known.clone();
     let mut found = Vec::new();
     for reported in &report.findings {

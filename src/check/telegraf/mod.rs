@@ -18,11 +18,11 @@ use toml::{Table, Value};
 
 use super::catalogue::telegraf as kinds;
 use super::finding::Finding;
-use super::{Subject, as_user, shell};
+use super::{CheckContext, as_user, shell};
 use crate::config::{self, duration};
 use crate::deadline::Ending;
 use files::{Loaded, Unread};
-use plugin::{Kind, Plugin};
+use plugin::{Plugin, PluginKind};
 
 /// Telegraf's own variable for its configuration.
 pub const FILE_VARIABLE: &str = "TELEGRAF_CONFIG_PATH";
@@ -50,7 +50,7 @@ pub(super) struct Telegraf {
 
 /// What of the program's surroundings counts for a program that Telegraf starts.
 struct PluginEnv<'a> {
-    subject: &'a Subject,
+    context: &'a CheckContext,
     /// Folders of programs.
     path: OsString,
     /// Where our configuration is when the command does not say so.
@@ -58,11 +58,11 @@ struct PluginEnv<'a> {
 }
 
 /// Reads that which [`FILE_VARIABLE`] names, as Telegraf has it, else that below /etc/telegraf.
-pub(super) fn read(subject: &Subject, ending: &Ending) -> Telegraf {
+pub(super) fn read(context: &CheckContext, ending: &Ending) -> Telegraf {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":");
     path.push(SERVICE_PATH);
-    let around = PluginEnv { subject, path, configuration: env::var_os(config::FILE_VARIABLE) };
+    let around = PluginEnv { context, path, configuration: env::var_os(config::FILE_VARIABLE) };
     match env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) {
         Some(path) => {
             let reason = fs::metadata(&path).err();
@@ -79,7 +79,7 @@ fn read_in(places: &[PathBuf], around: &PluginEnv<'_>, ending: &Ending) -> Teleg
     let mut paths = Vec::new();
     places.iter().for_each(|place| files::find(place, 0, &mut paths));
     let mut findings = Vec::new();
-    let mut plugins: Vec<(Kind, Vec<String>, Option<Duration>)> = Vec::new();
+    let mut plugins: Vec<(PluginKind, Vec<String>, Option<Duration>)> = Vec::new();
     let mut interval = INTERVAL;
     let (mut programs, mut uses_these_settings) = (Vec::new(), false);
     for path in &paths {
@@ -94,12 +94,12 @@ fn read_in(places: &[PathBuf], around: &PluginEnv<'_>, ending: &Ending) -> Teleg
                 continue;
             }
         };
-        if is_ours(&table) || around.subject.file.as_ref() == Some(&path) {
+        if is_ours(&table) || around.context.file.as_ref() == Some(&path) {
             findings.push(misplaced(&path));
             continue;
         }
         interval = table.get("agent").and_then(of_agent).unwrap_or(interval);
-        for kind in [Kind::Execd, Kind::Exec] {
+        for kind in [PluginKind::Execd, PluginKind::Exec] {
             for table in tables(&table, kind.name()) {
                 let plugin = Plugin { file: &path, kind, table };
                 for command in plugin.commands() {
@@ -107,7 +107,7 @@ fn read_in(places: &[PathBuf], around: &PluginEnv<'_>, ending: &Ending) -> Teleg
                     programs.extend(plugin.program_file(&command, &around.path));
                     let settings = plugin.settings(&command, around);
                     uses_these_settings |=
-                        settings.is_ok_and(|(_, settings)| settings == around.subject.settings);
+                        settings.is_ok_and(|(_, settings)| settings == around.context.settings);
                     plugins.push((kind, command, of_plugin(table)));
                 }
             }
@@ -171,12 +171,12 @@ fn misplaced(file: &Path) -> Finding {
 }
 
 /// What is wrong with several plugins that each are right.
-fn together(plugins: &[(Kind, Vec<String>, Option<Duration>)]) -> Option<Finding> {
+fn together(plugins: &[(PluginKind, Vec<String>, Option<Duration>)]) -> Option<Finding> {
     let is_of = |kind| plugins.iter().any(|(of, ..)| *of == kind);
     let is_twice = plugins.iter().enumerate().any(|(place, (kind, command, _))| {
         plugins.iter().take(place).any(|(other, words, _)| other == kind && words == command)
     });
-    if is_of(Kind::Execd) && is_of(Kind::Exec) {
+    if is_of(PluginKind::Execd) && is_of(PluginKind::Exec) {
         return Some(kinds::both_ways());
     }
     is_twice.then(kinds::twice)

@@ -14,7 +14,7 @@ use super::{PluginEnv, time};
 use crate::check::catalogue::telegraf as kinds;
 use crate::check::finding::Finding;
 use crate::check::{as_user, shell};
-use crate::cli::{self, Cli, Exit};
+use crate::cli::{self, Cli, CliExit};
 use crate::config::{self, Settings, duration};
 
 /// A killed program is missed for so long at most, or it is told.
@@ -26,12 +26,12 @@ const TIMEOUT: &str = "5s";
 
 /// Which of the two plugins it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PluginKind {
     Execd,
     Exec,
 }
 
-impl Kind {
+impl PluginKind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Execd => "execd",
@@ -42,7 +42,7 @@ impl Kind {
 
 pub(super) struct Plugin<'a> {
     pub(super) file: &'a Path,
-    pub(super) kind: Kind,
+    pub(super) kind: PluginKind,
     pub(super) table: &'a Table,
 }
 
@@ -55,12 +55,12 @@ impl Plugin<'_> {
         };
         let split = |text: &str| text.split_whitespace().map(str::to_owned).collect();
         let commands: Vec<Vec<String>> = match self.kind {
-            Kind::Execd => match self.table.get("command") {
+            PluginKind::Execd => match self.table.get("command") {
                 Some(Value::String(text)) => vec![vec![text.clone()]],
                 Some(command) => vec![strings(command)],
                 None => Vec::new(),
             },
-            Kind::Exec => {
+            PluginKind::Exec => {
                 let listed = self.table.get("commands").and_then(Value::as_array);
                 let alone = self.table.get("command");
                 let commands = listed.into_iter().flatten().chain(alone);
@@ -96,8 +96,8 @@ impl Plugin<'_> {
             return vec![finding];
         }
         let mut findings = match self.kind {
-            Kind::Execd => self.execd(&cli),
-            Kind::Exec => self.exec(&settings),
+            PluginKind::Execd => self.execd(&cli),
+            PluginKind::Exec => self.exec(&settings),
         };
         findings.extend(self.sudo(command));
         findings.extend(self.other_settings(&cli, &settings, around));
@@ -112,8 +112,8 @@ impl Plugin<'_> {
     ) -> Result<(Cli, Settings), String> {
         let arguments = command.iter().skip_while(|word| !is_us(word)).map(OsString::from);
         let cli = cli::parse(arguments).map_err(|exit| match exit {
-            Exit::Refused(why) => why,
-            Exit::Text(_) => "it only prints a text".to_owned(),
+            CliExit::Refused(why) => why,
+            CliExit::Text(_) => "it only prints a text".to_owned(),
         })?;
         let environment = |name: &str| self.variable(name, around);
         match cli.settings(&environment) {
@@ -146,8 +146,8 @@ impl Plugin<'_> {
             .collect();
         let words = words.join(", ");
         let without = match self.kind {
-            Kind::Execd => format!("command = [{words}]"),
-            Kind::Exec => format!("commands = [[{words}]]"),
+            PluginKind::Execd => format!("command = [{words}]"),
+            PluginKind::Exec => format!("commands = [[{words}]]"),
         };
         Some(kinds::sudo(self.name(), without))
     }
@@ -197,12 +197,12 @@ impl Plugin<'_> {
         let has = |word: &str| command.iter().any(|it| it == word);
         match self.kind {
             // Telegraf takes each word as it is written, and the first one for a program.
-            Kind::Execd
+            PluginKind::Execd
                 if !self.table.get("command").is_some_and(Value::is_array) || !has("execd") =>
             {
                 Some(kinds::no_execd(self.name()))
             }
-            Kind::Exec if has("execd") => Some(kinds::execd_in_exec(self.name())),
+            PluginKind::Exec if has("execd") => Some(kinds::execd_in_exec(self.name())),
             _ => None,
         }
     }
@@ -217,8 +217,8 @@ impl Plugin<'_> {
         match (self.kind, self.table.get("data_format")) {
             (_, Some(format)) if format.as_str() == Some("influx") => None,
             // The default of inputs.execd.
-            (Kind::Execd, None) => None,
-            (Kind::Exec, None) => Some(kinds::no_data_format(self.name())),
+            (PluginKind::Execd, None) => None,
+            (PluginKind::Exec, None) => Some(kinds::no_data_format(self.name())),
             (_, Some(format)) => Some(kinds::data_format(self.name(), format)),
         }
     }
@@ -227,7 +227,7 @@ impl Plugin<'_> {
         let mut findings = vec![self.signal(cli)];
         let restart = self.table.get("restart_delay").and_then(time);
         if let Some(delay) = restart.filter(|delay| *delay > RESTART_MAX) {
-            findings.push(kinds::restart_delay(self.name(), duration::shown(delay)));
+            findings.push(kinds::restart_delay(self.name(), duration::format_duration(delay)));
         }
         if self.table.get("stop_on_error").and_then(Value::as_bool) == Some(true) {
             findings.push(kinds::stop_on_error(self.name()));
@@ -253,8 +253,8 @@ impl Plugin<'_> {
             timeout.map_or_else(|| TIMEOUT.to_owned(), |it| it.to_string().replace('"', ""));
         let timeout = timeout.map_or(Some(Duration::from_secs(5)), time);
         if timeout.is_some_and(|timeout| timeout <= settings.deadline) {
-            let deadline = duration::shown(settings.deadline);
-            let longer = duration::shown(settings.deadline + Duration::from_secs(1));
+            let deadline = duration::format_duration(settings.deadline);
+            let longer = duration::format_duration(settings.deadline + Duration::from_secs(1));
             findings.push(kinds::timeout(self.name(), shown, deadline, longer));
         }
         if self.table.get("log_stderr").and_then(Value::as_bool) != Some(true) {
@@ -280,14 +280,14 @@ impl Plugin<'_> {
         option("--config", cli.config.as_ref().map(text));
         cli.uris.iter().for_each(|uri| option("--uri", Some(uri.clone())));
         option("--cache-dir", cli.cache_dir.as_ref().map(text));
-        option("--deadline", cli.deadline.map(duration::shown));
+        option("--deadline", cli.deadline.map(duration::format_duration));
         for (name, _, items) in cli.replaced() {
             items.iter().for_each(|item| option(&format!("--{name}"), Some(item.clone())));
         }
         if cli.no_cache {
             options.push("--no-cache".to_owned());
         }
-        if options.is_empty() || *settings == around.subject.settings {
+        if options.is_empty() || *settings == around.context.settings {
             return None;
         }
         Some(kinds::other_settings(self.name(), options.join(" ")))

@@ -21,9 +21,9 @@ fn read(configuration: &str) -> (Telegraf, PathBuf, tempfile::TempDir) {
     let cli = Cli::parse_from(["telegraf-virt"]);
     let settings =
         cli.settings(&|name| (name == config::FILE_VARIABLE).then(|| path("empty.toml").into()));
-    let subject = Subject { cli, settings: settings.unwrap().0, file: None };
+    let context = CheckContext { cli, settings: settings.unwrap().0, file: None };
     let around = PluginEnv {
-        subject: &subject,
+        context: &context,
         path: folder.path().into(),
         configuration: Some(path("empty.toml").into()),
     };

@@ -20,7 +20,7 @@ use nix::unistd::{Pid, User, geteuid};
 use super::{FILE_VARIABLE, Telegraf, handover, losses};
 use crate::check::catalogue::telegraf_user as kinds;
 use crate::check::finding::{Area, Finding, Verdict};
-use crate::check::{Subject, as_user, shell};
+use crate::check::{CheckContext, as_user, shell};
 use crate::config;
 use crate::deadline::Ending;
 use crate::host::REPLAY;
@@ -36,12 +36,12 @@ const OUTPUT_MAX: u64 = 16 << 20;
 /// What that user loses; nothing where there is no such user, or this is not root. `told` is what root
 /// was told already.
 pub(in crate::check) fn findings(
-    subject: &Subject,
+    context: &CheckContext,
     telegraf: &Telegraf,
     told: &[(Area, Finding)],
     ending: &Ending,
 ) -> Vec<Finding> {
-    let mut findings = found(subject, told, ending);
+    let mut findings = found(context, told, ending);
     // What Telegraf does not start with these settings, it cannot lose.
     let is_lost = |finding: &Finding| match finding.id {
         "user-cannot-run" => env::current_exe().is_ok_and(|program| telegraf.starts(&program)),
@@ -55,7 +55,7 @@ pub(in crate::check) fn findings(
     findings
 }
 
-fn found(subject: &Subject, told: &[(Area, Finding)], ending: &Ending) -> Vec<Finding> {
+fn found(context: &CheckContext, told: &[(Area, Finding)], ending: &Ending) -> Vec<Finding> {
     if !geteuid().is_root() || ending.since().is_some() {
         return Vec::new();
     }
@@ -63,7 +63,7 @@ fn found(subject: &Subject, told: &[(Area, Finding)], ending: &Ending) -> Vec<Fi
         return Vec::new();
     };
     let Ok(program) = env::current_exe() else { return Vec::new() };
-    match run(subject, &user, &program, ending) {
+    match run(context, &user, &program, ending) {
         Ok((status, output)) => match status.code().map(u8::try_from) {
             Some(Ok(0 | 1)) => {
                 let known: HashSet<losses::Key> = told
@@ -72,7 +72,7 @@ fn found(subject: &Subject, told: &[(Area, Finding)], ending: &Ending) -> Vec<Fi
                         losses::Key::new(area.name(), finding.id, finding.about.as_deref())
                     })
                     .collect();
-                losses::findings(&output, &known, &user, &subject.settings)
+                losses::findings(&output, &known, &user, &context.settings)
                     .unwrap_or_else(|reason| vec![unknown(&program, reason)])
             }
             Some(Ok(handover::CANNOT_RUN)) => vec![cannot_run(&program)],
@@ -87,20 +87,20 @@ fn found(subject: &Subject, told: &[(Area, Finding)], ending: &Ending) -> Vec<Fi
 /// Runs the check as this user: its exit status and its standard output. What it says on standard error is
 /// nobody's business: it may be that user's words.
 fn run(
-    subject: &Subject,
+    context: &CheckContext,
     user: &User,
     program: &Path,
     ending: &Ending,
 ) -> Result<(ExitStatus, String), &'static str> {
     let mut command = Command::new(program);
     command.arg0("telegraf-virt").args([handover::WORD, &user.name]).args(["check", "--json"]);
-    command.args(["--deadline", &config::duration::shown(subject.settings.deadline)]);
-    let cli = &subject.cli;
+    command.args(["--deadline", &config::duration::format_duration(context.settings.deadline)]);
+    let cli = &context.cli;
     // Not --cache-dir: that of whoever runs this is not that of Telegraf.
-    for uri in &subject.settings.uris {
+    for uri in &context.settings.uris {
         command.arg("--uri").arg(whole_uri(uri));
     }
-    if let Some(file) = cli.config.as_ref().or(subject.file.as_ref()) {
+    if let Some(file) = cli.config.as_ref().or(context.file.as_ref()) {
         command.arg("--config").arg(whole_path(file));
     }
     for (option, _, items) in cli.replaced() {
@@ -123,7 +123,7 @@ fn run(
         .stderr(Stdio::null());
     let mut child = command.spawn().map_err(|_| "it cannot be started")?;
     let output = reader(child.stdout.take());
-    let until = Instant::now() + subject.settings.deadline * 2 + PATIENCE;
+    let until = Instant::now() + context.settings.deadline * 2 + PATIENCE;
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,

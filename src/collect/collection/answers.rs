@@ -8,7 +8,7 @@ use crate::collect::assemble;
 use crate::collect::call::{Answer, Asked, Detailed, How, Purpose, Sampled};
 use crate::collect::cause::Cause;
 use crate::collect::gate::{CallKind, Hold, OpenCall};
-use crate::collect::guest_state::{Context, End, GuestState, Next, Stage};
+use crate::collect::guest_state::{Context, End, GuestState, NextStep, Stage};
 use crate::collect::health;
 use crate::collect::session::Listed;
 use crate::pool::Done;
@@ -248,7 +248,7 @@ impl Collection<'_, '_> {
             last: self.core.health.last(&uuid),
             was_starting: self.core.health.is_starting(&uuid, id),
         };
-        if let Next::Again(pause) = guest.judge_skipped(control, context) {
+        if let NextStep::Again(pause) = guest.judge_skipped(control, context) {
             self.asked_again += 1;
             let (places, stage, how) = (vec![index], guest.stage, How::Probed);
             let not_before = Some(now + pause);

@@ -104,6 +104,7 @@ impl<'a, 'k> Collection<'a, 'k> {
         let deadline = core.plan.deadline;
         let mut collection = Self {
             known,
+            // The last tenths are for the answers of guests that are asked again, and for printing.
             retry_until: now + deadline.mul_f32(0.6),
             patience: Patience {
                 bulk: core.bulk_patience(BULK_PATIENCE, PATIENCE).min(deadline / 4),

@@ -39,6 +39,8 @@ pub(super) enum Fault {
     LateXml(Span),
     /// Each bulk call with its network statistics takes so long, with its object locked.
     Slow(Duration),
+    /// libvirt has an error for it alone, such as that access is denied.
+    Refused,
     /// It ends at this moment.
     Gone(Duration),
     /// It starts at this moment: until then nobody knows of it.
@@ -58,7 +60,7 @@ impl Fault {
 
 /// A hypervisor with some guests, some of which have a fault.
 #[derive(Clone, Debug)]
-pub(super) struct Host {
+pub(super) struct SimulatedHost {
     pub(super) guests: usize,
     pub(super) faults: BTreeMap<usize, Fault>,
     /// The list takes so long although nothing holds it.
@@ -107,7 +109,7 @@ struct Running {
 }
 
 pub(super) struct Simulation {
-    pub(super) host: Host,
+    pub(super) host: SimulatedHost,
     start: Instant,
     pub(super) now: Duration,
     running: BTreeMap<CallId, Running>,
@@ -118,7 +120,7 @@ pub(super) struct Simulation {
 }
 
 impl Simulation {
-    pub(super) fn new(host: Host) -> Self {
+    pub(super) fn new(host: SimulatedHost) -> Self {
         Self {
             host,
             start: Instant::now(),
@@ -393,6 +395,9 @@ impl Simulation {
         let index = usize::try_from(guest.uuid.as_u128() - 1).unwrap();
         if !self.exists(index) {
             return Asked::Gone;
+        }
+        if matches!(self.fault(index), Some(Fault::Refused)) {
+            return Asked::Failed("access denied".to_owned());
         }
         let mut sample = guest.sample(None);
         sample.state = Some(1);

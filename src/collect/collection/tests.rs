@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::simulation::{
-    Fault, Host, LIBVIRTD_WORKERS, MS, OF_GUEST, Simulation, inventory, listed,
+    Fault, LIBVIRTD_WORKERS, MS, OF_GUEST, SimulatedHost, Simulation, inventory, listed,
 };
 use super::*;
 use crate::collect::KnownDevices;
@@ -123,17 +123,17 @@ fn collect(
 }
 
 /// Guests without a fault, and those that are there before and after theirs.
-fn healthy(host: &Host, outcome: &Outcome) -> Vec<usize> {
+fn healthy(host: &SimulatedHost, outcome: &Outcome) -> Vec<usize> {
     let end = outcome.started + outcome.took;
     let is_healthy = |guest: &usize| match host.faults.get(guest) {
         None => true,
-        Some(Fault::Starts(_) | Fault::Gone(_) | Fault::Slow(_)) => false,
+        Some(Fault::Starts(_) | Fault::Gone(_) | Fault::Slow(_) | Fault::Refused) => false,
         Some(fault) => fault.span().is_some_and(|(from, to)| end < from || to < outcome.started),
     };
     (0..host.guests).filter(is_healthy).collect()
 }
 
-fn is_faulty_at(host: &Host, from: Duration, to: Duration) -> bool {
+fn is_faulty_at(host: &SimulatedHost, from: Duration, to: Duration) -> bool {
     host.faults.values().any(|fault| match fault {
         Fault::Starts(at) | Fault::Gone(at) => (from..=to).contains(at),
         Fault::Slow(_) => true,
@@ -141,15 +141,20 @@ fn is_faulty_at(host: &Host, from: Duration, to: Duration) -> bool {
     })
 }
 
-fn sick(host: &Host) -> usize {
-    let counts = |fault: &&Fault| !matches!(fault, Fault::Starts(_) | Fault::Gone(_));
+fn sick(host: &SimulatedHost) -> usize {
+    let counts =
+        |fault: &&Fault| !matches!(fault, Fault::Starts(_) | Fault::Gone(_) | Fault::Refused);
     host.faults.values().filter(counts).count()
 }
 
 #[test]
 fn a_host_that_is_well_is_read_in_few_calls() {
-    let host =
-        Host { guests: 60, faults: BTreeMap::new(), slow_list: Duration::ZERO, breaks_in: None };
+    let host = SimulatedHost {
+        guests: 60,
+        faults: BTreeMap::new(),
+        slow_list: Duration::ZERO,
+        breaks_in: None,
+    };
     let mut simulation = Simulation::new(host);
     let (outcomes, messages) = run(&mut simulation, 3, false, false);
     for outcome in &outcomes {
@@ -162,7 +167,7 @@ fn a_host_that_is_well_is_read_in_few_calls() {
 
 fn one(guests: usize, guest: usize, fault: Fault) -> Simulation {
     let faults = [(guest, fault)].into();
-    Simulation::new(Host { guests, faults, slow_list: Duration::ZERO, breaks_in: None })
+    Simulation::new(SimulatedHost { guests, faults, slow_list: Duration::ZERO, breaks_in: None })
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -195,10 +200,22 @@ fn a_guest_that_libvirt_has_locked_holds_the_list_and_nothing_else() {
 }
 
 #[test]
+fn a_guest_that_libvirt_refuses_is_missing_alone_and_reported_once() {
+    let mut simulation = one(20, 7, Fault::Refused);
+    let (outcomes, messages) = run(&mut simulation, 3, false, false);
+    for outcome in &outcomes {
+        assert_eq!(outcome.complete.len(), 19, "{messages:#?}");
+        assert!(!outcome.complete.contains(&7) && outcome.took <= MS * 100, "{outcome:?}");
+    }
+    let [message] = messages.as_slice() else { panic!("{messages:#?}") };
+    assert!(message.contains("\"g007\"") && message.contains("access denied"), "{message}");
+}
+
+#[test]
 fn a_list_that_was_held_once_is_not_waited_for_longer() {
     let held = [(3, (SECOND * 15, SECOND * 28)), (5, (SECOND * 29, SECOND * 95))];
     let faults = held.into_iter().map(|(guest, span)| (guest, Fault::Locked(span))).collect();
-    let host = Host { guests: 8, faults, slow_list: Duration::ZERO, breaks_in: None };
+    let host = SimulatedHost { guests: 8, faults, slow_list: Duration::ZERO, breaks_in: None };
     let mut simulation = Simulation::new(host);
     let (outcomes, messages) = run(&mut simulation, 6, false, false);
     for outcome in &outcomes {
@@ -215,7 +232,7 @@ fn guests_that_are_locked_one_after_another_are_each_found_in_time() {
             (4 + it as usize, Fault::Locked((from, from + SECOND * 10)))
         };
         let faults = (0..6).map(lock).collect();
-        let host = Host { guests: 20, faults, slow_list: Duration::ZERO, breaks_in: None };
+        let host = SimulatedHost { guests: 20, faults, slow_list: Duration::ZERO, breaks_in: None };
         let mut simulation = Simulation::new(host);
         let (outcomes, messages) = run(&mut simulation, 9, false, false);
         for outcome in &outcomes {
@@ -251,7 +268,7 @@ fn guests_that_fall_silent_together_are_found_together() {
             let fault = |it: usize| (it * step % 16, Fault::Silent((SECOND * 15, SECOND * 95)));
             let faults = (0..silent).map(fault).collect();
             let slow_list = Duration::ZERO;
-            let host = Host { guests: 16, faults, slow_list, breaks_in: None };
+            let host = SimulatedHost { guests: 16, faults, slow_list, breaks_in: None };
             let mut simulation = Simulation::new(host);
             let (outcomes, messages) = run(&mut simulation, 5, false, false);
             for (number, outcome) in outcomes.iter().enumerate() {
@@ -337,7 +354,7 @@ proptest! {
     #[test]
     fn no_guest_affects_another(
         guests in 2_usize..40,
-        kinds in prop::collection::btree_map(0_usize..40, (0_u8..6, 0_u64..60_000, 1_u64..90_000), 0..6),
+        kinds in prop::collection::btree_map(0_usize..40, (0_u8..7, 0_u64..60_000, 1_u64..90_000), 0..6),
         slow_list in prop::sample::select(vec![0_u64, 0, 0, 40, 400]),
         breaks_in in prop::option::of(2_u64..6),
         once in any::<bool>(),
@@ -351,12 +368,13 @@ proptest! {
                 2 => Fault::Job(span),
                 3 => Fault::Slow(Duration::from_millis(long % 3000)),
                 4 => Fault::Gone(from),
+                5 => Fault::Refused,
                 _ => Fault::Starts(from),
             }
         };
         let faults: BTreeMap<usize, Fault> =
             kinds.into_iter().filter(|(guest, _)| *guest < guests).map(|(guest, it)| (guest, fault(it))).collect();
-        let host = Host { guests, faults, slow_list: Duration::from_millis(slow_list), breaks_in };
+        let host = SimulatedHost { guests, faults, slow_list: Duration::from_millis(slow_list), breaks_in };
         let mut simulation = Simulation::new(host.clone());
         let (outcomes, messages) = run(&mut simulation, 9, once, true);
         for (number, outcome) in outcomes.iter().enumerate() {

@@ -18,13 +18,13 @@ mod xml;
 use std::collections::BTreeSet;
 
 use super::value::Statistic;
-use super::{Answer, RecordedGuest, Recording};
+use super::{DeviceAnswers, PlainAnswers, RecordedAnswer, RecordedGuest, RecordedJob, Recording};
 use crate::libvirt::{Kind, OwnedValue};
-use words::{Words, is_word};
+use words::{Pseudonyms, is_word};
 
 /// Replaces the names and addresses in a recording.
 pub fn anonymize(recording: &mut Recording) {
-    let mut words = Words::default();
+    let mut words = Pseudonyms::default();
     // In the order of their names, which is that of the output.
     let guests = || recording.moments.iter().flat_map(|moment| &moment.guests);
     let names: BTreeSet<&str> = guests().map(|guest| guest.name.as_str()).collect();
@@ -35,24 +35,24 @@ pub fn anonymize(recording: &mut Recording) {
     for guest in guests() {
         words.uuid(guest.uuid);
     }
-    if let Answer::Ok(name) = &recording.host.name {
+    if let RecordedAnswer::Ok(name) = &recording.host.name {
         words.host(name);
     }
     // All XML first, since error messages may name what only another guest's XML tells of.
     for guest in recording.moments.iter_mut().flat_map(|moment| &mut moment.guests) {
-        if let Answer::Ok(text) = &mut guest.calls.xml {
+        if let RecordedAnswer::Ok(text) = &mut guest.calls.xml {
             match xml::anonymized(text, &mut words) {
                 Some(anonymized) => *text = anonymized,
                 None => {
                     let message = "the XML is not well-formed, and is left out".to_owned();
-                    guest.calls.xml = Answer::Error { kind: Kind::Other, message };
+                    guest.calls.xml = RecordedAnswer::Error { kind: Kind::Other, message };
                 }
             }
         }
     }
     let host = &mut recording.host;
     host.uri = words.uri(&host.uri);
-    if let Answer::Ok(name) = &mut host.name {
+    if let RecordedAnswer::Ok(name) = &mut host.name {
         *name = words.of(name);
     }
     message(&mut host.name, &mut words);
@@ -65,56 +65,84 @@ pub fn anonymize(recording: &mut Recording) {
     }
 }
 
-fn anonymize_guest(guest: &mut RecordedGuest, words: &mut Words) {
-    guest.name = words.of(&guest.name);
-    guest.uuid = words.uuid(guest.uuid);
-    statistics(&mut guest.statistics, words);
-    guest.groups.values_mut().for_each(|group| statistics(group, words));
-    let calls = &mut guest.calls;
-    message(&mut calls.state, words);
-    message(&mut calls.info, words);
-    message(&mut calls.control, words);
-    message(&mut calls.xml, words);
-    message(&mut calls.is_persistent, words);
-    message(&mut calls.autostart, words);
-    message(&mut calls.cpu_times, words);
-    message(&mut calls.memory_statistics, words);
-    message(&mut calls.snapshots, words);
-    message(&mut calls.disk_errors, words);
-    if let Answer::Ok(errors) = &mut calls.disk_errors {
+/// Every field is named here: a call that is added must be dealt with, or this does not compile.
+fn anonymize_guest(guest: &mut RecordedGuest, words: &mut Pseudonyms) {
+    let RecordedGuest {
+        id: _,
+        name,
+        uuid,
+        answered_ns: _,
+        started_ns: _,
+        statistics: all,
+        groups,
+        calls,
+        vcpus,
+        job,
+        devices,
+    } = guest;
+    *name = words.of(name);
+    *uuid = words.uuid(*uuid);
+    statistics(all, words);
+    groups.values_mut().for_each(|group| statistics(group, words));
+    let PlainAnswers {
+        state,
+        info,
+        control,
+        is_persistent,
+        autostart,
+        // Its text was replaced with the other guests'.
+        xml,
+        cpu_times,
+        memory_statistics,
+        snapshots,
+        disk_errors,
+        backing,
+    } = calls;
+    message(state, words);
+    message(info, words);
+    message(control, words);
+    message(xml, words);
+    message(is_persistent, words);
+    message(autostart, words);
+    message(cpu_times, words);
+    message(memory_statistics, words);
+    message(snapshots, words);
+    message(disk_errors, words);
+    if let RecordedAnswer::Ok(errors) = disk_errors {
         errors.iter_mut().for_each(|error| error.target = words.device(&error.target));
     }
-    statistics(&mut calls.backing, words);
-    message(&mut guest.vcpus, words);
-    message(&mut guest.job, words);
-    if let Answer::Ok(job) = &mut guest.job {
-        job.parameters.iter_mut().for_each(|it| statistic(it, words));
+    statistics(backing, words);
+    message(vcpus, words);
+    message(job, words);
+    if let RecordedAnswer::Ok(RecordedJob { kind: _, parameters }) = job {
+        parameters.iter_mut().for_each(|it| statistic(it, words));
     }
-    let devices = std::mem::take(&mut guest.devices);
-    for (target, mut answers) in devices {
-        message(&mut answers.nic_counters, words);
-        message(&mut answers.block_counters, words);
-        statistics(&mut answers.block_statistics, words);
-        message(&mut answers.block_job, words);
-        guest.devices.insert(words.device(&target), answers);
+    for (target, mut answers) in std::mem::take(devices) {
+        let DeviceAnswers { nic_counters, block_counters, block_statistics, block_job } =
+            &mut answers;
+        message(nic_counters, words);
+        message(block_counters, words);
+        statistics(block_statistics, words);
+        message(block_job, words);
+        devices.insert(words.device(&target), answers);
     }
 }
 
-fn message<T>(answer: &mut Answer<T>, words: &mut Words) {
-    if let Answer::Error { message, .. } = answer {
+fn message<T>(answer: &mut RecordedAnswer<T>, words: &mut Pseudonyms) {
+    if let RecordedAnswer::Error { message, .. } = answer {
         *message = words.message(message);
     }
 }
 
-fn statistics(answer: &mut Answer<Vec<Statistic>>, words: &mut Words) {
+fn statistics(answer: &mut RecordedAnswer<Vec<Statistic>>, words: &mut Pseudonyms) {
     message(answer, words);
-    if let Answer::Ok(statistics) = answer {
+    if let RecordedAnswer::Ok(statistics) = answer {
         statistics.iter_mut().for_each(|it| statistic(it, words));
     }
 }
 
 /// The text of a statistic; its name is libvirt's.
-fn statistic((name, value): &mut Statistic, words: &mut Words) {
+fn statistic((name, value): &mut Statistic, words: &mut Pseudonyms) {
     let OwnedValue::Text(text) = value else { return };
     let is_of_device = name.starts_with("net.") || name.starts_with("block.");
     if is_of_device && name.ends_with(".name") {

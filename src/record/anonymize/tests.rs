@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::devices::xml::inventory;
 use crate::libvirt::OwnedValue;
-use crate::record::{DeviceAnswers, Moment, RecordedHost, RecordedJob, RecordedNode};
+use crate::record::{DeviceAnswers, RecordedHost, RecordedJob, RecordedNode, Snapshot};
 use crate::schema::PoolReading;
 use uuid::Uuid;
 
@@ -103,8 +103,8 @@ fn text(text: &str) -> OwnedValue {
     OwnedValue::Text(text.to_owned())
 }
 
-fn error<T>(message: &str) -> Answer<T> {
-    Answer::Error { kind: Kind::Other, message: message.to_owned() }
+fn error<T>(message: &str) -> RecordedAnswer<T> {
+    RecordedAnswer::Error { kind: Kind::Other, message: message.to_owned() }
 }
 
 fn named(name: &str, uuid: &str, xml: &str) -> RecordedGuest {
@@ -126,12 +126,12 @@ fn named(name: &str, uuid: &str, xml: &str) -> RecordedGuest {
         id: 7,
         name: name.to_owned(),
         uuid: Uuid::parse_str(uuid).unwrap(),
-        statistics: Answer::Ok(statistics.clone()),
-        job: Answer::Ok(RecordedJob { kind: 0, parameters: statistics }),
+        statistics: RecordedAnswer::Ok(statistics.clone()),
+        job: RecordedAnswer::Ok(RecordedJob { kind: 0, parameters: statistics }),
         vcpus: error("Domain not found: 'web' (4DEA22B3-1D52-D8F3-2516-782E98AB3FA0) for alice"),
         ..RecordedGuest::default()
     };
-    guest.calls.xml = Answer::Ok(xml.to_owned());
+    guest.calls.xml = RecordedAnswer::Ok(xml.to_owned());
     guest.calls.info = error(
         "cannot reach hyp7 (qemu+ssh://alice@hyp7.example.com/system?keyfile=/var/lib/k): \
          10.20.30.40:16509, [2001:41d0::17]:22, fd00::1, MAC 52:54:00:AB:CD:EF; \
@@ -158,10 +158,10 @@ fn nasty() -> Recording {
     };
     let pool = PoolReading { name: "tier1-acme".to_owned(), ..PoolReading::default() };
     let node = RecordedNode { host: None, pools: vec![pool] };
-    let moment = |unix_ns| Moment { unix_ns, boot_ns: 5, guests: guests(), node: node.clone() };
+    let moment = |unix_ns| Snapshot { unix_ns, boot_ns: 5, guests: guests(), node: node.clone() };
     let mut host = RecordedHost {
         uri: "qemu+ssh://alice@hyp7.example.com:22/system?keyfile=/var/lib/k".to_owned(),
-        name: Answer::Ok("hyp7.example.com".to_owned()),
+        name: RecordedAnswer::Ok("hyp7.example.com".to_owned()),
         ..RecordedHost::default()
     };
     host.versions.insert("daemon".to_owned(), error("hyp7 said no"));
@@ -239,9 +239,9 @@ fn what_a_collection_needs_stays_and_the_same_stays_the_same() {
     ] {
         assert!(xml.contains(kept), "{kept} is missing in {xml}");
     }
-    let Answer::Error { message, .. } = &guest.calls.info else { panic!("an error") };
+    let RecordedAnswer::Error { message, .. } = &guest.calls.info else { panic!("an error") };
     assert!(message.contains("failed in I/O"), "{message}");
-    assert!(matches!(first.guests[2].calls.xml, Answer::Error { .. }));
+    assert!(matches!(first.guests[2].calls.xml, RecordedAnswer::Error { .. }));
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_guest_that_is_named_like_a_uuid_or_a_replacement_keeps_an_identity_of_its_o
     let names = [uuids[1].to_string(), "guest-1".to_owned()];
     let guests: Vec<_> =
         names.into_iter().zip(uuids).map(|(name, uuid)| guest(name, uuid)).collect();
-    let moment = Moment { guests, ..Moment::default() };
+    let moment = Snapshot { guests, ..Snapshot::default() };
     let mut recording = Recording { moments: vec![moment], ..Recording::default() };
     anonymize(&mut recording);
     let text = recording.to_text().unwrap();

@@ -16,7 +16,7 @@ const FIRST_UUID: u128 = 0x4000_8000_0000_0000_0000;
 
 /// The replacements made so far.
 #[derive(Default)]
-pub(super) struct Words {
+pub(super) struct Pseudonyms {
     known: HashMap<String, String>,
     /// Guests' names: looked for in messages however short they are.
     names: HashSet<String>,
@@ -26,7 +26,7 @@ pub(super) struct Words {
     counts: HashMap<&'static str, u32>,
 }
 
-impl Words {
+impl Pseudonyms {
     /// Sets the replacement of a guest's name.
     pub(super) fn name(&mut self, name: &str, replacement: String) {
         self.names.insert(name.to_owned());

@@ -6,7 +6,7 @@ use quick_xml::Reader;
 use quick_xml::escape::{escape, resolve_predefined_entity, unescape};
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
-use super::words::{Words, is_number, is_word};
+use super::words::{Pseudonyms, is_number, is_word};
 use crate::devices::walk::{DEPTH_MAX, TEXT_MAX};
 
 /// Attributes whose values are words of libvirt's enums, wherever they stand.
@@ -138,12 +138,12 @@ const CHANNELS: [&str; 4] =
     ["org.qemu.", "com.redhat.spice.", "org.spice-space.", "org.libguestfs."];
 
 /// The XML with its values replaced; `None` where it is not well-formed.
-pub(super) fn anonymized(text: &str, words: &mut Words) -> Option<String> {
+pub(super) fn anonymized(text: &str, words: &mut Pseudonyms) -> Option<String> {
     if text.len() > TEXT_MAX {
         return None;
     }
     let mut reader = Reader::from_str(text);
-    let mut page = Page {
+    let mut page = XmlPage {
         text: String::with_capacity(text.len()),
         path: Vec::new(),
         known_prefixes: Vec::new(),
@@ -190,18 +190,18 @@ fn resolved(reference: &BytesRef<'_>) -> Option<char> {
     resolve_predefined_entity(reference).and_then(|text| text.chars().next())
 }
 
-struct Page<'a> {
+struct XmlPage<'a> {
     text: String,
     /// The elements that are open, as they are written.
     path: Vec<String>,
     /// Prefixes of namespaces that say nothing of who uses them.
     known_prefixes: Vec<String>,
-    words: &'a mut Words,
+    words: &'a mut Pseudonyms,
     /// The text that is being read.
     value: Option<String>,
 }
 
-impl Page<'_> {
+impl XmlPage<'_> {
     /// Writes an element's begin; returns its name as it is written.
     fn open(&mut self, tag: &BytesStart<'_>, end: &str) -> Option<String> {
         self.end_value();
