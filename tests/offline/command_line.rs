@@ -54,7 +54,7 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         ),
         (
             &[""],
-            "E! unknown command \"\"; the commands are once, execd, check, record, events, config",
+            "E! unknown command \"\"; the commands are once, execd, check, record, events, anomalies, config",
         ),
         (
             &["once", "execd"],
@@ -198,7 +198,7 @@ fn arguments_that_are_no_text_are_told_too() {
     let cases = [
         (
             vec![bytes],
-            "E! unknown command \"��\"; the commands are once, execd, check, record, events, config",
+            "E! unknown command \"��\"; the commands are once, execd, check, record, events, anomalies, config",
         ),
         (vec![option], "E! unknown option \"--�\"; telegraf-virt --help lists them"),
         (vec![OsStr::new("-u"), bytes], "E! --uri is \"��\", but must be UTF-8 text"),
