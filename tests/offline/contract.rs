@@ -74,8 +74,8 @@ fn input_that_ends_before_any_trigger_is_told_once_with_and_without_an_interval(
         command.args(["execd", "--no-cache", "--uri", "test:///default"]).args(interval);
         let finished = run(&mut command).success();
         let told: Vec<&str> = finished.stderr.lines().collect();
-        assert_eq!(told.len(), 2, "{finished}");
-        assert!(told[1].starts_with("W! standard input ended before any trigger"), "{finished}");
+        assert_eq!(told.len(), 3, "{finished}");
+        assert!(told[2].starts_with("W! standard input ended before any trigger"), "{finished}");
         assert_eq!(finished.stdout, "");
     }
 }
