@@ -4,39 +4,37 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use telegraf_virt::agent::{self, Exit};
 use telegraf_virt::check::{self, Subject};
 use telegraf_virt::cli::{self, Cli, Command};
 use telegraf_virt::config::Settings;
-use telegraf_virt::deadline::Ending;
+use telegraf_virt::deadline::{Deadline, Ending};
 use telegraf_virt::log::{Level, Log};
+use telegraf_virt::pool::Caller;
 use telegraf_virt::trigger::{Signals, Triggers};
-use telegraf_virt::{config, libvirt, sink};
+use telegraf_virt::{libvirt, sink};
 
 /// The settings must be read within this time.
 const SETTINGS_MAX: Duration = Duration::from_secs(10);
-/// How often is looked whether the program was told to end.
-const GLANCE: Duration = Duration::from_millis(50);
 const UNREAD: &str = "the configuration cannot be read within 10 s: is its mount gone?";
 
-/// What stands in the way, and the exit code that it has.
+/// What stands in the way, a line a message, and the exit code that it has.
 type Refusal = (String, u8);
 
 fn main() {
     let mut arguments: Vec<OsString> = env::args_os().collect();
-    // Before even that: who becomes another user must have nothing of the first one by then.
+    // First of all: a process that becomes another user must have nothing of the first one by then.
     let user = check::take_over(&mut arguments);
-    // Before all else: until its handler stands, a trigger that comes early ends the program.
+    // Install the handlers early: a SIGHUP or SIGUSR1 before that would kill the process.
     let signals = Signals::catch().map_err(|error| (format!("cannot catch signals: {error}"), 1));
     libvirt::begin_process();
     let signals = user.and(signals);
     let code =
         signals.and_then(|signals| run(arguments, signals)).unwrap_or_else(|(message, code)| {
-            Log::immediate(Level::Error).error(message);
+            let log = Log::immediate(Level::Error);
+            message.lines().for_each(|line| log.error(line));
             code
         });
     libvirt::end_process(code);
@@ -44,7 +42,10 @@ fn main() {
 
 fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
     let cli = match cli::parse(arguments.into_iter()) {
-        Ok(cli) if cli.command == Command::Config => return print(config::SAMPLE, 0),
+        Ok(cli) if cli.command == Command::Config => {
+            let text = cli.configuration(&|name| env::var_os(name));
+            return print(&text.map_err(|error| (error.to_string(), 2))?, 0);
+        }
         Ok(cli) => cli,
         Err(cli::Exit::Text(text)) => return print(&text, 0),
         Err(cli::Exit::Refused(message)) => return Err((message, 2)),
@@ -65,9 +66,13 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
             let written = cli.recording(&settings).run(&triggers.ending, &log);
             return print(&written.map_err(|message| (message, 1))?, 0);
         }
-        Command::Events => agent::events(settings, cli.format, &triggers, &log),
-        Command::Execd => agent::execd(settings, cli.interval, &triggers, &log),
-        _ => agent::once(settings, cli.format, &triggers, &log),
+        Command::Anomalies => {
+            let report = agent::anomalies(&settings, &triggers.ending, &log);
+            return print(&report.map_err(|message| (message, 1))?, 0);
+        }
+        Command::Events => agent::events(settings, cli.view.format, &triggers, &log),
+        Command::Execd => agent::execd(settings, file.as_deref(), cli.interval, &triggers, &log),
+        _ => agent::once(settings, &cli.view, &triggers, &log),
     };
     log.flush();
     Ok(u8::from(exit == Exit::Failed))
@@ -76,23 +81,16 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Refusal> {
 /// Reads the settings, on a thread that can be left behind: a file on a mount that is gone does not come
 /// back. `None` where the program was told to end meanwhile.
 fn settings(cli: &Cli, ending: &Ending) -> Result<Option<(Settings, Option<PathBuf>)>, Refusal> {
-    let (sender, receiver) = mpsc::channel();
     let reader = cli.clone();
-    let body = move || {
-        // Nobody waits any more where time is over.
-        let _ = sender.send(reader.settings(&|name| env::var_os(name)));
-    };
-    let started = thread::Builder::new().name("settings".to_owned()).spawn(body);
-    started.map_err(|error| (format!("cannot start a thread: {error}"), 1))?;
-    let until = Instant::now() + SETTINGS_MAX;
-    while ending.since().is_none() {
-        match receiver.recv_timeout(GLANCE) {
-            Ok(settings) => return settings.map(Some).map_err(|error| (error.to_string(), 2)),
-            Err(RecvTimeoutError::Timeout) if Instant::now() < until => {}
-            Err(_) => return Err((UNREAD.to_owned(), 2)),
-        }
+    let mut settings = Caller::without_connection("settings");
+    settings.call(move |(), _| Ok(reader.settings(&|name| env::var_os(name))));
+    let read_by = Deadline::within(SETTINGS_MAX, ending, Duration::ZERO);
+    match settings.next(&read_by) {
+        Some(Ok(settings)) => settings.map(Some).map_err(|error| (error.to_string(), 2)),
+        Some(Err(error)) => Err((error.to_string(), 1)),
+        None if read_by.is_ending() => Ok(None),
+        None => Err((UNREAD.to_owned(), 2)),
     }
-    Ok(None)
 }
 
 /// The end does not come: nothing more can be done about it than to go.

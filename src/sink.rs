@@ -8,21 +8,21 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{dup2_stderr, dup2_stdout};
 
 use crate::cache::CacheDir;
 use crate::deadline::Deadline;
+use crate::libvirt;
 
 /// What a pipe takes whole: PIPE_BUF on Linux.
 const PIECE: usize = 4096;
-/// How often a waiter looks whether the program was told to end.
-const GLANCE: Duration = Duration::from_millis(50);
+/// Nobody waits longer at once.
+const LONGEST_POLL: Duration = Duration::from_secs(60);
 /// How long another run may hold the file's lock before it is not waited for any more.
 const LOCK_MAX: Duration = Duration::from_millis(500);
 /// The lock in the cache's folder.
@@ -33,11 +33,17 @@ const UNREAD_PAUSE: Duration = Duration::from_millis(2);
 /// How long the process outlives its streams: enough for a reader that runs to see their end.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// Said where the program has no standard output.
+pub const CLOSED: &str = "standard output is closed: nothing is written";
+
 /// Prints a text that is no line protocol, such as the help. A reader that went away is no error.
 ///
 /// # Errors
 /// What is to be told where it cannot be written.
 pub fn print(text: &str) -> Result<(), String> {
+    if libvirt::stdout_was_closed() {
+        return Err(CLOSED.to_owned());
+    }
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(format!("cannot write to standard output: {error}"))
@@ -114,19 +120,8 @@ impl Sink {
     }
 
     /// Shares a lock in this folder with other runs that write into a file.
-    pub fn lock_in(&mut self, place: Option<CacheDir>) {
-        self.locks = place;
-    }
-
-    /// Whether what is written goes nowhere: standard output was closed before the program began. It has
-    /// the null device then, open for reading too, which nobody else opens so to write.
-    pub fn is_nowhere(&self) -> bool {
-        let Output::Stream(stream) = &self.output else { return false };
-        let null = std::fs::metadata("/dev/null").map(|seen| seen.rdev());
-        let is_null =
-            stream.metadata().is_ok_and(|seen| null.is_ok_and(|null| seen.rdev() == null));
-        let mode = fcntl(stream, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate);
-        is_null && mode.is_ok_and(|mode| mode & OFlag::O_ACCMODE == OFlag::O_RDWR)
+    pub fn lock_in(&mut self, folder: Option<CacheDir>) {
+        self.locks = folder;
     }
 
     /// Writes whole lines, each with its newline; returns when all are out.
@@ -194,15 +189,19 @@ fn write_stream(mut stream: &File, lines: &[u8], deadline: &Deadline) -> Result<
     Ok(())
 }
 
-/// Waits until the reader has made room, or is gone, which the write then tells.
+/// Waits until the reader has taken something, or is gone, which the write then reports.
 fn wait_for_room(stream: &File, deadline: &Deadline) -> Result<(), SinkError> {
+    let mut most = Duration::ZERO;
     loop {
-        let mut asked = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
-        let timeout = PollTimeout::try_from(GLANCE).unwrap_or(PollTimeout::ZERO);
+        // What becomes readable when the end is ordered cuts the wait short, so that it gets a new time.
+        let end = if most.is_zero() { None } else { deadline.readable().ok().flatten() };
+        let mut asked = vec![PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+        asked.extend(end.as_ref().map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN)));
+        let timeout = PollTimeout::try_from(deadline.left(most)).unwrap_or(PollTimeout::ZERO);
         match poll(&mut asked, timeout) {
-            Ok(0) if deadline.is_over() => return Err(SinkError::Stalled),
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(()),
+            Ok(_) if asked.first().and_then(PollFd::any).unwrap_or(false) => return Ok(()),
+            Ok(_) if deadline.is_over() => return Err(SinkError::Stalled),
+            Ok(_) | Err(Errno::EINTR) => most = LONGEST_POLL,
             Err(errno) => return Err(SinkError::Failed(errno)),
         }
     }
@@ -229,7 +228,7 @@ fn write_file(
     deadline: &Deadline,
 ) -> Result<(), SinkError> {
     // One write goes out whole without a lock, nearly always.
-    let _ours = locks.map(|place| place.lock(LOCK_NAME));
+    let _ours = locks.map(|folder| folder.lock(LOCK_NAME));
     let is_locked = locks.is_none() && lock(file, deadline);
     let result = loop {
         match file.write(lines) {

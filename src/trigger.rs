@@ -147,6 +147,31 @@ impl Triggers {
         Ok(())
     }
 
+    /// Reads standard input on a thread of its own: a q, or its end, is the end.
+    ///
+    /// # Errors
+    /// Where no thread can be started, in a message.
+    pub fn read_keys(&self) -> Result<(), String> {
+        let listener = self.clone();
+        let body = move || {
+            let mut key = [0];
+            let mut input = io::stdin().lock();
+            loop {
+                match input.read(&mut key) {
+                    Ok(1..) if !key.eq_ignore_ascii_case(b"q") => {}
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        thread::sleep(Duration::from_millis(50));
+                    }
+                    _ => break,
+                }
+            }
+            listener.end(EndCause::Input);
+        };
+        thread::Builder::new().name("keys".to_owned()).spawn(body).map_err(no_thread)?;
+        Ok(())
+    }
+
     /// How many triggers have arrived so far.
     pub fn arrived(&self) -> u64 {
         self.lock().arrived

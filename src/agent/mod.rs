@@ -1,23 +1,27 @@
 //! One collection from its trigger to the sink, and the loop around it: the only file that knows
-//! every room.
+//! all other modules.
 //!
 //! ```text
 //! mod.rs     the loop, and one collection to lines
+//! anomalies.rs  which guests behave unlike themselves
 //! events.rs  what happens between collections, as lines and for a person
 //! source.rs  one hypervisor, with what is known of its guests
-//! show.rs    one collection for a person's eyes
+//! show.rs    one collection as a table, or one after another
+//! screen.rs  the terminal that tables are drawn on, and its keys
 //! ```
 
+mod anomalies;
 mod events;
+mod screen;
 mod show;
 mod source;
 
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cache::{CacheDir, CacheEnv, FileError};
-use crate::cli::Format;
+use crate::cli::{Format, View};
 use crate::collect::{Collected, Hypervisor, Plan, Reading};
 use crate::config::Settings;
 use crate::config::extra::Extra;
@@ -25,12 +29,18 @@ use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::events::Events;
 use crate::host::{self, Moment};
 use crate::json;
+use crate::libvirt;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
+use crate::node::NodeReader;
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
-use crate::sink::{Sink, SinkError};
+use crate::pool::Caller;
+use crate::schema;
+use crate::sink::{self, Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
+use anomalies::Watch;
+pub use anomalies::anomalies;
 use source::Source;
 
 /// How the program ends.
@@ -46,10 +56,13 @@ pub enum Exit {
 const GRACE_MAX: Duration = Duration::from_secs(4);
 /// execd saves after its first collection, then at most this often, so that a restart after a kill is warm.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// How often is looked whether the end was ordered.
-const GLANCE: Duration = Duration::from_millis(50);
+/// How long the end waits for connections to be closed beside those of the guests.
+const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 /// Without a trigger for so long execd says that it waits in vain.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// Hypervisors that the first message names.
+const URIS_SHOWN: usize = 5;
 
 /// The program, with all that lasts from one collection to the next.
 struct Agent {
@@ -69,16 +82,23 @@ struct Agent {
     tags: UserTags,
     /// When the cache was written last.
     saved: Option<Instant>,
+    /// Where the cache is.
+    folder: Option<CacheDir>,
+    /// Which guests behave unlike themselves, where that is asked for.
+    watch: Option<Watch>,
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
-pub fn once(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+pub fn once(settings: Settings, view: &View, triggers: &Triggers, log: &Arc<Log>) -> Exit {
     for name in settings.extra.execd_only() {
         log.warn(format_args!("extra: \"{name}\" is for execd, and once prints nothing for it"));
     }
-    match (start(settings, &triggers.ending, log), format) {
-        (Ok(mut agent), Format::Table) => agent.show(triggers, &Look::of_stdout()),
-        (Ok(mut agent), _) => {
+    match (start(settings, None, &triggers.ending, log), view.format) {
+        (Ok(mut agent), Format::Table) => {
+            let look = || Look { sort: view.sort, top: view.top, ..Look::of_stdout() };
+            agent.show(triggers, &look, view.watch)
+        }
+        (Ok(mut agent), format) => {
             agent.is_json = format == Format::Json;
             agent.once(triggers)
         }
@@ -88,7 +108,7 @@ pub fn once(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<L
 
 /// What happens to the guests, to standard output, until the end.
 pub fn events(settings: Settings, format: Format, triggers: &Triggers, log: &Arc<Log>) -> Exit {
-    match start(settings, &triggers.ending, log) {
+    match start(settings, None, &triggers.ending, log) {
         Ok(agent) => agent.tell_events(format, triggers),
         Err(exit) => exit,
     }
@@ -97,11 +117,12 @@ pub fn events(settings: Settings, format: Format, triggers: &Triggers, log: &Arc
 /// A collection to standard output at each trigger, until the end; with `interval` on its own, too.
 pub fn execd(
     settings: Settings,
+    file: Option<&Path>,
     interval: Option<Duration>,
     triggers: &Triggers,
     log: &Arc<Log>,
 ) -> Exit {
-    let agent = match start(settings, &triggers.ending, log) {
+    let agent = match start(settings, Some(file), &triggers.ending, log) {
         Ok(agent) => agent,
         Err(exit) => return exit,
     };
@@ -112,15 +133,28 @@ pub fn execd(
     agent.execd(triggers, interval)
 }
 
-/// Gets ready; what is in the way is told.
-fn start(settings: Settings, ending: &Ending, log: &Arc<Log>) -> Result<Agent, Exit> {
+/// Gets ready; what is in the way is told. `introduced` is the configuration's file for a first message that
+/// says which program this is.
+fn start(
+    settings: Settings,
+    introduced: Option<Option<&Path>>,
+    ending: &Ending,
+    log: &Arc<Log>,
+) -> Result<Agent, Exit> {
     let sink = Sink::stdout().map_err(|error| {
         log.error(error);
         Exit::Failed
     })?;
-    if sink.is_nowhere() {
-        log.warn("standard output is closed: nothing is written");
+    if libvirt::stdout_was_closed() {
+        log.error(sink::CLOSED);
+        return Err(Exit::Failed);
     }
+    let folder = cache_folder(&settings, ending);
+    if let Some(file) = introduced {
+        let folder = folder.as_ref().ok().and_then(Option::as_ref).map(CacheDir::path);
+        log.info(introduction(&settings.uris, file, folder));
+    }
+    let folder = cache_or_warning(folder, log);
     let fixed = settings.tags.iter().map(|(name, _)| name);
     let mut tags = fixed.chain(settings.metadata_tags.iter().map(|(name, _)| name));
     if let Some(name) = tags.find(|name| name.eq_ignore_ascii_case("host")) {
@@ -129,12 +163,12 @@ fn start(settings: Settings, ending: &Ending, log: &Arc<Log>) -> Result<Agent, E
              \"{name}\" replaces: choose another name, or set omit_hostname in Telegraf"
         ));
     }
-    Ok(Agent::new(settings, ending, log, sink))
+    Ok(Agent::new(settings, folder, log, sink))
 }
 
 impl Agent {
-    /// Gets ready; no hypervisor is asked yet. A cache that cannot be used is told, and done without.
-    fn new(settings: Settings, ending: &Ending, log: &Arc<Log>, mut sink: Sink) -> Self {
+    /// Gets ready; no hypervisor is asked yet.
+    fn new(settings: Settings, folder: Option<CacheDir>, log: &Arc<Log>, mut sink: Sink) -> Self {
         let plan = Plan {
             workers: settings.workers,
             max_stuck: settings.max_stuck,
@@ -143,12 +177,15 @@ impl Agent {
             host_name: settings.uris.len() > 1,
             extra: settings.extra,
         };
-        let folder = cache_folder(&settings, ending, log);
         sink.lock_in(folder.clone());
         let sources = settings
             .uris
             .iter()
-            .map(|uri| Source::new(Hypervisor::new(uri, plan.clone(), log), folder.as_ref(), log))
+            .map(|uri| {
+                let node = NodeReader::wanted(uri, plan.extra, log);
+                let hypervisor = Hypervisor::new(uri, plan.clone(), log);
+                Source::new(hypervisor, node, folder.as_ref(), log)
+            })
             .collect();
         let tags = UserTags::new(&settings.tags, &settings.metadata_tags);
         let fixed = settings.tags.iter().map(|(name, _)| name);
@@ -173,6 +210,8 @@ impl Agent {
             choice,
             tags,
             saved: None,
+            folder,
+            watch: None,
         }
     }
 
@@ -212,6 +251,9 @@ impl Agent {
         {
             return exit;
         }
+        if self.settings.extra.has(Extra::Anomalies) {
+            self.watch();
+        }
         self.log.info("ready: triggers count from here on");
         let exit = loop {
             match triggers.next(interval, IDLE) {
@@ -238,6 +280,7 @@ impl Agent {
             }
         };
         self.save();
+        self.keep_learned(true);
         self.close();
         let grace = self.grace();
         self.sink.finish(&Deadline::within(grace, &triggers.ending, grace));
@@ -258,6 +301,7 @@ impl Agent {
         if self.saved.is_none_or(|moment| moment.elapsed() >= SAVE_EVERY) {
             self.save();
         }
+        self.keep_learned(false);
         match printed {
             Ok(()) => Ok(()),
             Err(SinkError::Gone) => Err(Exit::Fine),
@@ -316,25 +360,36 @@ impl Agent {
             let lines_before = self.lines.count();
             let moment = source.moment;
             self.lines.stamp(unix_ns(moment));
-            let sample = source.take(reading, |sample, rates, inventory| match &mut self.rows {
-                Some(rows) => rows.push(Row::of(sample, rates, name)),
-                None => {
-                    let guest = points::Guest { sample, rates, inventory };
-                    let metadata = inventory.and_then(|inventory| inventory.metadata.as_ref());
-                    let tags = self.tags.of_guest(tags, metadata);
-                    let now_unix_s = moment.unix.as_secs();
-                    self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
-                }
-            });
+            let sample =
+                source.take(reading, |sample, before, rates, inventory| match &mut self.rows {
+                    Some(rows) => rows.push(Row::of(sample, rates, name)),
+                    None => {
+                        let guest = points::Guest { sample, rates, inventory };
+                        let metadata = inventory.and_then(|inventory| inventory.metadata.as_ref());
+                        let tags = self.tags.of_guest(tags, metadata);
+                        let now_unix_s = moment.unix.as_secs();
+                        self.writer.write(&mut self.lines, &guest, tags, &self.choice, now_unix_s);
+                        let summary = self.watch.as_mut().and_then(|watch| {
+                            watch.models.observe(place, sample, before, inventory, moment.unix)
+                        });
+                        if let Some(summary) = summary {
+                            self.writer.write_anomalies(&mut self.lines, sample, tags, &summary);
+                        }
+                    }
+                });
             // A guest that libvirt has locked says nothing: its last sample stays.
             if sample.state.is_some() {
                 source.keep(sample);
             }
             collector.lines += self.lines.count() - lines_before;
         }
+        if self.log.has(Level::Debug) {
+            self.tell_collected(&collectors);
+        }
         if self.settings.extra.has(Extra::Collector) {
             self.write_collectors(&tags, &collectors);
         }
+        self.write_beside(&tags);
         self.sources.iter_mut().for_each(Source::forget_old);
         up
     }
@@ -349,12 +404,56 @@ impl Agent {
         self.sources.iter().zip(collected).map(collector).collect()
     }
 
+    /// What each hypervisor's collection was like, for whoever looks for a fault.
+    fn tell_collected(&self, collectors: &[Collector]) {
+        for (source, collector) in self.sources.iter().zip(collectors) {
+            let uri = source.hypervisor.uri();
+            let took = source.took.as_millis();
+            let Some(guests) = &collector.guests else {
+                self.log.debug(format_args!("{uri}: down, known after {took} ms"));
+                continue;
+            };
+            self.log.debug(format_args!(
+                "{uri}: {} guests, {} lines in {took} ms; device lists: {} from the cache, {} read; {} hung, \
+                 {} busy, {} asked again; {} calls are stuck",
+                guests.domains,
+                collector.lines,
+                guests.cache_hits,
+                guests.cache_misses,
+                guests.hung,
+                guests.busy,
+                source.asked_again,
+                guests.stuck_calls
+            ));
+        }
+    }
+
     fn write_collectors(&mut self, tags: &[Tags], collectors: &[Collector]) {
         for ((source, tags), collector) in self.sources.iter().zip(tags).zip(collectors) {
             self.lines.stamp(unix_ns(source.moment));
             let mut all = tags.clone();
             all.append(self.tags.fixed());
             points::write_collector(&mut self.lines, source.hypervisor.uri(), &all, collector);
+        }
+    }
+
+    /// The hosts, then their storage pools.
+    fn write_beside(&mut self, tags: &[Tags]) {
+        for is_of_host in [true, false] {
+            for (source, tags) in self.sources.iter().zip(tags).filter(|(it, _)| it.node.is_some())
+            {
+                self.lines.stamp(unix_ns(source.moment));
+                let mut all = tags.clone();
+                all.append(self.tags.fixed());
+                let (uri, beside) = (source.hypervisor.uri(), &source.beside);
+                match &beside.host {
+                    Some(host) if is_of_host => {
+                        schema::write_host(&mut self.lines, uri, &all, host)
+                    }
+                    _ if is_of_host => {}
+                    _ => schema::write_pools(&mut self.lines, uri, &all, &beside.pools),
+                }
+            }
         }
     }
 
@@ -391,7 +490,12 @@ impl Agent {
         if let Some(events) = &self.events {
             events.end();
         }
-        self.sources.iter_mut().for_each(|source| source.hypervisor.close());
+        for source in &mut self.sources {
+            source.hypervisor.close();
+            if let Some(node) = &mut source.node {
+                node.close(CLOSE_WITHIN);
+            }
+        }
     }
 }
 
@@ -435,30 +539,47 @@ fn source_tag(name: Option<&str>) -> Tags {
     tags
 }
 
-/// The cache's folder, or the word that there is none. It may be on a mount that is gone, so that looking
+/// The first message of a program that stays: which it is, what it reads, and where its files are.
+fn introduction(uris: &[String], file: Option<&Path>, cache: Option<&Path>) -> String {
+    let mut read: Vec<&str> = uris.iter().take(URIS_SHOWN).map(String::as_str).collect();
+    let more = format!("{} more", uris.len().saturating_sub(URIS_SHOWN));
+    if uris.len() > URIS_SHOWN {
+        read.push(&more);
+    }
+    let path =
+        |path: Option<&Path>| path.map_or("none".to_owned(), |path| path.display().to_string());
+    format!(
+        "telegraf-virt {} reads {}; configuration: {}; cache: {}",
+        env!("CARGO_PKG_VERSION"),
+        read.join(", "),
+        path(file),
+        path(cache)
+    )
+}
+
+/// The cache's folder, `None` where none is wanted, or why there is none. It may be on a mount that is gone, so that looking
 /// at it never ends: it is looked at on a thread that can be left behind.
-fn cache_folder(settings: &Settings, ending: &Ending, log: &Log) -> Option<CacheDir> {
+fn cache_folder(settings: &Settings, ending: &Ending) -> Result<Option<CacheDir>, String> {
     let is_of_use = settings.uris.iter().any(|uri| !uri.starts_with(host::REPLAY));
     if !settings.cache.enabled || !is_of_use {
-        return None;
+        return Ok(None);
     }
-    let (sender, receiver) = mpsc::channel();
     let named = settings.cache.dir.clone();
-    let body = move || {
-        // Nobody waits any more where time is over.
-        let _ = sender.send(CacheDir::of(named.as_deref(), &CacheEnv::of_process()));
-    };
-    thread::Builder::new().name("cache".to_owned()).spawn(body).ok()?;
+    let mut finder = Caller::without_connection("cache");
+    finder.call(move |(), _| Ok(CacheDir::of(named.as_deref(), &CacheEnv::of_process())));
     let found_by = Deadline::within(settings.deadline / 4, ending, Duration::ZERO);
-    loop {
-        match receiver.recv_timeout(found_by.left(GLANCE)) {
-            Ok(found) => return found.map_err(|none| log.warn(none)).ok(),
-            Err(mpsc::RecvTimeoutError::Timeout) if !found_by.is_over() => {}
-            Err(_) => break,
-        }
+    if let Some(Ok(found)) = finder.next(&found_by) {
+        return found.map(Some).map_err(|none| none.to_string());
     }
-    log.warn("the folder for the cache does not answer, so there is none; is its mount gone?");
-    None
+    Err("the folder for the cache does not answer, so there is none; is its mount gone?".to_owned())
+}
+
+/// The cache's folder; where there is none although one is wanted, that is logged.
+fn cache_or_warning(folder: Result<Option<CacheDir>, String>, log: &Log) -> Option<CacheDir> {
+    folder.unwrap_or_else(|trouble| {
+        log.warn(trouble);
+        None
+    })
 }
 
 fn report_saved(log: &Log, error: Option<FileError>, uri: &str) {

@@ -17,7 +17,9 @@ use crate::devices::Inventory;
 use crate::features::{self, Rates};
 use crate::host::{self, Moment, Replay};
 use crate::log::Log;
+use crate::node::{NodeReader, NodeReading};
 use crate::sample::{self, Domain};
+use crate::schema::GuestsOfHost;
 
 /// Guests that are gone, at most, whose last samples are kept should they come back. A hypervisor may have
 /// other guests each time, or invent them.
@@ -26,6 +28,10 @@ const GONE_MAX: usize = 1000;
 /// One hypervisor, with what is known of its guests.
 pub(super) struct Source {
     pub(super) hypervisor: Hypervisor,
+    /// Who asks for what is beside its guests, where that is wanted.
+    pub(super) node: Option<NodeReader>,
+    /// What came of that in the last collection.
+    pub(super) beside: NodeReading,
     pub(super) file: Option<StateFile>,
     pub(super) devices: DeviceCache,
     pub(super) before: HashMap<Uuid, Domain>,
@@ -33,6 +39,8 @@ pub(super) struct Source {
     guests: usize,
     /// How long its last collection took.
     pub(super) took: Duration,
+    /// Calls of its last collection for guests that were asked again.
+    pub(super) asked_again: usize,
     /// The moment of its collection: this one, or the recorded one.
     pub(super) moment: Moment,
     /// Guests that the filter did not let pass for their metadata, so that it need not be read again.
@@ -40,7 +48,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(mut hypervisor: Hypervisor, folder: Option<&CacheDir>, log: &Log) -> Self {
+    pub(super) fn new(
+        mut hypervisor: Hypervisor,
+        mut node: Option<NodeReader>,
+        folder: Option<&CacheDir>,
+        log: &Log,
+    ) -> Self {
         // What a recording prints must not depend on what is on this disk.
         let folder = folder.filter(|_| hypervisor.replay().is_none());
         let file = folder.map(|folder| StateFile::new(folder.clone(), hypervisor.uri()));
@@ -51,10 +64,28 @@ impl Source {
             warning.into_iter().for_each(|warning| log.warn(warning));
         }
         let SavedState { devices, samples: before, health } = state;
+        let (held, health) = health.into_iter().partition(|it| it.is_beside_guests);
+        if let Some(node) = &mut node {
+            node.restore(held);
+        }
         hypervisor.restore(roster(&devices, &before), health);
         let (took, moment, excluded) = (Duration::ZERO, Moment::now(), HashSet::new());
         let guests = before.len();
-        Self { hypervisor, file, devices, before, guests, took, moment, excluded }
+        let beside = NodeReading::default();
+        let asked_again = 0;
+        Self {
+            hypervisor,
+            node,
+            beside,
+            file,
+            devices,
+            before,
+            guests,
+            took,
+            asked_again,
+            moment,
+            excluded,
+        }
     }
 
     /// One collection of this hypervisor; `None` where it is down.
@@ -80,16 +111,30 @@ impl Source {
             }
         };
         let began = Instant::now();
+        if let Some(node) = &mut self.node {
+            node.begin();
+        }
         let collected = self.hypervisor.collect(known, deadline);
         // How long a replay takes says nothing of the host, and differs each time.
         let is_replay = self.hypervisor.replay().is_some();
         self.took = if is_replay { Duration::ZERO } else { began.elapsed() };
+        if let Some(node) = &mut self.node {
+            self.beside = match &collected {
+                Ok(_) => node.take(deadline),
+                Err(_) => node.take_now(),
+            };
+        }
         let mut collected = collected.ok()?;
         // Guests that libvirt has locked have a name and a word for how they answered, and no more.
         let locked = collected.locked.drain(..).map(Reading::of_locked);
         collected.readings.extend(locked);
         if !collected.readings.is_sorted_by(|a, b| a.sample.name <= b.sample.name) {
             collected.readings.sort_by(|a, b| a.sample.name.cmp(&b.sample.name));
+        }
+        self.asked_again = collected.asked_again;
+        if let Some(host) = &mut self.beside.host {
+            let is_whole = collected.unread == 0;
+            host.set_guests(&guests_of_host(&collected.readings, &self.before, is_whole));
         }
         self.guests = collected.readings.len().max(collected.guests);
         for reading in collected.readings.iter().filter(|reading| reading.inventory_is_new) {
@@ -152,7 +197,8 @@ impl Source {
     /// Writes what the next run must know into the cache.
     pub(super) fn save(&mut self, ttl: Duration) -> Result<(), FileError> {
         let Some(file) = &self.file else { return Ok(()) };
-        let health = self.hypervisor.saved_health();
+        let mut health = self.hypervisor.saved_health();
+        health.extend(self.node.iter_mut().flat_map(NodeReader::saved));
         file.save(&mut self.devices, self.before.values(), &health, &CacheTime::now(), ttl)?;
         Ok(())
     }
@@ -176,11 +222,11 @@ impl Source {
     pub(super) fn take(
         &self,
         reading: Reading,
-        write: impl FnOnce(&Domain, Option<&Rates>, Option<&Inventory>),
+        write: impl FnOnce(&Domain, Option<&Domain>, Option<&Rates>, Option<&Inventory>),
     ) -> Domain {
         let before = self.before.get(&reading.sample.uuid);
         let rates = before.and_then(|before| features::rates(&reading.sample, before));
-        write(&reading.sample, rates.as_ref(), reading.inventory.as_deref());
+        write(&reading.sample, before, rates.as_ref(), reading.inventory.as_deref());
         reading.sample
     }
 }
@@ -197,6 +243,30 @@ fn roster(devices: &DeviceCache, before: &HashMap<Uuid, Domain>) -> Vec<Listed> 
     let mut roster: Vec<Listed> = sampled.chain(known).collect();
     roster.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.uuid.cmp(&b.uuid)));
     roster
+}
+
+/// What the active guests have together. One that says nothing has what it had before; where nobody knows
+/// what one has, the sum is not known.
+fn guests_of_host(
+    readings: &[Reading],
+    before: &HashMap<Uuid, Domain>,
+    is_whole: bool,
+) -> GuestsOfHost {
+    const RUNNING: i64 = 1;
+    let mut guests = GuestsOfHost { running: 0, other: 0, vcpus: Some(0), memory_kib: Some(0) };
+    for sample in readings.iter().map(|reading| &reading.sample).filter(|sample| sample.id >= 0) {
+        let before = before.get(&sample.uuid).filter(|before| before.id == sample.id);
+        let known = |value: fn(&Domain) -> Option<u64>| value(sample).or_else(|| value(before?));
+        let add = |sum: Option<u64>, more: Option<u64>| sum?.checked_add(more?);
+        let state = sample.state.or_else(|| before?.state);
+        *(if state == Some(RUNNING) { &mut guests.running } else { &mut guests.other }) += 1;
+        guests.vcpus = add(guests.vcpus, known(|it| it.vcpu_count));
+        guests.memory_kib = add(guests.memory_kib, known(|it| it.memory.current_kib));
+    }
+    if !is_whole {
+        (guests.vcpus, guests.memory_kib) = (None, None);
+    }
+    guests
 }
 
 /// Keeps so many samples at most, those that were taken last.

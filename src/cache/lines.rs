@@ -14,10 +14,33 @@ use super::digest::digest;
 use super::error::CacheWarning;
 use super::file::{Directory, SIZE_MAX};
 
-/// What the header calls this kind of file.
-const HOLDS: &str = "state";
-/// The version of the form. Raise it with every change that an older or newer program would misread.
-const VERSION: u64 = 2;
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileKind {
+    /// Device lists, last samples and health.
+    State,
+    /// What `anomalies` learned.
+    Anomalies,
+}
+
+impl FileKind {
+    /// What the header calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Anomalies => "anomalies",
+        }
+    }
+
+    /// The version of its form. Raise it with every change that an older or newer program would misread.
+    fn version(self) -> u64 {
+        match self {
+            Self::State => 2,
+            Self::Anomalies => 1,
+        }
+    }
+}
+
 /// Most guests in one file.
 const GUESTS_MAX: usize = 32_768;
 /// Most lines in one file: each guest has up to three.
@@ -42,8 +65,8 @@ pub(super) struct FileHeader<'a> {
 }
 
 impl<'a> FileHeader<'a> {
-    pub(super) fn new(uri: &'a str, boot: Option<Uuid>) -> Self {
-        Self { holds: HOLDS.into(), version: VERSION, uri: uri.into(), boot }
+    pub(super) fn new(kind: FileKind, uri: &'a str, boot: Option<Uuid>) -> Self {
+        Self { holds: kind.name().into(), version: kind.version(), uri: uri.into(), boot }
     }
 }
 
@@ -94,17 +117,17 @@ impl<'a> Opened<'a> {
 }
 
 /// Opens a file of the hypervisor with this URI.
-pub(super) fn open<'a>(bytes: &'a [u8], uri: &str) -> Result<Opened<'a>, Flaw> {
+pub(super) fn open<'a>(bytes: &'a [u8], kind: FileKind, uri: &str) -> Result<Opened<'a>, Flaw> {
     let last = bytes.iter().filter(|byte| **byte == b'\n').count();
     let Some(text) = bytes.strip_suffix(b"\n") else {
         return Err(Flaw::of_line(last + 1, "it ends within a line"));
     };
     let header_end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
     let header: FileHeader = read_line(&text[..header_end], 1)?;
-    if header.holds != HOLDS || header.uri != uri {
+    if header.holds != kind.name() || header.uri != uri {
         return Err(Flaw::of_line(1, "made for something else"));
     }
-    if header.version != VERSION {
+    if header.version != kind.version() {
         return Err(Flaw::OtherVersion(header.version));
     }
     let Some(closing_start) = text.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1) else {
@@ -145,15 +168,15 @@ pub(super) fn space_for_lines(header: &FileHeader<'_>) -> usize {
 }
 
 /// A whole file of these lines.
-pub(super) fn sealed<'l>(
+pub(super) fn sealed(
     header: &FileHeader<'_>,
-    lines: impl Iterator<Item = &'l [u8]>,
+    lines: impl Iterator<Item = impl AsRef<[u8]>>,
 ) -> Vec<u8> {
     let mut bytes = line_of(header).unwrap_or_default();
     bytes.push(b'\n');
     let mut count = 0;
     for line in lines {
-        bytes.extend_from_slice(line);
+        bytes.extend_from_slice(line.as_ref());
         bytes.push(b'\n');
         count += 1;
     }

@@ -7,9 +7,10 @@
 //!     lines        its form: a header, lines, a closing line with a checksum
 //!       state        what the lines say, and how two writers' lines are merged
 //!         devices      the device lists in memory: fresh for a while
+//!       models       what `anomalies` learned, in a second file
 //! ```
 //!
-//! Each hypervisor has one file, named after its URI. The agent opens a [`CacheDir`], and for each
+//! Each hypervisor has one file, named after its URI, and with `anomalies` a second one. The agent opens a [`CacheDir`], and for each
 //! hypervisor a [`StateFile`]; it loads at the start and saves after a collection. Every trouble comes back
 //! as a value with a text for the user: nothing in this module prints, waits for long, or touches what is
 //! not our own user's.
@@ -19,6 +20,7 @@ mod digest;
 mod error;
 mod file;
 mod lines;
+mod models;
 mod place;
 mod state;
 
@@ -29,6 +31,7 @@ use uuid::Uuid;
 pub use devices::DeviceCache;
 pub use error::{CacheWarning, FileError, FileFault};
 pub use file::Lock;
+pub use models::ModelFile;
 pub use place::{CacheDir, CacheEnv, NoCacheDir};
 pub use state::{CacheTime, Saved, SavedState, StateFile};
 

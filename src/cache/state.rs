@@ -17,7 +17,8 @@ use super::devices::{CachedDevices, DeviceCache};
 use super::error::{CacheWarning, FileError};
 use super::file::Directory;
 use super::lines::{
-    FileHeader, Flaw, LINE_MAX, LINES_MAX, line_of, open, read_line, sealed, space_for_lines,
+    FileHeader, FileKind, Flaw, LINE_MAX, LINES_MAX, line_of, open, read_line, sealed,
+    space_for_lines,
 };
 use super::place::CacheDir;
 use super::{boot_id, slug};
@@ -32,6 +33,10 @@ const DEVICES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 const SINCE_BOOT_KEPT: Duration = Duration::from_secs(60 * 60);
 /// How far in the future a line may be dated: another writer made it after our `now`.
 const AHEAD: Duration = Duration::from_secs(60);
+/// Most guests, of each kind of line, that are kept beside those of the run that saves: guests that are gone,
+/// and those that only other runs read. The newest stay. A hypervisor may have other guests each time, and
+/// neither the file nor what a save costs may grow with all that it ever had.
+const OTHERS_MAX: usize = 4096;
 /// The files of the first form, of which there were three for each hypervisor.
 const FIRST_FORM: [&str; 3] = ["devices", "samples", "health"];
 
@@ -211,7 +216,8 @@ impl StateFile {
             return Ok(Saved::Unchanged);
         }
         ours.extend(devices.iter().filter_map(|(uuid, cached)| devices_entry(*uuid, cached)));
-        let saved = self.update(ours, &FileHeader::new(&self.uri, now.boot), &kept)?;
+        let saved =
+            self.update(ours, &FileHeader::new(FileKind::State, &self.uri, now.boot), &kept)?;
         devices.is_saved();
         Ok(saved)
     }
@@ -328,7 +334,7 @@ fn read_guest_line(line: &[u8], number: usize) -> Result<LoadedLine, Flaw> {
 
 /// What a file has that is of use now.
 fn loaded(bytes: &[u8], uri: &str, now: &CacheTime) -> Result<SavedState, Flaw> {
-    let file = open(bytes, uri)?;
+    let file = open(bytes, FileKind::State, uri)?;
     let is_of_this_boot = file.boot.is_some() && file.boot == now.boot;
     let times = now.boot_ns.saturating_sub(ns(SINCE_BOOT_KEPT))..=now.boot_ns;
     let is_of_use = |at: u64| is_of_this_boot && times.contains(&at);
@@ -360,18 +366,17 @@ fn loaded(bytes: &[u8], uri: &str, now: &CacheTime) -> Result<SavedState, Flaw> 
     Ok(state)
 }
 
-/// The lines of a file that a save in this boot may keep, except those of which we have newer ones: these
-/// are not even read completely.
+/// The lines of a file that a save in this boot may keep, except those of which we have newer ones or the very
+/// same: these are not even read completely.
 fn entries<'a>(
     bytes: &'a [u8],
     uri: &str,
     boot: Option<Uuid>,
     ours: &[LineEntry<'_>],
 ) -> Result<Vec<LineEntry<'a>>, Flaw> {
-    let ours = ours.iter().filter(|entry| entry.first_hand);
-    let ours: HashMap<(Uuid, LineKind), u64> =
-        ours.map(|entry| ((entry.uuid, entry.kind), entry.at)).collect();
-    let file = open(bytes, uri)?;
+    let ours: HashMap<(Uuid, LineKind), &LineEntry> =
+        ours.iter().map(|entry| ((entry.uuid, entry.kind), entry)).collect();
+    let file = open(bytes, FileKind::State, uri)?;
     let is_of_this_boot = file.boot.is_some() && file.boot == boot;
     let mut entries = Vec::new();
     for (number, line) in file.lines() {
@@ -381,7 +386,9 @@ fn entries<'a>(
             LineKeys::Sample(key) => (LineKind::Sample, key),
         };
         let LineKey { name, uuid, at } = key;
-        let has_newer = ours.get(&(uuid, kind)).is_some_and(|ours| *ours >= at);
+        let has_newer = ours.get(&(uuid, kind)).is_some_and(|ours| {
+            ours.at > at || ours.at == at && (ours.first_hand || *ours.line == *line)
+        });
         let is_of_use = is_of_this_boot || kind == LineKind::Devices;
         if has_newer || !is_of_use {
             continue;
@@ -398,6 +405,7 @@ fn merged<'a>(
     theirs: Vec<LineEntry<'a>>,
     kept: &Kept,
 ) -> Vec<LineEntry<'a>> {
+    let theirs = without_old_others(&ours, theirs);
     let mut lines: HashMap<(Uuid, LineKind), LineEntry> = HashMap::with_capacity(ours.len());
     for entry in ours.into_iter().chain(theirs).filter(|entry| kept.has(entry)) {
         let key = (entry.uuid, entry.kind);
@@ -409,6 +417,29 @@ fn merged<'a>(
         }
     }
     lines.into_values().collect()
+}
+
+/// Of guests that we have no line of this kind of, the newest lines.
+fn without_old_others<'a>(
+    ours: &[LineEntry<'a>],
+    mut theirs: Vec<LineEntry<'a>>,
+) -> Vec<LineEntry<'a>> {
+    if theirs.len() <= OTHERS_MAX {
+        return theirs;
+    }
+    let ours: HashSet<(Uuid, LineKind)> =
+        ours.iter().map(|entry| (entry.uuid, entry.kind)).collect();
+    theirs.sort_by_key(|entry| std::cmp::Reverse(entry.at));
+    let mut others: HashMap<LineKind, usize> = HashMap::new();
+    theirs.retain(|entry| {
+        if ours.contains(&(entry.uuid, entry.kind)) {
+            return true;
+        }
+        let count = others.entry(entry.kind).or_default();
+        *count += 1;
+        *count <= OTHERS_MAX
+    });
+    theirs
 }
 
 /// The lines that have space in a file, sorted by name. If there are too many, samples are omitted first,

@@ -42,6 +42,9 @@ pub(super) fn findings(host: &CollectedHost, settings: &Settings, ending: &Endin
     let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
     findings.extend(balloons(host, &whole, &deadline));
     findings.extend(nics(&whole));
+    findings.extend(uncounted(&whole));
+    findings.extend(without_usable(&whole));
+    findings.extend(stopped_by_disk(host, &whole));
     findings.extend(steal(&whole, settings));
     findings.into_iter().map(|finding| finding.about(&host.uri)).collect()
 }
@@ -191,8 +194,8 @@ fn others(host: &CollectedHost) -> Vec<Finding> {
         texts.into_iter().any(|text| message.ends_with(text))
     };
     let is_told = |message: &&String| {
-        let is_of_guest =
-            message.starts_with("guest \"") && !message.contains("it cannot be read: ");
+        let is_named = message.starts_with("guest \"") || message.contains(" guests (\"");
+        let is_of_guest = is_named && !message.contains("it cannot be read: ");
         let is_of_host =
             [" does not list its guests: ", " within the deadline of ", " are stuck: "];
         is_of_guest || is_of_cause(message) || is_of_host.iter().any(|it| message.contains(it))
@@ -314,6 +317,55 @@ fn nics(readings: &[&Reading]) -> Vec<Finding> {
     let of_passed_through = kinds::hostdev_nic().of_guests(of_kind("hostdev"));
     let findings = [of_user, of_passed_through].into_iter();
     findings.filter(|finding| !finding.guests.is_empty()).collect()
+}
+
+/// NICs and disks that libvirt names and never counts, by what they are.
+fn uncounted(readings: &[&Reading]) -> Vec<Finding> {
+    let mut devices: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    for reading in readings {
+        let sample = &reading.sample;
+        let inventory = reading.inventory.as_deref();
+        for nic in sample.nics.iter().filter(|it| sample.absent.is_uncounted(&it.name, "net.N.")) {
+            let kind = inventory.and_then(|it| it.nic(&nic.name)).map_or("", |it| &it.kind);
+            devices
+                .entry(("NIC", kind))
+                .or_default()
+                .push(format!("{} of {}", nic.name, sample.name));
+        }
+        for disk in
+            sample.disks.iter().filter(|it| sample.absent.is_uncounted(&it.name, "block.N."))
+        {
+            let kind = inventory.and_then(|it| it.disk(&disk.name)?.source_type.as_deref());
+            let name = format!("{} of {}", disk.name, sample.name);
+            devices.entry(("disk", kind.unwrap_or_default())).or_default().push(name);
+        }
+    }
+    let finding = |((what, kind), names): ((&str, &str), Vec<String>)| {
+        kinds::uncounted(counted(names.len(), what), kind).of_guests(names)
+    };
+    devices.into_iter().map(finding).collect()
+}
+
+/// Guests that report how much memory they have and not how much is free, as old drivers do.
+fn without_usable(readings: &[&Reading]) -> Option<Finding> {
+    let memory = |reading: &&&Reading| reading.sample.memory.clone();
+    let lacks = |reading: &&&Reading| {
+        let memory = memory(reading);
+        memory.available_kib.is_some_and(|it| it > 0) && memory.usable_kib.is_none()
+    };
+    let guests: Vec<String> = readings.iter().filter(lacks).map(|reading| name(reading)).collect();
+    (!guests.is_empty()).then(|| kinds::no_usable(counted(guests.len(), "guest")).of_guests(guests))
+}
+
+/// Guests that QEMU has paused since a disk of theirs could not be written.
+fn stopped_by_disk(host: &CollectedHost, readings: &[&Reading]) -> Option<Finding> {
+    let is_so = |reading: &&&Reading| reading.sample.is_stopped_by_disk();
+    let guests: Vec<Named> = readings.iter().filter(is_so).map(|reading| named(reading)).collect();
+    let (_, first) = guests.first()?;
+    let is = if guests.len() == 1 { "is" } else { "are" };
+    let finding =
+        kinds::stopped_by_disk(counted(guests.len(), "guest"), is, shell(&host.uri), first);
+    Some(finding.of_guests(names(&guests)))
 }
 
 /// The time that vCPUs waited for a host CPU, where rates are made of it.

@@ -1,11 +1,9 @@
-//! Every question that `check` itself puts to a hypervisor: who answers and how soon, and the XML of some
-//! guests. Each is put by a thread that can be left behind, since it may never be answered. What comes
-//! of it is said here too; the guests themselves are read by the collection's own machinery (`trial`).
+//! Every question that `check` itself asks a hypervisor: who answers and how soon, and the XML of some
+//! guests. The findings about the answers are here too. The guests themselves are read as in a collection
+//! (`trial`).
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -18,9 +16,8 @@ use crate::config::{self, Settings, duration, names};
 use crate::deadline::{Deadline, Ending};
 use crate::host::{self, Origin};
 use crate::libvirt::{Error, Node};
+use crate::pool::{Caller, Connected, Report};
 
-/// How often is looked whether the end was ordered.
-const GLANCE: Duration = Duration::from_millis(50);
 /// A libvirt that takes longer to connect and list than this is slow; a healthy one takes milliseconds.
 const SLOW: Duration = Duration::from_secs(1);
 /// A list of the guests that takes longer than this waits for one of them.
@@ -93,17 +90,21 @@ pub(super) enum Silence {
 /// Asks all of them at the same time.
 pub(super) fn ask_all(settings: &Settings, ending: &Ending) -> Vec<Host> {
     let deadline = Deadline::within(settings.deadline, ending, Duration::ZERO);
-    let asked: Vec<(&String, Receiver<_>)> =
-        settings.uris.iter().map(|uri| (uri, put(uri, who))).collect();
-    let host = |(uri, said): (&String, Receiver<Said>)| Host {
-        uri: uri.clone(),
-        socket: socket::of(uri),
-        answer: match next(&said, &deadline) {
+    let ask = |uri: &String| {
+        let mut caller = caller(uri);
+        caller.call(who);
+        (uri.clone(), caller)
+    };
+    let asked: Vec<_> = settings.uris.iter().map(ask).collect();
+    let host = |(uri, mut caller): (String, Caller<Asked, Answer>)| Host {
+        socket: socket::of(&uri),
+        uri,
+        answer: match caller.next(&deadline) {
             Some(Ok(answer)) => {
                 // libvirt answers, so that a list which does not come waits for a guest.
                 let soon =
                     Deadline::within(LIST_WITHIN.min(settings.deadline), ending, Duration::ZERO);
-                Ok(next(&said, &soon).and_then(Result::ok).unwrap_or(answer))
+                Ok(caller.next(&soon).and_then(Result::ok).unwrap_or(answer))
             }
             Some(Err(error)) => Err(Silence::Refused(error.to_string())),
             None if deadline.is_ending() => Err(Silence::Ended),
@@ -116,42 +117,36 @@ pub(super) fn ask_all(settings: &Settings, ending: &Ending) -> Vec<Host> {
 /// The XML of these guests, as much of it as comes in time.
 pub(super) fn xml_of(uri: &str, guests: &[Uuid], deadline: &Deadline) -> HashMap<Uuid, String> {
     let uuids = guests.to_vec();
-    let receiver = put(uri, move |uri, sender| {
-        let Ok(connection) = open(uri) else { return };
+    let mut caller = caller(uri);
+    caller.call(move |asked: &mut Asked, report| {
         for uuid in uuids {
-            let xml = connection.guest(&uuid).and_then(|guest| guest.xml());
-            if let Ok(xml) = xml
-                && sender.send((uuid, xml)).is_err()
-            {
-                return;
+            if let Ok(xml) = asked.connection.guest(&uuid).and_then(|guest| guest.xml()) {
+                report.hand_over(Some((uuid, xml)));
             }
         }
+        Ok(None)
     });
-    std::iter::from_fn(|| next(&receiver, deadline)).collect()
+    std::iter::from_fn(|| caller.next(deadline)).filter_map(Result::ok).flatten().collect()
 }
 
-/// Puts a question on a thread of its own.
-fn put<T: Send + 'static>(
-    uri: &str,
-    question: impl FnOnce(&str, &mpsc::Sender<T>) + Send + 'static,
-) -> Receiver<T> {
-    let (sender, receiver) = mpsc::channel();
-    let uri = uri.to_owned();
-    // A thread that cannot be started says nothing, like a hypervisor that does not answer.
-    let _ =
-        thread::Builder::new().name("question".to_owned()).spawn(move || question(&uri, &sender));
-    receiver
+/// A connection, and when it was opened.
+struct Asked {
+    started: Instant,
+    connection: host::Host,
 }
 
-/// The next answer; `None` when there is none any more, or time is over.
-fn next<T>(receiver: &Receiver<T>, deadline: &Deadline) -> Option<T> {
-    loop {
-        match receiver.recv_timeout(deadline.left(GLANCE)) {
-            Ok(answer) => return Some(answer),
-            Err(mpsc::RecvTimeoutError::Timeout) if !deadline.is_over() => {}
-            Err(_) => return None,
-        }
+impl Connected for Asked {
+    fn is_alive(&self) -> bool {
+        self.connection.is_alive()
     }
+}
+
+fn caller<T: Send + 'static>(uri: &str) -> Caller<Asked, T> {
+    let uri = uri.to_owned();
+    Caller::new("question", move || {
+        let started = Instant::now();
+        Ok(Asked { started, connection: open(&uri)? })
+    })
 }
 
 /// Connects; of a recording, turns to its last moment.
@@ -176,31 +171,8 @@ impl fmt::Display for Version {
 }
 
 /// What a hypervisor says: at first who it is, then the same with its guests.
-type Said = Result<Answer, Error>;
-
-fn who(uri: &str, sender: &mpsc::Sender<Said>) {
-    // Nobody waits any more where time is over.
-    match ask_who(uri) {
-        Err(error) => {
-            let _ = sender.send(Err(error));
-        }
-        Ok((connection, answer)) => {
-            let _ = sender.send(Ok(answer.clone()));
-            // For its list libvirt waits for each guest's lock.
-            if let Ok(guests) = connection.guests(true) {
-                let listed = |guest: &host::Guest| {
-                    (guest.uuid(), guest.name().into_owned(), guest.id() >= 0)
-                };
-                let guests = Some(guests.iter().map(listed).collect());
-                let _ = sender.send(Ok(Answer { guests, ..answer }));
-            }
-        }
-    }
-}
-
-fn ask_who(uri: &str) -> Result<(host::Host, Answer), Error> {
-    let started = Instant::now();
-    let connection = open(uri)?;
+fn who(asked: &mut Asked, report: &Report<Answer>) -> Result<Answer, Error> {
+    let Asked { started, connection } = asked;
     let versions = connection.versions();
     let version = |of| versions.get(of).copied().map(Version);
     let driver = connection.driver()?;
@@ -213,7 +185,11 @@ fn ask_who(uri: &str) -> Result<(host::Host, Answer), Error> {
         node: connection.node(),
         guests: None,
     };
-    Ok((connection, answer))
+    report.hand_over(answer.clone());
+    // For its list libvirt waits for each guest's lock.
+    let listed = |guest: &host::Guest| (guest.uuid(), guest.name().into_owned(), guest.id() >= 0);
+    let guests = connection.guests(true)?.iter().map(listed).collect();
+    Ok(Answer { guests: Some(guests), ..answer })
 }
 
 impl Host {

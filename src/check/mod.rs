@@ -39,8 +39,6 @@ mod trial;
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread;
 use std::time::Duration;
 
 use nix::unistd::{User, geteuid};
@@ -52,10 +50,9 @@ pub use telegraf::handover::{Refused, take_over};
 
 use crate::cli::Cli;
 use crate::config::Settings;
-use crate::deadline::Ending;
+use crate::deadline::{Deadline, Ending};
+use crate::pool::Caller;
 
-/// How often is looked whether the end was ordered.
-const GLANCE: Duration = Duration::from_millis(50);
 /// What is under way when the end is ordered gets so much time to tell what it has found.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -80,29 +77,25 @@ pub fn run(subject: Subject, ending: &Ending) -> (String, u8) {
         let _ = told.write_all(text.as_bytes()).and_then(|()| told.flush());
     };
     style.iter().for_each(|style| tell(&report::heading(&user(), *style)));
-    let (sender, receiver) = mpsc::channel();
     let looker = ending.clone();
     // On a thread that can be left behind: a file on dead storage does not come back, and who ends the
     // program does not wait for it.
-    let body = move || look(&subject, &looker, &sender);
-    let mut looking = thread::Builder::new().name("check".to_owned()).spawn(body).ok();
+    let mut looking = Caller::without_connection("check");
+    looking.call(move |(), report| {
+        look(&subject, &looker, |section| report.hand_over(Some(section)));
+        Ok(None)
+    });
     let mut sections: Vec<Section> = Vec::new();
-    let mut is_whole = false;
-    while looking.is_some() {
-        let most = if ending.since().is_some() { GRACE } else { GLANCE };
-        match receiver.recv_timeout(most) {
-            Ok(section) => {
-                style.iter().for_each(|style| tell(&report::section(&section, *style)));
-                sections.push(section);
-            }
-            Err(RecvTimeoutError::Timeout) if ending.since().is_some() => break,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                let has_looked = looking.take().is_some_and(|thread| thread.join().is_ok());
-                is_whole = has_looked && ending.since().is_none();
-            }
-        }
+    let mut has_looked = false;
+    while let Some(Ok(looked)) = looking.next(&Deadline::at_ending(ending, GRACE)) {
+        let Some(section) = looked else {
+            has_looked = true;
+            break;
+        };
+        style.iter().for_each(|style| tell(&report::section(&section, *style)));
+        sections.push(section);
     }
+    let is_whole = has_looked && ending.since().is_none();
     let is_lost = !is_whole || verdict(&sections) == Verdict::Lost;
     let rest = match style {
         Some(style) => report::verdict_line(&sections, is_whole, style),
@@ -118,14 +111,13 @@ fn verdict(sections: &[Section]) -> Verdict {
 }
 
 /// Looks at one area after another, until the end is ordered.
-fn look(subject: &Subject, ending: &Ending, sections: &Sender<Section>) {
+fn look(subject: &Subject, ending: &Ending, hand_over: impl Fn(Section)) {
     let settings = &subject.settings;
     let told = RefCell::new(Vec::new());
     let tell = |area, about: Option<&str>, findings: Vec<Finding>| {
         told.borrow_mut().extend(findings.iter().map(|finding| (area, finding.clone())));
         if !findings.is_empty() && ending.since().is_none() {
-            // Nobody listens any more once the program ends.
-            let _ = sections.send(Section { area, about: about.map(str::to_owned), findings });
+            hand_over(Section { area, about: about.map(str::to_owned), findings });
         }
     };
     tell(Area::Configuration, None, configuration::findings(subject));

@@ -4,6 +4,9 @@ use clap::CommandFactory;
 
 use super::{Cli, Command};
 
+/// Options of several commands that the program's own help has no room for.
+pub(super) const IN_COMMANDS: [&str; 4] = ["include", "exclude", "extra", "features"];
+
 /// The help of a command, or of the program.
 pub(super) fn text(command: Option<Command>) -> String {
     let template = match command {
@@ -13,6 +16,7 @@ pub(super) fn text(command: Option<Command>) -> String {
         Some(Command::Check) => CHECK_HELP,
         Some(Command::Record) => RECORD_HELP,
         Some(Command::Events) => EVENTS_HELP,
+        Some(Command::Anomalies) => ANOMALIES_HELP,
         Some(Command::Config) => CONFIG_HELP,
     };
     // The program's own help leaves out what only one or two commands have: it must fit a screen.
@@ -22,7 +26,7 @@ pub(super) fn text(command: Option<Command>) -> String {
     };
     let hidden = |option: &str| match command {
         Some(command) => !command.offers(option),
-        None => is_of_few(option),
+        None => is_of_few(option) || IN_COMMANDS.contains(&option),
     };
     let shown = Cli::command().mut_args(|arg| {
         let hide = arg.get_long().is_none_or(hidden);
@@ -30,7 +34,7 @@ pub(super) fn text(command: Option<Command>) -> String {
     });
     let commands: String = Command::ALL
         .iter()
-        .map(|command| format!("  {:6}  {}\n", command.name(), command.purpose()))
+        .map(|command| format!("  {:9}  {}\n", command.name(), command.purpose()))
         .collect();
     let template = template.replace("{commands}", commands.trim_end());
     shown.help_template(template).render_help().to_string()
@@ -53,25 +57,17 @@ Commands:
 
 Options, before or after the command; times as in 500ms, 4s, 5m:
 {options}
-
 Each command's own options and examples: telegraf-virt once --help
 ";
 
 const ONCE_HELP: &str = "\
-One collection to standard output, then exit. Rates need an earlier run: they
-come from the second on, by way of the cache. A table takes two samples itself.
+One collection to standard output. Rates come from the second run on.
 
 Usage: telegraf-virt [OPTIONS] [once]
 
 Examples:
   telegraf-virt once --format table         to look at, in a second or so
-  telegraf-virt once >> guests.line         from cron: whole lines, appended
-  telegraf-virt once | influx write -b vms  into InfluxDB
-
-In Telegraf (execd is the better way there: it keeps its connections):
-  [[inputs.exec]]
-    commands = [[\"telegraf-virt\", \"once\"]]
-    data_format = \"influx\"
+  telegraf-virt --watch --top 20            the busiest guests, every 2 s
 
 Options:
 {options}
@@ -89,26 +85,20 @@ In Telegraf:
     signal = \"STDIN\"
     data_format = \"influx\"
 
-By hand:
-  telegraf-virt execd                       Enter collects, Ctrl-D ends
-  telegraf-virt execd --interval 10s        and at :00, :10, :20, ... by itself
-
 Options:
 {options}
 ";
 
 const CHECK_HELP: &str = "\
-Looks at all that a collection needs (configuration, hypervisor, guests, cache,
-limits) and at Telegraf's files, and says what is wrong, what is lost by it,
-and the command that mends it. Changes nothing. As root it also looks as
-Telegraf's user. Exit code 0: all that the guests offer is delivered, and
-Telegraf collects it, as far as its files show; 1: what is lost is marked LOST.
+Checks all that a collection needs and Telegraf's files, and prints what is
+wrong, what is lost by it, and the command that fixes it. Changes nothing.
+Exit code 0: all that the guests offer is delivered, also to Telegraf, as its
+files show; 1: something is marked LOST.
 
 Usage: telegraf-virt [OPTIONS] check
 
 Examples:
-  sudo telegraf-virt check                  all of it
-  sudo -u telegraf telegraf-virt check      as the user who will run it
+  sudo telegraf-virt check                  as root, and as the user telegraf
   telegraf-virt check --json | jq .verdict  for machines: good, advice or lost
 
 Options:
@@ -145,14 +135,29 @@ Options:
 {options}
 ";
 
+const ANOMALIES_HELP: &str = "\
+Prints which guests behave unlike their own past, with a sentence for each
+series: a hint, never an alarm. It reads what an execd with
+extra = [\"anomalies\"] has learned and written into the cache.
+
+Usage: telegraf-virt [OPTIONS] anomalies
+
+Example:
+  sudo -u telegraf telegraf-virt anomalies
+
+Options:
+{options}
+";
+
 const CONFIG_HELP: &str = "\
 Prints the sample configuration: every setting, its default, its unit, and why
 one would change it.
 
-Usage: telegraf-virt config
+Usage: telegraf-virt config [--effective [OPTIONS]]
 
-Example:
+Examples:
   telegraf-virt config | sudo tee /etc/telegraf-virt/config.toml
+  telegraf-virt config --effective          what is set, and where
 
 Options:
 {options}

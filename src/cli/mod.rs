@@ -8,9 +8,11 @@
 //! ```text
 //! mod.rs      commands and options, and which go together
 //! help.rs     the texts of --help
+//! effective.rs  the settings in force, and where each comes from
 //! refusal.rs  what is wrong with a command line, in one line
 //! ```
 
+mod effective;
 mod help;
 mod refusal;
 
@@ -22,9 +24,10 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueHint};
 
 use crate::config::names::{self, quoted};
-use crate::config::{self, ConfigError, Settings, duration};
+use crate::config::{self, ConfigError, Settings, duration, foreign};
 use crate::log::Level;
 use crate::record::{self, MOMENTS_MAX};
+use crate::table::{Column, SORTABLE};
 
 /// What the program is asked to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,14 +43,23 @@ pub enum Command {
     Record,
     /// Prints what happens to the guests, as it happens.
     Events,
+    /// Says which guests behave unlike themselves.
+    Anomalies,
     /// Prints the sample configuration.
     Config,
 }
 
 impl Command {
     /// All of them, in the order in which they are told of.
-    pub const ALL: [Self; 6] =
-        [Self::Once, Self::Execd, Self::Check, Self::Record, Self::Events, Self::Config];
+    pub const ALL: [Self; 7] = [
+        Self::Once,
+        Self::Execd,
+        Self::Check,
+        Self::Record,
+        Self::Events,
+        Self::Anomalies,
+        Self::Config,
+    ];
 
     /// The word for it on the command line.
     pub fn name(self) -> &'static str {
@@ -57,6 +69,7 @@ impl Command {
             Self::Check => "check",
             Self::Record => "record",
             Self::Events => "events",
+            Self::Anomalies => "anomalies",
             Self::Config => "config",
         }
     }
@@ -69,7 +82,8 @@ impl Command {
             Self::Check => "what is wrong with all that a collection needs, and how to mend it",
             Self::Record => "write a host's raw answers into a file, for a report of a bug",
             Self::Events => "what happens to the guests, as it happens, until Ctrl-C",
-            Self::Config => "print the sample configuration: every setting, its default, its use",
+            Self::Anomalies => "which guests behave unlike themselves, a sentence each",
+            Self::Config => "print the sample configuration: every setting and its default",
         }
     }
 
@@ -78,17 +92,42 @@ impl Command {
     pub fn offers(self, option: &str) -> bool {
         let own = OWN.iter().find(|(name, ..)| *name == option);
         match self {
-            Self::Config => option == "help",
+            Self::Config => matches!(option, "help" | "effective"),
+            Self::Anomalies if option == "no-cache" => false,
             Self::Record if matches!(option, "cache-dir" | "no-cache") => false,
             _ => option != "version" && own.is_none_or(|(_, commands, _)| commands.contains(&self)),
         }
     }
 }
 
+/// The commands that read guests by the configuration's filters.
+const COLLECTING: &[Command] = &[Command::Once, Command::Execd, Command::Check];
+
+/// Options that stand for a setting: `config --effective` takes them.
+const SETTING_OPTIONS: [&str; 9] = [
+    "config",
+    "uri",
+    "cache-dir",
+    "no-cache",
+    "deadline",
+    "include",
+    "exclude",
+    "extra",
+    "features",
+];
+
 /// Options that are of some commands only: of which, and how it is written.
-const OWN: [(&str, &[Command], &str); 5] = [
+const OWN: [(&str, &[Command], &str); 13] = [
+    ("sort", &[Command::Once], "telegraf-virt once --format table --sort cpu"),
+    ("top", &[Command::Once], "telegraf-virt once --format table --top 10"),
+    ("watch", &[Command::Once], "telegraf-virt once --format table --watch"),
+    ("include", COLLECTING, "telegraf-virt once --include 'web-*'"),
+    ("exclude", COLLECTING, "telegraf-virt once --exclude '*-test'"),
+    ("extra", COLLECTING, "telegraf-virt once --extra info,vcpus"),
+    ("features", COLLECTING, "telegraf-virt once --features net,disk"),
     ("interval", &[Command::Execd, Command::Record], "telegraf-virt execd --interval 10s"),
     ("format", &[Command::Once, Command::Events], "telegraf-virt once --format table"),
+    ("effective", &[Command::Config], "telegraf-virt config --effective"),
     ("json", &[Command::Check], "telegraf-virt check --json"),
     ("samples", &[Command::Record], "telegraf-virt record --samples 5 FILE"),
     ("anonymize", &[Command::Record], "telegraf-virt record --anonymize FILE"),
@@ -106,6 +145,19 @@ pub enum Format {
     Json,
     /// A few words an event, for a person.
     Text,
+}
+
+/// How `once` prints what it has read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// As lines, or as a table.
+    pub format: Format,
+    /// The column that the table's guests are sorted by.
+    pub sort: Option<Column>,
+    /// So many guests are in the table.
+    pub top: Option<usize>,
+    /// The table is drawn again each time that this has passed.
+    pub watch: Option<Duration>,
 }
 
 /// The words for `--format`.
@@ -154,7 +206,7 @@ pub struct Cli {
     pub uris: Vec<String>,
 
     /// where to keep what is known of the guests
-    #[arg(long, value_name = "DIR", conflicts_with = "no_cache", value_hint = ValueHint::DirPath,
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath,
         long_help = "The folder in which device lists and last samples are kept from one run to \
             the next, instead of the first of those under FILES that can be used.")]
     pub cache_dir: Option<PathBuf>,
@@ -162,6 +214,7 @@ pub struct Cli {
     /// keep nothing on disk
     #[arg(
         long,
+        conflicts_with = "cache_dir",
         long_help = "Keep nothing on disk: every guest's XML is read at each start, and \
         once prints no vm_features."
     )]
@@ -192,9 +245,61 @@ pub struct Cli {
             columns left out. It has colours on a terminal, unless $NO_COLOR is set.")]
     format_named: Option<Format>,
 
+    /// table: the guests that use most of this first
+    #[arg(long, value_name = "COLUMN", value_parser = text_as(column),
+        long_help = "Of the table only: the guests that use most of it first: cpu, steal, mem, used, \
+            avail, rx, tx, read, write, rd-req, wr-req, vcpus, or guest for the name.")]
+    sort: Option<Column>,
+
+    /// table: so many guests; the totals are of all
+    #[arg(long, value_name = "NUMBER", value_parser = text_as(top), allow_hyphen_values = true,
+        value_hint = ValueHint::Other,
+        long_help = "Of the table only: show so many guests, those that use most of --sort's column, \
+            or of CPU. The totals are of all.")]
+    top: Option<usize>,
+
+    /// table: again each TIME, or 2s; q ends it
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_hint = ValueHint::Other,
+        value_parser = text_as(|text| duration::parse(text, config::INTERVAL)),
+        long_help = "Of the table only: draw it again each time that this has passed, 2s where no time \
+            is given, in place on a terminal. q, Ctrl-C or the end of standard input ends it.")]
+    watch: Option<Duration>,
+
     /// How a collection is printed.
     #[arg(skip)]
-    pub format: Format,
+    pub view: View,
+
+    /// guests to read, by name; may be repeated
+    #[arg(long, value_name = "PATTERN", action = ArgAction::Append, value_hint = ValueHint::Other,
+        long_help = "Guests to read, by a pattern on their names, instead of include in [domains]. May \
+            be repeated.")]
+    pub include: Vec<String>,
+
+    /// guests not to read, by name; may be repeated
+    #[arg(long, value_name = "PATTERN", action = ArgAction::Append, value_hint = ValueHint::Other,
+        long_help = "Guests not to read, by a pattern on their names, instead of exclude in [domains]. \
+            May be repeated.")]
+    pub exclude: Vec<String>,
+
+    /// more measurements and fields: extra
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_hint = ValueHint::Other,
+        long_help = "More measurements and fields, instead of extra in the configuration.")]
+    pub extra: Option<Vec<String>>,
+
+    /// more rates: net, disk, cpu, latency, balloon
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_hint = ValueHint::Other,
+        long_help = "More rates (net, disk, cpu, latency, balloon), instead of features in the \
+            configuration.")]
+    pub features: Option<Vec<String>>,
+
+    /// config: the settings in force, and where each is set
+    #[arg(
+        long,
+        long_help = "Of config only: print the settings in force, with these options, and \
+        where each comes from: default, file and line, environment, option."
+    )]
+    effective: bool,
+
     /// check: JSON, for machines
     #[arg(
         long,
@@ -262,11 +367,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
     if let [_, word, rest @ ..] = arguments.as_slice()
         && word == "help"
     {
-        // A habit from other programs.
-        let about = rest.first().and_then(|word| command(&word.to_string_lossy()).ok());
-        return Err(Exit::Text(help::text(about)));
+        return Err(help_about(rest));
     }
-    let matches = Cli::command().try_get_matches_from(arguments);
+    let matches = Cli::command().try_get_matches_from(with_watch_time(arguments));
     let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     let mut cli = cli.map_err(|error| Exit::Refused(refusal::line(&error)))?;
     if cli.help {
@@ -276,13 +379,51 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Exit> {
         return Err(Exit::Text(format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"))));
     }
     cli.command = cli.command_named.unwrap_or_default();
-    cli.format = cli.format_named.unwrap_or(match cli.command {
+    let is_of_table = cli.sort.is_some() || cli.top.is_some() || cli.watch.is_some();
+    let format = cli.format_named.unwrap_or(match cli.command {
         Command::Events => Format::Text,
+        _ if is_of_table => Format::Table,
         _ => Format::Influx,
     });
+    cli.view = View { format, sort: cli.sort, top: cli.top, watch: cli.watch };
     match cli.misfit() {
         Some(message) => Err(Exit::Refused(message)),
         None => Ok(cli),
+    }
+}
+
+/// `--watch` with its time: the word behind it where that is one.
+fn with_watch_time(arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut with_time: Vec<OsString> = Vec::new();
+    let mut arguments = arguments.into_iter().peekable();
+    while let Some(argument) = arguments.next() {
+        if argument != "--watch" {
+            with_time.push(argument);
+            continue;
+        }
+        let is_time = |word: &OsString| {
+            word.as_encoded_bytes().iter().find(|it| **it != b'-').is_some_and(u8::is_ascii_digit)
+        };
+        let time = arguments.next_if(is_time).unwrap_or_else(|| "2s".into());
+        let mut option = OsString::from("--watch=");
+        option.push(time);
+        with_time.push(option);
+    }
+    with_time
+}
+
+/// `help` and `help COMMAND`, a habit from other programs.
+fn help_about(words: &[OsString]) -> Exit {
+    let Some(word) = words.first() else { return Exit::Text(help::text(None)) };
+    let word = word.to_string_lossy();
+    let is_option = word.starts_with('-');
+    match command(&word) {
+        _ if words.len() > 1 || is_option => {
+            let word = if is_option { quoted(&word) } else { quoted(&words[1].to_string_lossy()) };
+            Exit::Refused(format!("{word} is one word too many; write telegraf-virt help COMMAND"))
+        }
+        Ok(command) => Exit::Text(help::text(Some(command))),
+        Err(hint) => Exit::Refused(format!("unknown command {}; {hint}", quoted(&word))),
     }
 }
 
@@ -291,7 +432,11 @@ impl Cli {
     pub fn log_level(&self) -> Level {
         self.log_level_named.unwrap_or(match self.command {
             Command::Execd | Command::Record => Level::Info,
-            Command::Once | Command::Check | Command::Events | Command::Config => Level::Warn,
+            Command::Once
+            | Command::Check
+            | Command::Events
+            | Command::Anomalies
+            | Command::Config => Level::Warn,
         })
     }
 
@@ -314,6 +459,14 @@ impl Cli {
             settings.cache.dir = Some(dir.clone());
         }
         settings.cache.enabled = !self.no_cache;
+        for (option, path, items) in self.replaced() {
+            let replaced = settings.replace(path, items);
+            replaced.map_err(|why| {
+                let why =
+                    why.strip_prefix(path).map_or(why.clone(), |rest| format!("--{option}{rest}"));
+                ConfigError::of(why)
+            })?;
+        }
         settings.complete(environment)?;
         if self.command == Command::Record && settings.uris.len() > 1 {
             let found = settings.uris.len();
@@ -321,6 +474,21 @@ impl Cli {
             return Err(ConfigError::of(format!("uris names {found} hypervisors, but {how}")));
         }
         Ok((settings, file))
+    }
+
+    /// What `config` prints.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn configuration(
+        &self,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<String, ConfigError> {
+        if self.effective {
+            effective::text(self, environment)
+        } else {
+            Ok(config::SAMPLE.to_owned())
+        }
     }
 
     /// What `record` is to do with these settings.
@@ -336,15 +504,42 @@ impl Cli {
         }
     }
 
+    /// The lists of settings that options replace: the option, the setting, and what it is.
+    pub fn replaced(&self) -> impl Iterator<Item = (&'static str, &'static str, &[String])> {
+        let given = |list: &'_ [String]| !list.is_empty();
+        let lists = [
+            (
+                "include",
+                "domains.include",
+                Some(self.include.as_slice()).filter(|list| given(list)),
+            ),
+            (
+                "exclude",
+                "domains.exclude",
+                Some(self.exclude.as_slice()).filter(|list| given(list)),
+            ),
+            ("extra", "extra", self.extra.as_deref()),
+            ("features", "features", self.features.as_deref()),
+        ];
+        lists.into_iter().filter_map(|(option, path, list)| Some((option, path, list?)))
+    }
+
     /// What is wrong with options that are right one by one.
     fn misfit(&self) -> Option<String> {
         if let Some(file) = self.file.as_ref().filter(|_| self.command != Command::Record) {
             let word = quoted(&file.to_string_lossy());
             return Some(format!("{word} is one word too many; {SHOWS}"));
         }
+        if let Some(message) = self.misplaced() {
+            return Some(message);
+        }
         let command = self.command;
         for option in self.given() {
-            if command == Command::Config {
+            if command == Command::Config && (self.effective || option == "effective") {
+                if option == "effective" || SETTING_OPTIONS.contains(&option) {
+                    continue;
+                }
+            } else if command == Command::Config {
                 let only = "config, which only prints the sample: leave it out";
                 return Some(format!("--{option} does nothing for {only}"));
             }
@@ -366,12 +561,40 @@ impl Cli {
         if command == Command::Record {
             return self.misfit_of_record();
         }
-        if command == Command::Events && self.format == Format::Table {
+        if command == Command::Events && self.view.format == Format::Table {
             let how = "leave --format out for what a person reads";
             return Some(format!("events has no table: {how}"));
         }
+        let of_table = ["sort", "top", "watch"];
+        if self.view.format != Format::Table
+            && let Some(option) = self.given().find(|option| of_table.contains(option))
+        {
+            return Some(format!(
+                "--{option} is of the table: write --format table, or leave it out"
+            ));
+        }
         let twice = self.uris.iter().enumerate().find(|(n, uri)| self.uris[..*n].contains(uri));
         twice.map(|(_, uri)| format!("--uri {} is given twice: leave one out", quoted(uri)))
+    }
+
+    /// A value that was meant for another program, or for a shell.
+    fn misplaced(&self) -> Option<String> {
+        let paths =
+            [("--config", &self.config), ("--cache-dir", &self.cache_dir), ("FILE", &self.file)];
+        for (option, path) in paths {
+            let Some(text) = path.as_ref().map(|path| path.to_string_lossy()) else { continue };
+            let shown = quoted(&text);
+            if option == "--config" && text.contains("://") {
+                return Some(format!(
+                    "--config is {shown}, but that is a URI: write --uri {shown}"
+                ));
+            }
+            if let Some(what) = foreign::unexpanded(&text) {
+                let why = format!("{what} is not replaced here: write the whole path");
+                return Some(format!("{option} is {shown}, but {why}"));
+            }
+        }
+        None
     }
 
     /// The options that stand on the command line.
@@ -384,6 +607,14 @@ impl Cli {
             ("deadline", self.deadline.is_some()),
             ("interval", self.interval.is_some()),
             ("format", self.format_named.is_some()),
+            ("sort", self.sort.is_some()),
+            ("top", self.top.is_some()),
+            ("watch", self.watch.is_some()),
+            ("include", !self.include.is_empty()),
+            ("exclude", !self.exclude.is_empty()),
+            ("extra", self.extra.is_some()),
+            ("features", self.features.is_some()),
+            ("effective", self.effective),
             ("json", self.json),
             ("samples", self.samples.is_some()),
             ("anonymize", self.anonymize),
@@ -421,10 +652,12 @@ fn uri(text: &str) -> Result<String, String> {
 fn command(text: &str) -> Result<Command, String> {
     let all = Command::ALL.map(Command::name);
     let found = Command::ALL.into_iter().find(|command| command.name() == text);
-    let words = all.into_iter().chain(["help", "version", "table"]);
+    let words = all.into_iter().chain(["help", "version", "table", "list", "top", "domstats"]);
     found.ok_or_else(|| match names::nearest(text, words) {
         Some(option @ ("help" | "version")) => format!("did you mean --{option}?"),
-        Some("table") => "did you mean once --format table?".to_owned(),
+        Some("table" | "list" | "top" | "domstats") => {
+            "did you mean once --format table?".to_owned()
+        }
         Some(name) => format!("did you mean {name}?"),
         None => format!("the commands are {}", all.join(", ")),
     })
@@ -433,6 +666,21 @@ fn command(text: &str) -> Result<Command, String> {
 fn samples(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=MOMENTS_MAX).contains(number));
     number.ok_or_else(|| format!("must be a whole number from 1 to {MOMENTS_MAX}"))
+}
+
+fn top(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "must be a whole number from 1 on".to_owned())
+}
+
+fn column(text: &str) -> Result<Column, String> {
+    let found = SORTABLE.into_iter().find(|(name, _)| *name == text.to_lowercase());
+    found.map(|(_, column)| column).ok_or_else(|| {
+        let names = SORTABLE.map(|(name, _)| name.to_owned());
+        let nearest = names::nearest(text, SORTABLE.map(|(name, _)| name));
+        let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        format!("must be {}{hint}", names::listed(&names))
+    })
 }
 
 const SHOWS: &str = "telegraf-virt --help shows what may stand";

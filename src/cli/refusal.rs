@@ -6,6 +6,17 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::{Cli, SHOWS};
 use crate::config::names::{self, quoted};
 
+/// Options of virsh and of Telegraf, and what they are here.
+const OTHERS: [(&str, &str); 7] = [
+    ("connect", "--uri URI"),
+    ("readonly", "telegraf-virt without it: every connection is read-only"),
+    ("r", "telegraf-virt without it: every connection is read-only"),
+    ("once", "telegraf-virt once"),
+    ("test", "telegraf-virt once, or telegraf-virt check to look at the setup"),
+    ("config-directory", "--config FILE"),
+    ("debug", "--log-level debug"),
+];
+
 /// What clap found wrong, in one line that says what to write instead.
 pub(super) fn line(error: &clap::Error) -> String {
     let context = |kind| match error.get(kind) {
@@ -34,10 +45,17 @@ pub(super) fn line(error: &clap::Error) -> String {
         ErrorKind::UnknownArgument if option.starts_with('-') => {
             let known = Cli::command();
             let known = known.get_arguments().filter_map(clap::Arg::get_long);
-            let hint = match names::nearest(option.trim_start_matches('-'), known) {
-                Some(name) => format!("did you mean --{name}?"),
-                None => "telegraf-virt --help lists them".to_owned(),
+            let others = |name: &str| {
+                let known = OTHERS.iter().find(|(option, _)| *option == name);
+                known.map(|(_, meant)| format!("write {meant}"))
             };
+            let bare = usage.trim_start_matches('-').split('=').next().unwrap_or_default();
+            let hint = others(bare).unwrap_or_else(|| {
+                match names::nearest(option.trim_start_matches('-'), known) {
+                    Some(name) => format!("did you mean --{name}?"),
+                    None => "telegraf-virt --help lists them".to_owned(),
+                }
+            });
             format!("unknown option {}; {hint}", quoted(usage))
         }
         ErrorKind::UnknownArgument => {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::call::Purpose;
 use super::extra;
+use super::fallback::lacks_cpu_time;
 use super::request::{GuestRequest, ReadRequest, Reading};
 use crate::config::{DeviceFilter, Selection};
 use crate::devices::{self, Inventory};
@@ -93,7 +94,9 @@ pub(super) fn needs(
         return None;
     }
     let is_active = sample.id >= 0;
-    let calls = !read.missing(is_active).is_empty() || (is_active && extra::needs_calls(read));
+    let calls = !read.missing(is_active).is_empty()
+        || (is_active && extra::needs_calls(read))
+        || (sample.completeness == Completeness::Complete && lacks_cpu_time(sample, read));
     let without_xml = calls.then_some(Purpose::WithoutXml);
     if shown.is_some_and(|shown| lists_all(shown, sample)) {
         return without_xml;

@@ -26,7 +26,7 @@ pub struct SavedBackoff {
 
 /// Since when it does not answer, how often it was asked, and when last.
 #[derive(Clone, Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     since: Instant,
     asked: Instant,
     /// Calls that wait for it, as far as is known.
@@ -39,7 +39,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// It was asked (once more), and did not answer.
-    pub(super) fn again(slot: &mut Option<Self>, now: Instant, running: u64) {
+    pub(crate) fn again(slot: &mut Option<Self>, now: Instant, running: u64) {
         match slot {
             Some(backoff) => {
                 (backoff.asked, backoff.running) = (now, running);
@@ -59,7 +59,7 @@ impl Backoff {
 
     /// Whether it may be asked again: guests have started or stopped since, or its time has come. Without a
     /// budget for another call that is the longest pause.
-    pub(super) fn is_over(&self, now: Instant, running: u64, has_budget: bool) -> bool {
+    pub(crate) fn is_over(&self, now: Instant, running: u64, has_budget: bool) -> bool {
         let doubled = FIRST.saturating_mul(1 << self.calls.saturating_sub(1).min(10));
         let pause = if has_budget { doubled.min(LONGEST) } else { LONGEST };
         running != self.running || now.saturating_duration_since(self.asked) >= pause
@@ -70,7 +70,7 @@ impl Backoff {
         !self.is_ours
     }
 
-    pub(super) fn saved(&self, now: Instant, now_ns: u64) -> SavedBackoff {
+    pub(crate) fn saved(&self, now: Instant, now_ns: u64) -> SavedBackoff {
         let ns = |moment: Instant| {
             let age = now.saturating_duration_since(moment).as_nanos();
             now_ns.saturating_sub(u64::try_from(age).unwrap_or(u64::MAX))
@@ -79,7 +79,7 @@ impl Backoff {
         SavedBackoff { since_ns: ns(self.since), asked_ns: ns(self.asked), calls, running }
     }
 
-    pub(super) fn restored(saved: &SavedBackoff, now: Instant, now_ns: u64) -> Self {
+    pub(crate) fn restored(saved: &SavedBackoff, now: Instant, now_ns: u64) -> Self {
         let moment = |ns: u64| {
             let age = Duration::from_nanos(now_ns.saturating_sub(ns));
             now.checked_sub(age).unwrap_or(now)

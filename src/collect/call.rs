@@ -9,14 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::session::Listed;
 use crate::devices::Inventory;
-use crate::libvirt::{self, Control, Groups, Offer};
+use crate::libvirt::{Control, Groups, Offer};
 use crate::sample::Domain;
 
 use super::request::{GuestRequest, ReadRequest};
-
-/// The number of a call, unique in its hypervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct CallId(pub(super) u64);
 
 /// What a worker does at this moment. All but `Connect` are requests to libvirtd that may wait for one
 /// guest, or for any.
@@ -212,26 +208,17 @@ pub(super) enum Answer {
     Detailed(usize, Detailed),
 }
 
-/// What comes from a worker.
-#[derive(Debug)]
-pub(super) struct Done {
-    pub(super) id: CallId,
-    pub(super) result: Result<Answer, libvirt::Error>,
-    /// Whether the call is over. Its worker is free then.
-    pub(super) is_last: bool,
-}
-
-impl Done {
+impl Answer {
     /// Whether something must be done at once. Other answers may wait for each other.
     pub(super) fn is_urgent(&self) -> bool {
-        match &self.result {
-            Ok(Answer::Asked(asked, ..)) => {
+        match self {
+            Self::Asked(asked, ..) => {
                 let is_good =
                     |asked: &Asked| matches!(asked, Asked::Sampled(it) if it.control.is_none());
                 !asked.iter().all(|(_, asked)| is_good(asked))
             }
-            Ok(Answer::Detailed(..)) => false,
-            Ok(Answer::HostName(_) | Answer::Listed(_)) | Err(_) => true,
+            Self::Detailed(..) => false,
+            Self::HostName(_) | Self::Listed(_) => true,
         }
     }
 }

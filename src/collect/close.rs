@@ -27,7 +27,8 @@ impl Collection<'_, '_> {
         self.core.was_up = true;
         let message = format_args!("{} answers again", self.core.uri);
         self.core.log.ends(&condition(&self.core.uri), message);
-        let mut collected = Collected { guests: self.guests.len(), ..Collected::default() };
+        let (guests, asked_again) = (self.guests.len(), self.asked_again);
+        let mut collected = Collected { guests, asked_again, ..Collected::default() };
         collected.excluded = std::mem::take(&mut self.excluded);
         // A look at libvirt's files that only a guest with a call left behind in it is worth.
         let is_any_left = self.guests.iter().any(|guest| guest.left_behind);
@@ -80,6 +81,9 @@ impl Collection<'_, '_> {
         }
         if guest.stage == Stage::Interface {
             return (Some(Completeness::Partial), Some(Cause::SlowHelper));
+        }
+        if guest.list_until.is_some() {
+            return (guest.sampled.as_ref().map(|it| it.sample.completeness), None);
         }
         (None, None)
     }
@@ -156,6 +160,7 @@ impl Collection<'_, '_> {
         core.health.report(&collected.held, |uuid| {
             readings.iter().filter(answers).any(|reading| reading.sample.uuid == *uuid)
         });
+        core.health.report_failures();
         core.health.not_asked(not_asked, collected.stuck_calls);
         let deadline = duration::shown(core.plan.deadline);
         core.health.late(late, collected.guests, &deadline);

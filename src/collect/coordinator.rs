@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::call::{Answer, CallId, Done};
+use super::call::Answer;
 use super::gate::{CallKind, Gate, Hold, OpenCall};
 use super::health::Health;
 use super::session::Listed;
 use super::{Plan, pid_files};
 use crate::libvirt::Offer;
 use crate::log::Log;
+use crate::pool::{CallId, Done};
 use crate::sample::Domain;
 
 /// What lasts of one hypervisor.
@@ -71,7 +72,7 @@ impl Coordinator {
     }
 
     /// Takes an answer that came between two collections: its call is over, and a list is the newest.
-    pub(super) fn take_late(&mut self, done: Done, now: Instant) {
+    pub(super) fn take_late(&mut self, done: Done<Answer>, now: Instant) {
         if !done.is_last {
             return;
         }
@@ -84,7 +85,10 @@ impl Coordinator {
     /// The newest list is there.
     pub(super) fn list_came(&mut self, listed: Arc<[Listed]>, call: &OpenCall, now: Instant) {
         let took = now.saturating_duration_since(call.progress.mark().since);
-        self.lists_took = [took, self.lists_took[0]];
+        // A guest held one that took longer than any list is waited for: that says nothing of the next.
+        if took <= self.plan.deadline / 2 {
+            self.lists_took = [took, self.lists_took[0]];
+        }
         self.health.note_list(true, now, 0);
         self.roster = listed;
     }

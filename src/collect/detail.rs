@@ -83,7 +83,10 @@ fn of_guest(
     let known = inventory.as_ref().or(guest.inventory.as_deref()).filter(|_| is_active);
     let missing = read.missing(is_active);
     failures.extend(fallback::fill(&mut sample, handle, missing, known, &selection.devices));
-    failures.extend(extra::fill(&mut sample, handle, read));
+    if fallback::lacks_cpu_time(&sample, read) {
+        fallback::fill_cpu_time(&mut sample, handle);
+    }
+    failures.extend(extra::fill(&mut sample, handle, read, known));
     if is_active && !failures.is_empty() && !is_running(session, &guest) {
         return Detailed::Gone;
     }

@@ -1,6 +1,7 @@
 //! What the bulk call of a hypervisor lacks, from the calls for one guest: libvirt's test driver,
 //! Xen, LXC, bhyve and ESX lack some or all groups.
 
+use super::request::ReadRequest;
 use crate::config::DeviceFilter;
 use crate::devices::Inventory;
 use crate::host::Guest;
@@ -60,6 +61,19 @@ pub(super) fn fill(
     failures
 }
 
+/// Whether the bulk call has the guest's CPU time, and sends none: libvirt before 7.2 takes it from a control group,
+/// and there may be none.
+pub(super) fn lacks_cpu_time(sample: &Domain, read: &ReadRequest) -> bool {
+    sample.id >= 0 && !read.lacks(Group::Cpu) && sample.cpu.time_ns.is_none()
+}
+
+/// Fills in the CPU time that virDomainGetInfo has.
+pub(super) fn fill_cpu_time(sample: &mut Domain, guest: &Guest) {
+    if let Ok(info) = guest.info() {
+        sample.cpu.time_ns = Some(info.cpu_time_ns);
+    }
+}
+
 /// Fills in what virDomainGetInfo has of these groups.
 pub(super) fn fill_info(sample: &mut Domain, info: &GuestInfo, groups: Groups) {
     if groups.has(Group::State) {
@@ -78,9 +92,14 @@ pub(super) fn fill_info(sample: &mut Domain, info: &GuestInfo, groups: Groups) {
 }
 
 fn fill_memory(memory: &mut Memory, statistics: &[MemoryStatistic]) {
+    // LXC has no counters of swapping: it calls the memory and swap that are in use now so, and has no other one.
+    let counts_swaps = statistics.iter().any(|it| matches!(it, MemoryStatistic::SwapOut(_)));
     for statistic in statistics {
         match *statistic {
+            MemoryStatistic::SwapIn(_) if !counts_swaps => {}
             MemoryStatistic::SwapIn(kib) => memory.swap_in_kib = Some(kib),
+            // virDomainGetInfo has what is used on some hypervisors, such as LXC.
+            MemoryStatistic::ActualBalloon(kib) => memory.current_kib = Some(kib),
             MemoryStatistic::SwapOut(kib) => memory.swap_out_kib = Some(kib),
             MemoryStatistic::MajorFault(count) => memory.major_faults = Some(count),
             MemoryStatistic::MinorFault(count) => memory.minor_faults = Some(count),

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::call::{CallId, How, Mark, Patience, Progress, Step};
+use super::call::{How, Mark, Patience, Progress, Step};
+use crate::pool::CallId;
 
 /// What a call is for, as far as the gate must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

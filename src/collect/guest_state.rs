@@ -22,6 +22,10 @@ const SILENT_MS: u64 = 400;
 /// A guest whose object is locked for so long, and others have been asked meanwhile, is not waited for.
 pub(super) const LOCKED_AFTER: Duration = Duration::from_millis(600);
 
+/// What is reported of a guest whose XML does not come, and of whose devices nothing is known.
+const NO_LIST: &str = "libvirt takes too long for its XML, and no device list of it is known; its disks are \
+                       missing until the XML comes";
+
 /// What is asked of a guest next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -47,6 +51,8 @@ pub(super) struct GuestState {
     pub(super) locked_from: Option<Instant>,
     /// Its network statistics are slow, as it seems; from this moment on they are not waited for.
     pub(super) slow_from: Option<Instant>,
+    /// Its device list is late, and no other is known; until this moment it is waited for.
+    pub(super) list_until: Option<Instant>,
     /// A call of this collection was left behind in its object.
     pub(super) left_behind: bool,
     /// What its bulk statistics said, as far as they came.
@@ -101,6 +107,7 @@ impl GuestState {
             is_settled: false,
             locked_from: None,
             slow_from: None,
+            list_until: None,
             left_behind: false,
             sampled: None,
             inventory: None,
@@ -121,6 +128,21 @@ impl GuestState {
 
     pub(super) fn end(&mut self, end: End) {
         (self.is_settled, self.end) = (true, Some(end));
+    }
+
+    /// It answered, and what else is asked of it waits: what it said counts, with the device list that is
+    /// known.
+    pub(super) fn settle_without_details(&mut self) {
+        let completeness = self.sampled.as_ref().map(|it| it.sample.completeness);
+        self.settle(completeness.unwrap_or(Completeness::Busy), None);
+        if self.needs_list() {
+            self.failures.push(NO_LIST.to_owned());
+        }
+    }
+
+    /// Whether it runs, and no list of its devices is known, of whatever age.
+    pub(super) fn needs_list(&self) -> bool {
+        self.request.id >= 0 && self.inventory.is_none() && self.request.inventory.is_none()
     }
 
     /// Whether a late answer may still say more than what is known.

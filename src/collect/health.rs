@@ -1,7 +1,7 @@
 //! How well each guest answers, from one collection to the next and, through the cache, from one run to the
 //! next; and the messages about it: one for all guests with the same trouble, when it begins and when it ends.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +55,9 @@ pub struct SavedHealth {
     /// The calls that it holds, where it is locked.
     #[serde(default)]
     pub locked: Option<SavedBackoff>,
+    /// It is no guest, but what is beside them: the host, or a storage pool.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_beside_guests: bool,
 }
 
 /// The guests of one hypervisor, and its list of guests.
@@ -68,13 +71,22 @@ pub(super) struct Health {
     trouble_since: Option<u64>,
     /// The guests that a file says something of.
     saved: HashSet<Uuid>,
+    /// Failures that began or ended in this collection, and are not reported yet.
+    changes: Changes,
+}
+
+/// Guests by the failure that they have now, or no longer.
+#[derive(Debug, Default)]
+struct Changes {
+    begun: BTreeMap<String, Vec<(Arc<str>, Uuid)>>,
+    ended: BTreeMap<String, Vec<(Arc<str>, Uuid)>>,
 }
 
 impl Health {
     pub(super) fn new(uri: &Arc<str>, log: &Arc<Log>) -> Self {
         let (uri, log) = (Arc::clone(uri), Arc::clone(log));
-        let saved = HashSet::new();
-        Self { uri, log, guests: HashMap::new(), list: None, trouble_since: None, saved }
+        let (guests, saved, changes) = (HashMap::new(), HashSet::new(), Changes::default());
+        Self { uri, log, guests, list: None, trouble_since: None, saved, changes }
     }
 
     /// Takes over what an earlier run has saved. `now_ns` is the host's CLOCK_BOOTTIME at `now`.
@@ -103,6 +115,7 @@ impl Health {
             answer: health.last,
             is_slow: health.slow.is_some(),
             locked: health.locked.as_ref().map(|locked| locked.saved(now, now_ns)),
+            is_beside_guests: false,
         };
         let noted = self.guests.iter().filter(|(_, health)| is_of_note(health));
         let mut saved: Vec<SavedHealth> = noted.map(guest).collect();
@@ -123,14 +136,7 @@ impl Health {
     /// Forgets the guests that are no longer listed.
     pub(super) fn keep(&mut self, listed: impl Iterator<Item = Uuid>) {
         let listed: HashSet<Uuid> = listed.collect();
-        let (uri, log) = (&self.uri, &self.log);
-        self.guests.retain(|uuid, _| {
-            let is_listed = listed.contains(uuid);
-            if !is_listed {
-                log.forget(&condition(uri, uuid));
-            }
-            is_listed
-        });
+        self.guests.retain(|uuid, _| listed.contains(uuid));
     }
 
     fn of(&self, uuid: &Uuid) -> Option<&GuestHealth> {
@@ -293,23 +299,35 @@ impl Health {
         }
     }
 
-    /// What of it could not be read this time, although it answers.
+    /// What of it could not be read this time, although it answers; [`Health::report_failures`] reports it.
     pub(super) fn failures(&mut self, uuid: Uuid, name: &Arc<str>, failures: &[String]) {
-        let (uri, log) = (Arc::clone(&self.uri), Arc::clone(&self.log));
         let health = self.of_mut(uuid, name);
         if health.failures == failures {
             return;
         }
-        let key = |failure: &str| format!("{} {failure}", condition(&uri, &uuid));
-        for failure in failures.iter().filter(|failure| !health.failures.contains(failure)) {
-            let message = format_args!("guest \"{name}\": {failure}");
-            log.begins(&key(failure), Level::Warn, message);
+        let before = std::mem::replace(&mut health.failures, failures.to_vec());
+        let lacks = |list: &[String], failure: &String| !list.contains(failure);
+        let begun = failures.iter().filter(|failure| lacks(&before, failure));
+        let begun: Vec<&String> = begun.collect();
+        for failure in begun {
+            let guests = self.changes.begun.entry(failure.clone()).or_default();
+            guests.push((Arc::clone(name), uuid));
         }
-        for failure in health.failures.iter().filter(|failure| !failures.contains(failure)) {
-            let message = format_args!("guest \"{name}\": no longer: {failure}");
-            log.ends(&key(failure), message);
+        for failure in before.into_iter().filter(|failure| lacks(failures, failure)) {
+            self.changes.ended.entry(failure).or_default().push((Arc::clone(name), uuid));
         }
-        health.failures = failures.to_vec();
+    }
+
+    /// Reports what could not be read of guests that answer: one message for all with the same failure, when
+    /// it begins and when it ends.
+    pub(super) fn report_failures(&mut self) {
+        let Changes { begun, ended } = std::mem::take(&mut self.changes);
+        for (failure, guests) in begun {
+            self.log.warn(format_args!("{}: {failure}", named_in_short(&guests)));
+        }
+        for (failure, guests) in ended {
+            self.log.info(format_args!("{}: no longer: {failure}", named_in_short(&guests)));
+        }
     }
 
     /// Reports which guests have come into trouble, and which are out of it: one message for each cause.
@@ -413,12 +431,18 @@ pub(super) struct Noted {
     pub(super) left_behind: Option<(Instant, u64)>,
 }
 
-fn condition(uri: &str, uuid: &Uuid) -> String {
-    format!("guest {uri} {uuid}")
-}
-
-/// How many names a message has at the most.
+/// How many names a message has at the most, and how long they are together: what is said of the guests comes
+/// after their names, and the first message of a run is short.
 const NAMES_MAX: usize = 20;
+const NAMES_LENGTH_MAX: usize = 240;
+
+/// The guest in a message that is long already, or the guests.
+fn named_in_short(guests: &[(Arc<str>, Uuid)]) -> String {
+    match guests {
+        [(name, _)] => format!("guest \"{name}\""),
+        several => named(several),
+    }
+}
 
 /// The guests in a message.
 fn named(guests: &[(Arc<str>, Uuid)]) -> String {
@@ -428,12 +452,13 @@ fn named(guests: &[(Arc<str>, Uuid)]) -> String {
     let mut names: Vec<&str> = guests.iter().map(|(name, _)| &**name).collect();
     names.sort_unstable();
     let mut text = format!("{} guests (", guests.len());
-    for (place, name) in names.iter().take(NAMES_MAX).enumerate() {
+    for (place, name) in names.iter().enumerate() {
+        if place == NAMES_MAX || (place > 0 && text.len() + name.len() > NAMES_LENGTH_MAX) {
+            let _ = write!(text, " and {} more", names.len() - place);
+            break;
+        }
         let comma = if place > 0 { ", " } else { "" };
         let _ = write!(text, "{comma}\"{name}\"");
-    }
-    if let Some(more) = names.len().checked_sub(NAMES_MAX).filter(|more| *more > 0) {
-        let _ = write!(text, " and {more} more");
     }
     text.push(')');
     text
@@ -446,3 +471,44 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long a bulk call of one guest may take before it counts as slow.
 pub(super) const SLOW: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guests(count: u128) -> Vec<(Arc<str>, Uuid)> {
+        (0..count).map(|n| (format!("guest-{n:03}").into(), Uuid::from_u128(n))).collect()
+    }
+
+    #[test]
+    fn guests_with_one_failure_have_one_message_when_it_begins_and_when_it_ends() {
+        let log = Arc::new(Log::kept(Level::Info));
+        let mut health = Health::new(&"test:///x".into(), &log);
+        let mut collection = |failures: &[&str], count: u128| {
+            let failures: Vec<String> = failures.iter().map(|it| (*it).to_owned()).collect();
+            for (name, uuid) in guests(count) {
+                health.failures(uuid, &name, &failures);
+            }
+            health.report_failures();
+            log.take().into_iter().map(|(_, message)| message).collect::<Vec<_>>()
+        };
+        let begun = collection(&["disks: refused", "NICs: refused"], 3);
+        let three = "3 guests (\"guest-000\", \"guest-001\", \"guest-002\")";
+        assert_eq!(begun, [format!("{three}: NICs: refused"), format!("{three}: disks: refused")]);
+        assert_eq!(collection(&["disks: refused", "NICs: refused"], 3), [""; 0]);
+        assert_eq!(
+            collection(&["disks: refused"], 1),
+            ["guest \"guest-000\": no longer: NICs: refused"]
+        );
+        assert_eq!(collection(&[], 3).len(), 2);
+    }
+
+    #[test]
+    fn of_many_guests_so_many_are_named_that_the_cause_is_in_the_message_too() {
+        let text = named(&guests(500));
+        assert!(text.starts_with("500 guests (\"guest-000\", \"guest-001\", "), "{text}");
+        assert!(text.ends_with(" more)") && text.len() < 300, "{text}");
+        assert_eq!(named(&guests(1)), format!("guest \"guest-000\" ({})", Uuid::nil()));
+        assert_eq!(named(&guests(2)), "2 guests (\"guest-000\", \"guest-001\")");
+    }
+}

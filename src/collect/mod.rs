@@ -15,8 +15,8 @@
 //!     cause.rs         what may hold a guest, in words
 //!     backoff.rs       when what held a call may be asked again
 //!
-//! blocks, on threads of its own:
-//!   worker.rs        the threads that call libvirt
+//! blocks, on the threads of a pool:
+//!   worker.rs        how a worker of the pool makes a call
 //!     session.rs       a connection and its handles
 //!       permit.rs        one list at a time, among workers
 //!     ask.rs           the bulk statistics of some guests
@@ -24,10 +24,10 @@
 //!       fallback.rs      the calls for one guest, where there is no bulk
 //!       extra.rs         the calls for one guest that only `extra` needs
 //!     pid_files.rs     the guests of this machine by libvirt's files
+//!     uptime.rs        since when they run, by the same files and /proc
 //!
 //! call.rs          the calls between the two, as data
 //! request.rs       what is asked of a guest, and what comes of it
-//! results.rs       the answers, on their way back
 //! ```
 //!
 //! libvirt's calls cannot be cancelled, and any of them may never come back. Each is made by a worker that
@@ -53,8 +53,8 @@ mod health;
 mod permit;
 pub(crate) mod pid_files;
 mod request;
-mod results;
 mod session;
+pub(crate) mod uptime;
 mod worker;
 
 use std::sync::Arc;
@@ -62,6 +62,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+pub(crate) use backoff::Backoff;
 pub use backoff::SavedBackoff;
 pub use cause::{Cause, HeldGuest};
 pub use health::SavedHealth;
@@ -69,7 +70,7 @@ pub use request::Reading;
 pub use session::Listed;
 
 use crate::config::Selection;
-use crate::config::extra::Extras;
+use crate::config::extra::{Extra, Extras};
 use crate::deadline::Deadline;
 use crate::devices::Inventory;
 use crate::host::{Origin, Replay};
@@ -78,10 +79,10 @@ use crate::sample::{Domain, boottime_ns};
 use call::Answer;
 use collection::Collection;
 use coordinator::Coordinator;
-use worker::Pool;
+use worker::Workers;
 
-/// How often a waiter looks whether the program was told to end.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Nobody waits longer at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// How long the end waits for idle connections to be closed: a healthy libvirtd takes a millisecond.
 const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 
@@ -106,7 +107,7 @@ pub struct Plan {
 pub struct Hypervisor {
     uri: Arc<str>,
     origin: Origin,
-    pool: Pool,
+    workers: Workers,
     core: Coordinator,
     is_expected: bool,
 }
@@ -157,6 +158,8 @@ pub struct Collected {
     pub cache_misses: usize,
     /// Calls that are stuck in hung guests now.
     pub stuck_calls: usize,
+    /// Calls for guests that were asked again: they were locked, or busy with another call.
+    pub asked_again: usize,
     /// Whether libvirt lists no guests now.
     pub list_is_late: bool,
     /// Statistics that libvirt sent and nobody here knows.
@@ -185,7 +188,7 @@ impl Hypervisor {
         let uri: Arc<str> = uri.into();
         let selection = Arc::clone(&plan.selection);
         Self {
-            pool: Pool::new(origin.clone(), Arc::clone(log), selection),
+            workers: Workers::new(origin.clone(), Arc::clone(log), selection),
             core: Coordinator::new(&uri, plan, log),
             uri,
             origin,
@@ -211,7 +214,7 @@ impl Hypervisor {
     /// Whether it is worth while that others wait for it: not when it was down the last time, and has not
     /// been heard of since. What it may answer later is heard in the next collection.
     pub fn is_expected(&mut self) -> bool {
-        for done in self.pool.wait(1, Duration::ZERO) {
+        for done in self.workers.pool.arrived() {
             self.is_expected |= matches!(done.result, Ok(Answer::Listed(_)));
             self.core.take_late(done, Instant::now());
         }
@@ -242,7 +245,7 @@ impl Hypervisor {
 
     /// Closes the connections that are idle.
     pub fn close(&mut self) {
-        self.pool.close(CLOSE_WITHIN);
+        self.workers.pool.close(CLOSE_WITHIN);
     }
 
     /// Reads every guest that is selected, by the deadline. It is given up with the others whose end
@@ -255,31 +258,42 @@ impl Hypervisor {
         known: impl Fn(&Listed) -> Known<'k> + 'k,
         deadline: &Deadline,
     ) -> Result<Collected, Down> {
-        let (pool, workers) = (&mut self.pool, self.core.plan.workers);
+        let (workers, most) = (&mut self.workers, self.core.plan.workers);
         let alone = deadline.whatever_others_do();
         let mut collection = Collection::begin(&mut self.core, &known, Instant::now());
         loop {
             let now = Instant::now();
-            for (id, call, progress) in collection.calls(pool.idle(), now) {
-                pool.submit(id, call, progress);
+            for (id, call, progress) in collection.calls(workers.pool.idle(), now) {
+                workers.submit(id, call, progress);
             }
             let deadline = if collection.has_answered { &alone } else { deadline };
             if collection.is_over() || deadline.is_over() {
                 break;
             }
-            let most = collection.wake_in(now).unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL);
-            for done in pool.wait(collection.enough(), deadline.left(most)) {
+            let wake_in = collection.wake_in(now).unwrap_or(LONGEST_WAIT);
+            for done in workers.pool.wait(collection.enough(), wake_in, deadline) {
                 collection.take(done, Instant::now());
             }
         }
         // What has arrived counts, also when the end is ordered.
-        for done in pool.wait(1, Duration::ZERO) {
+        for done in workers.pool.arrived() {
             collection.take(done, Instant::now());
         }
         let is_ending = deadline.is_ending();
-        let collected = collection.close(is_ending, Instant::now());
+        let mut collected = collection.close(is_ending, Instant::now());
+        if self.core.plan.extra.has(Extra::Uptime)
+            && let Ok(collected) = &mut collected
+        {
+            for sample in collected.readings.iter_mut().map(|reading| &mut reading.sample) {
+                sample.started_at_ns = match (&self.origin, &self.core.files) {
+                    (Origin::Recording(replay), _) => replay.started_at_ns(&sample.uuid),
+                    (Origin::Libvirt(_), Some(files)) => uptime::started_at_ns(files, &sample.name),
+                    (Origin::Libvirt(_), None) => None,
+                };
+            }
+        }
         self.is_expected = collected.is_ok();
-        pool.shrink(workers);
+        workers.pool.shrink(most);
         collected
     }
 }

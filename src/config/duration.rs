@@ -30,9 +30,14 @@ pub fn parse(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, S
         return Err("must not be negative".to_owned());
     }
     if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.') {
-        // A long number would only be repeated.
-        let example = if text.len() <= 6 { text } else { "4" };
-        return Err(format!("must have a unit, such as {example}s"));
+        // A long number would only be repeated, and one out of bounds be refused again.
+        let time = nanoseconds(&format!("{text}s")).and_then(|time| u64::try_from(time).ok());
+        let fits = time.is_some_and(|time| bounds.contains(&Duration::from_nanos(time)));
+        if fits && text.len() <= 6 {
+            return Err(format!("must have a unit, such as {text}s"));
+        }
+        let (least, most) = (shown(*bounds.start()), shown(*bounds.end()));
+        return Err(format!("must be a time with its unit, from {least} to {most}"));
     }
     let Some(nanoseconds) = nanoseconds(text) else {
         return Err("must be a time such as 500ms, 4s, 5m or 1h30m".to_owned());
@@ -135,7 +140,8 @@ mod tests {
             ("٤s", form),
             ("4", "must have a unit, such as 4s"),
             ("1.5", "must have a unit, such as 1.5s"),
-            (long.as_str(), "must have a unit, such as 4s"),
+            (long.as_str(), "must be a time with its unit, from 0s to 365d"),
+            ("..", "must be a time with its unit, from 0s to 365d"),
             ("-", form),
             ("--no-cache", form),
             ("-4s", "must not be negative"),
@@ -154,6 +160,9 @@ mod tests {
     fn both_bounds_belong_to_the_range() {
         let bounds = Duration::from_millis(100)..=Duration::from_secs(600);
         let range = Err("must be from 100ms to 10m".to_owned());
+        let with_unit = Err("must be a time with its unit, from 100ms to 10m".to_owned());
+        assert_eq!(parse("0", bounds.clone()), with_unit);
+        assert_eq!(parse("601", bounds.clone()), with_unit);
         assert_eq!(parse("100ms", bounds.clone()), Ok(Duration::from_millis(100)));
         assert_eq!(parse("10m", bounds.clone()), Ok(Duration::from_secs(600)));
         assert_eq!(parse("99ms", bounds.clone()), range);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, FILE_VARIABLE};
+use super::{ConfigError, FILE_VARIABLE, foreign};
 use crate::plain_file;
 use crate::printable::sanitize;
 
@@ -29,10 +29,46 @@ pub(super) fn find(
         Ok(text) => Ok(Some((path, text))),
         Err(Unreadable::Failed(error)) if namer.is_empty() && is_absent(&error) => Ok(None),
         Err(why) => {
+            let text = path.to_string_lossy();
+            let hint = match foreign::unexpanded(&text) {
+                _ if text.contains("://") => "; that is a URI: --uri names a hypervisor".to_owned(),
+                Some(what) => format!("; {what} is not replaced here: write the whole path"),
+                None => String::new(),
+            };
             let path = shown(&path);
-            Err(ConfigError(format!("cannot read the configuration {path}{namer}: {why}")))
+            Err(ConfigError(format!("cannot read the configuration {path}{namer}: {why}{hint}")))
         }
     }
+}
+
+/// The folder beside a configuration whose files are read after it.
+const FOLDER: &str = "config.d";
+/// More files than anybody writes.
+const FILES_MAX: usize = 1000;
+
+/// The files of config.d beside a configuration, in the order of their names.
+pub(super) fn beside(file: &Path) -> Result<Vec<(PathBuf, String)>, ConfigError> {
+    let folder = file.with_file_name(FOLDER);
+    let refused = |path: &Path, why: &dyn fmt::Display| {
+        ConfigError(format!("cannot read the configuration {}: {why}", shown(path)))
+    };
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(refused(&folder, &Unreadable::Failed(error))),
+    };
+    let paths = entries.take(FILES_MAX).filter_map(|entry| Some(entry.ok()?.path()));
+    let is_toml = |path: &PathBuf| {
+        let is_hidden = path.file_name().is_some_and(|it| it.as_encoded_bytes().starts_with(b"."));
+        path.extension().is_some_and(|ending| ending == "toml") && !is_hidden
+    };
+    let mut paths: Vec<PathBuf> = paths.filter(is_toml).collect();
+    paths.sort_unstable();
+    let read = |path: PathBuf| match read(&path) {
+        Ok(text) => Ok((path, text)),
+        Err(why) => Err(refused(&path, &why)),
+    };
+    paths.into_iter().map(read).collect()
 }
 
 fn is_absent(error: &io::Error) -> bool {

@@ -4,10 +4,12 @@
 //! empty, and stands in no list of what to exclude, is read. Nothing here asks anybody: what a guest
 //! is called, its state and its metadata are given.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
 use super::names;
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Patterns};
 use super::reader::{Complaint, Entry, Item};
 use crate::devices::metadata::{Metadata, Path};
 use crate::devices::{DiskDevice, NicDevice};
@@ -25,36 +27,81 @@ pub struct Selection {
 }
 
 /// What to include, and what to exclude; both empty for all.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Lists<T> {
-    pub(super) include: Vec<T>,
-    pub(super) exclude: Vec<T>,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Lists<L> {
+    pub(super) include: L,
+    pub(super) exclude: L,
 }
 
-impl<T> Default for Lists<T> {
-    fn default() -> Self {
-        Self { include: Vec::new(), exclude: Vec::new() }
+/// A list of what fits.
+pub(super) trait List {
+    fn is_empty(&self) -> bool;
+}
+
+impl<T> List for Vec<T> {
+    fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
     }
 }
 
-impl<T> Lists<T> {
+impl List for Patterns {
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl<L: List> Lists<L> {
     fn is_empty(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
-    fn take(&self, fits: impl Fn(&T) -> bool) -> bool {
-        (self.include.is_empty() || self.include.iter().any(&fits))
-            && !self.exclude.iter().any(fits)
+    /// Whether what `fits` looks at passes; an empty list fits nothing.
+    fn take(&self, fits: impl Fn(&L) -> bool) -> bool {
+        (self.include.is_empty() || fits(&self.include))
+            && (self.exclude.is_empty() || !fits(&self.exclude))
     }
+}
+
+/// UUIDs, and patterns over their usual notation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Uuids {
+    whole: HashSet<Uuid>,
+    patterns: Patterns,
+}
+
+impl List for Uuids {
+    fn is_empty(&self) -> bool {
+        self.whole.is_empty() && self.patterns.is_empty()
+    }
+}
+
+impl Uuids {
+    fn matches(&self, uuid: &Uuid) -> bool {
+        if self.whole.contains(uuid) {
+            return true;
+        }
+        let mut text = [0; 36];
+        !self.patterns.is_empty()
+            && self.patterns.matches(uuid.as_hyphenated().encode_lower(&mut text))
+    }
+}
+
+/// What the metadata must have at a path.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct MetadataPatterns {
+    path: Path,
+    /// Whether any value does.
+    any: bool,
+    patterns: Patterns,
 }
 
 /// Which guests are read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DomainFilter {
-    pub(super) names: Lists<Pattern>,
-    pub(super) uuids: Lists<Pattern>,
-    pub(super) states: Lists<State>,
-    pub(super) metadata: Lists<(Path, Pattern)>,
+    pub(super) names: Lists<Patterns>,
+    pub(super) uuids: Lists<Uuids>,
+    pub(super) states: Lists<Vec<State>>,
+    pub(super) metadata: Lists<Vec<MetadataPatterns>>,
     /// Whether guests that do not run are told of, too.
     pub inactive: bool,
 }
@@ -79,15 +126,8 @@ const SHUTOFF: State = Some(5);
 impl DomainFilter {
     /// Whether a guest of this name and UUID may be read.
     pub fn takes(&self, name: &str, uuid: &Uuid) -> bool {
-        if !self.names.is_empty() && !self.names.take(|pattern| pattern.matches(name)) {
-            return false;
-        }
-        if self.uuids.is_empty() {
-            return true;
-        }
-        let mut text = [0; 36];
-        let text: &str = uuid.as_hyphenated().encode_lower(&mut text);
-        self.uuids.take(|pattern| pattern.matches(text))
+        self.names.take(|patterns| patterns.matches(name))
+            && self.uuids.take(|uuids| uuids.matches(uuid))
     }
 
     /// Whether the guests' states must be known.
@@ -98,7 +138,7 @@ impl DomainFilter {
     /// Whether a guest in this state, virDomainState's number, may be read.
     pub fn takes_state(&self, state: Option<i64>) -> bool {
         let state = state.filter(|number| STATES.iter().any(|(_, known)| *known == Some(*number)));
-        self.states.take(|wanted| *wanted == state)
+        self.states.take(|wanted| wanted.contains(&state))
     }
 
     /// Whether the guests' metadata must be known.
@@ -108,14 +148,16 @@ impl DomainFilter {
 
     /// Whether a guest with this metadata may be read. What a guest does not have no pattern fits.
     pub fn takes_metadata(&self, metadata: &Metadata) -> bool {
-        self.metadata.take(|(path, pattern)| {
-            metadata.value(path).is_some_and(|value| pattern.matches(value))
+        self.metadata.take(|all| {
+            all.iter().any(|MetadataPatterns { path, any, patterns }| {
+                metadata.value(path).is_some_and(|value| *any || patterns.matches(value))
+            })
         })
     }
 
     /// Where the metadata is looked at.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.metadata.include.iter().chain(&self.metadata.exclude).map(|(path, _)| path)
+        self.metadata.include.iter().chain(&self.metadata.exclude).map(|it| &it.path)
     }
 
     /// Whether only guests that are off could pass, and those are not told of.
@@ -128,15 +170,15 @@ impl DomainFilter {
 /// Which of a guest's devices are read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeviceFilter {
-    pub(super) nics: Lists<DevicePattern>,
-    pub(super) disks: Lists<DevicePattern>,
+    pub(super) nics: Lists<Vec<DevicePatterns>>,
+    pub(super) disks: Lists<Vec<DevicePatterns>>,
 }
 
 /// What is said of a device, and how it must be said.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct DevicePattern {
+pub(super) struct DevicePatterns {
     part: Part,
-    pattern: Pattern,
+    patterns: Patterns,
 }
 
 /// What a device is told apart by.
@@ -162,37 +204,40 @@ impl DeviceFilter {
 
     /// Whether the NIC of this name is read; `known` is what the guest's XML says of it.
     pub fn takes_nic(&self, name: &str, known: Option<&NicDevice>) -> bool {
-        self.nics.take(|DevicePattern { part, pattern }| {
-            let value = match part {
-                Part::Device => Some(name),
-                Part::Tag(tag) => {
-                    known.and_then(|nic| TagRow::value(NIC_TAGS, *tag, nic)).map(String::as_str)
-                }
-            };
-            value.is_some_and(|value| pattern.matches(value))
+        self.nics.take(|all| {
+            all.iter().any(|DevicePatterns { part, patterns }| {
+                let value = match part {
+                    Part::Device => Some(name),
+                    Part::Tag(tag) => {
+                        known.and_then(|nic| TagRow::value(NIC_TAGS, *tag, nic)).map(String::as_str)
+                    }
+                };
+                value.is_some_and(|value| patterns.matches(value))
+            })
         })
     }
 
     /// Whether the disk of this target is read; `known` is what the guest's XML says of it.
     pub fn takes_disk(&self, name: &str, known: Option<&DiskDevice>) -> bool {
-        self.disks.take(|DevicePattern { part, pattern }| {
-            let kind = known.map(|disk| disk.kind.name());
-            if *part == Part::Tag(DeviceTag::Type) && kind.is_some_and(|it| pattern.matches(it)) {
-                return true;
-            }
-            let value = match part {
-                Part::Device => Some(name),
-                Part::Tag(tag) => {
-                    known.and_then(|disk| TagRow::value(DISK_TAGS, *tag, disk)).map(String::as_str)
-                }
-            };
-            value.is_some_and(|value| pattern.matches(value))
+        self.disks.take(|all| {
+            all.iter().any(|DevicePatterns { part, patterns }| {
+                let value = match part {
+                    Part::Device => Some(name),
+                    Part::Tag(tag) => known
+                        .and_then(|disk| TagRow::value(DISK_TAGS, *tag, disk))
+                        .map(String::as_str),
+                };
+                // A disk has two types: that of its source, and disk or lun.
+                let kind = known.filter(|_| *part == Part::Tag(DeviceTag::Type));
+                let kind = kind.map(|disk| disk.kind.name());
+                [value, kind].into_iter().flatten().any(|value| patterns.matches(value))
+            })
         })
     }
 }
 
 /// A list of patterns.
-pub(super) fn patterns(entry: &Entry) -> Result<Vec<Pattern>, Complaint> {
+pub(super) fn patterns(entry: &Entry) -> Result<Patterns, Complaint> {
     let pattern = |item: Item| Pattern::parse(item.text).map_err(wrong_pattern(entry, &item));
     entry.items()?.into_iter().map(pattern).collect()
 }
@@ -202,11 +247,12 @@ fn wrong_pattern(entry: &Entry, item: &Item) -> impl Fn(String) -> Complaint {
 }
 
 /// Whole UUIDs, in any of their notations, or patterns over the usual one.
-pub(super) fn uuids(entry: &Entry) -> Result<Vec<Pattern>, Complaint> {
-    let pattern = |item: Item| {
+pub(super) fn uuids(entry: &Entry) -> Result<Uuids, Complaint> {
+    let mut all = Uuids::default();
+    for item in entry.items()? {
         if let Ok(uuid) = Uuid::try_parse(item.text) {
-            return Pattern::parse(&uuid.as_hyphenated().to_string())
-                .map_err(wrong_pattern(entry, &item));
+            all.whole.insert(uuid);
+            continue;
         }
         let is_pattern = item.text.contains(['*', '?', '[', '{']) || item.text.starts_with('/');
         if !is_pattern {
@@ -214,46 +260,51 @@ pub(super) fn uuids(entry: &Entry) -> Result<Vec<Pattern>, Complaint> {
                        pattern, such as \"550e8400-*\"";
             return Err(entry.item_refused(&item, why));
         }
-        Pattern::parse_caseless(item.text).map_err(wrong_pattern(entry, &item))
-    };
-    entry.items()?.into_iter().map(pattern).collect()
+        let pattern = Pattern::parse_caseless(item.text).map_err(wrong_pattern(entry, &item))?;
+        all.patterns.add(pattern);
+    }
+    Ok(all)
 }
 
-/// `PATH=PATTERN`.
-pub(super) fn of_metadata(entry: &Entry) -> Result<Vec<(Path, Pattern)>, Complaint> {
-    let both = |item: Item| {
-        let Some((path, pattern)) = item.text.split_once('=') else {
-            let why = "but each entry must be PATH=PATTERN, such as \"//nova:flavor/@name=m1.*\"";
+/// `PATH=PATTERN`, or a path alone, where any value fits.
+pub(super) fn of_metadata(entry: &Entry) -> Result<Vec<MetadataPatterns>, Complaint> {
+    let mut all: Vec<MetadataPatterns> = Vec::new();
+    for item in entry.items()? {
+        let (path, pattern) = Path::split_pattern(item.text);
+        // A word alone is most likely a value whose path was forgotten.
+        if pattern.is_none() && !path.contains('/') {
+            let why = "but each entry must be PATH=PATTERN, such as \"//nova:flavor/@name=m1.*\", or a \
+                       path alone";
             return Err(entry.item_refused(&item, why));
-        };
+        }
         let path = Path::parse(path)
             .map_err(|why| entry.item_refused(&item, format_args!("but its path {why}")))?;
-        let pattern = Pattern::parse(pattern).map_err(wrong_pattern(entry, &item))?;
-        Ok((path, pattern))
-    };
-    entry.items()?.into_iter().map(both).collect()
+        let pattern = pattern.map(Pattern::parse).transpose();
+        let pattern = pattern.map_err(wrong_pattern(entry, &item))?;
+        let at = all.iter().position(|it| it.path == path).unwrap_or(all.len());
+        if at == all.len() {
+            all.push(MetadataPatterns { path, any: false, patterns: Patterns::default() });
+        }
+        if let Some(it) = all.get_mut(at) {
+            it.any |= pattern.is_none();
+            pattern.into_iter().for_each(|pattern| it.patterns.add(pattern));
+        }
+    }
+    Ok(all)
 }
 
 /// `PATTERN` over the device's name, or `PART=PATTERN`.
 pub(super) fn of_devices(
     entry: &Entry,
     parts: &[(&str, Part)],
-) -> Result<Vec<DevicePattern>, Complaint> {
+) -> Result<Vec<DevicePatterns>, Complaint> {
     let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphabetic());
-    let device = |item: Item| {
+    let mut all: Vec<DevicePatterns> = Vec::new();
+    for item in entry.items()? {
         let (part, pattern) = match item.text.split_once('=') {
             Some((word, pattern)) if is_word(word) => {
                 let Some((_, part)) = parts.iter().find(|(name, _)| *name == word) else {
-                    let all: Vec<String> =
-                        parts.iter().map(|(name, _)| (*name).to_owned()).collect();
-                    let nearest = names::nearest(word, parts.iter().map(|(name, _)| *name));
-                    let hint =
-                        nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-                    let why = format!(
-                        "but what stands before the = must be {}{hint}",
-                        names::listed(&all)
-                    );
-                    return Err(entry.item_refused(&item, why));
+                    return Err(unknown_part(entry, &item, word, parts));
                 };
                 (*part, pattern)
             }
@@ -266,9 +317,20 @@ pub(super) fn of_devices(
             Pattern::parse
         };
         let pattern = parse(pattern).map_err(wrong_pattern(entry, &item))?;
-        Ok(DevicePattern { part, pattern })
-    };
-    entry.items()?.into_iter().map(device).collect()
+        match all.iter_mut().find(|it| it.part == part) {
+            Some(it) => it.patterns.add(pattern),
+            None => all.push(DevicePatterns { part, patterns: Patterns::from_iter([pattern]) }),
+        }
+    }
+    Ok(all)
+}
+
+fn unknown_part(entry: &Entry, item: &Item, word: &str, parts: &[(&str, Part)]) -> Complaint {
+    let all: Vec<String> = parts.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let nearest = names::nearest(word, parts.iter().map(|(name, _)| *name));
+    let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+    let why = format!("but what stands before the = must be {}{hint}", names::listed(&all));
+    entry.item_refused(item, why)
 }
 
 #[cfg(test)]

@@ -2,27 +2,44 @@
 //! `*` any sequence, `?` one character, `[a-z]` and `[!a-z]` one character of a class or outside it,
 //! `{a,b}` alternatives, a backslash before a character for that character itself.
 //!
-//! Names are flat, so `*` crosses a slash too. The crates for globs on paths match bytes, where
-//! `?` is no whole "ä". Matching takes pattern times name steps, whatever strangers name a guest.
+//! Names are flat, so `*` crosses a slash too. The crates for globs on paths match bytes, where `?` is no whole
+//! "ä". A pattern is compiled once, into a regular expression of the `regex-lite` crate, which takes pattern times
+//! name steps, whatever strangers name a guest. What is before its first sign and after its last is compared first:
+//! most names go no further.
 
+use std::fmt::Write;
 use std::iter::Peekable;
-use std::ops::RangeInclusive;
 use std::str::Chars;
+
+use regex_lite::{Regex, RegexBuilder};
 
 /// Alternatives in alternatives: more is a slip, and this bounds the recursion.
 const DEPTH_MAX: usize = 16;
+/// Bytes that a compiled pattern may take.
+const BYTES_MAX: usize = 10 << 20;
 
 /// One pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Glob(Vec<Piece>);
+#[derive(Clone, Debug)]
+pub struct Glob {
+    text: String,
+    kind: Kind,
+}
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Exactly(char),
-    AnyCharacter,
-    AnySequence,
-    Class { negated: bool, ranges: Vec<RangeInclusive<char>> },
-    OneOf(Vec<Vec<Piece>>),
+#[derive(Clone, Debug)]
+enum Kind {
+    /// A name as it is.
+    Exactly(String),
+    Signs {
+        /// What every name begins and ends with.
+        ends: [String; 2],
+        regex: Regex,
+    },
+}
+
+impl PartialEq for Glob {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
 }
 
 impl Glob {
@@ -34,117 +51,152 @@ impl Glob {
         if text.is_empty() {
             return Err("is empty: write * for anything".to_owned());
         }
-        Ok(Self(sequence(&mut text.chars().peekable(), 0)?))
+        let mut reading =
+            Reading { rest: text.chars().peekable(), regex: String::from("^"), ends: None };
+        let mut first = String::new();
+        reading.sequence(0, &mut first)?;
+        let Some(last) = reading.ends else {
+            return Ok(Self { text: text.to_owned(), kind: Kind::Exactly(first) });
+        };
+        reading.regex.push('$');
+        let built = RegexBuilder::new(&reading.regex)
+            .dot_matches_new_line(true)
+            .size_limit(BYTES_MAX)
+            .build();
+        let regex = built.map_err(|_| "takes too much memory: write several".to_owned())?;
+        Ok(Self { text: text.to_owned(), kind: Kind::Signs { ends: [first, last], regex } })
+    }
+
+    /// The one name that it describes, where it has no signs.
+    pub fn exactly(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Exactly(name) => Some(name),
+            Kind::Signs { .. } => None,
+        }
     }
 
     /// Whether the whole name is what the pattern describes.
     pub fn matches(&self, name: &str) -> bool {
-        let name: Vec<char> = name.chars().collect();
-        let mut at = vec![false; name.len() + 1];
-        at[0] = true;
-        advance(&self.0, &name, at)[name.len()]
-    }
-}
-
-/// The positions in the name that the pieces can end at, when they begin at one of `at`.
-fn advance(pieces: &[Piece], name: &[char], mut at: Vec<bool>) -> Vec<bool> {
-    for piece in pieces {
-        at = match piece {
-            Piece::Exactly(wanted) => step(name, &at, |found| found == *wanted),
-            Piece::AnyCharacter => step(name, &at, |_| true),
-            Piece::Class { negated, ranges } => step(name, &at, |found| {
-                ranges.iter().any(|range| range.contains(&found)) != *negated
-            }),
-            Piece::AnySequence => {
-                let first = at.iter().position(|here| *here).unwrap_or(at.len());
-                (0..at.len()).map(|position| position >= first).collect()
+        match &self.kind {
+            Kind::Exactly(wanted) => wanted == name,
+            Kind::Signs { ends: [first, last], regex } => {
+                name.starts_with(first) && name.ends_with(last) && regex.is_match(name)
             }
-            Piece::OneOf(alternatives) => {
-                let mut ends = vec![false; at.len()];
-                for alternative in alternatives {
-                    for (end, reached) in
-                        ends.iter_mut().zip(advance(alternative, name, at.clone()))
-                    {
-                        *end |= reached;
-                    }
-                }
-                ends
-            }
-        };
-    }
-    at
-}
-
-/// The positions one character further, where that character is wanted.
-fn step(name: &[char], at: &[bool], wanted: impl Fn(char) -> bool) -> Vec<bool> {
-    let further = name.iter().zip(at).map(|(found, here)| *here && wanted(*found));
-    std::iter::once(false).chain(further).collect()
-}
-
-/// Reads pieces to the end of the pattern, or inside braces (`depth` of them) to the next comma or
-/// closing brace, which stays.
-fn sequence(rest: &mut Peekable<Chars>, depth: usize) -> Result<Vec<Piece>, String> {
-    let mut pieces = Vec::new();
-    while let Some(next) = rest.next_if(|next| depth == 0 || !matches!(next, ',' | '}')) {
-        pieces.push(match next {
-            '?' => Piece::AnyCharacter,
-            '*' => Piece::AnySequence,
-            '[' => class(rest)?,
-            '{' => Piece::OneOf(alternatives(rest, depth + 1)?),
-            '\\' => Piece::Exactly(escaped(rest)?),
-            other => Piece::Exactly(other),
-        });
-    }
-    Ok(pieces)
-}
-
-fn alternatives(rest: &mut Peekable<Chars>, depth: usize) -> Result<Vec<Vec<Piece>>, String> {
-    if depth > DEPTH_MAX {
-        return Err(format!("has more than {DEPTH_MAX} braces in each other"));
-    }
-    let mut all = Vec::new();
-    loop {
-        all.push(sequence(rest, depth)?);
-        match rest.next() {
-            Some(',') => {}
-            Some(_) => return Ok(all),
-            None => return Err("has a { without its }".to_owned()),
         }
     }
 }
 
-fn class(rest: &mut Peekable<Chars>) -> Result<Piece, String> {
-    if rest.peek() == Some(&'^') {
-        // The shells negate by it, Telegraf does not: whoever writes it must not be surprised.
-        return Err("has [^, which means different things: write [! for \"none of\"".to_owned());
+/// A pattern that is being read.
+struct Reading<'t> {
+    rest: Peekable<Chars<'t>>,
+    /// The same as a regular expression, as far as it is read.
+    regex: String,
+    /// The characters since the last sign outside of braces; `None` before the first sign.
+    ends: Option<String>,
+}
+
+impl Reading<'_> {
+    /// Reads to the end of the pattern, or inside braces (`depth` of them) to the next comma or closing brace,
+    /// which stays. What is before the first sign goes to `first`.
+    fn sequence(&mut self, depth: usize, first: &mut String) -> Result<(), String> {
+        while let Some(next) = self.rest.next_if(|next| depth == 0 || !matches!(next, ',' | '}')) {
+            match next {
+                '?' => self.regex.push('.'),
+                '*' => self.regex.push_str(".*"),
+                '[' => self.class()?,
+                '{' => self.alternatives(depth + 1, first)?,
+                '\\' => {
+                    let literal = escaped(&mut self.rest)?;
+                    self.literal(literal, depth, first);
+                    continue;
+                }
+                other => {
+                    self.literal(other, depth, first);
+                    continue;
+                }
+            }
+            if depth == 0 {
+                self.ends = Some(String::new());
+            }
+        }
+        Ok(())
     }
-    let negated = rest.next_if_eq(&'!').is_some();
-    let mut ranges = Vec::new();
-    loop {
-        let first = match rest.next() {
-            Some(']') if ranges.is_empty() => return Err("has an empty []".to_owned()),
-            Some(']') => return Ok(Piece::Class { negated, ranges }),
-            Some('\\') => escaped(rest)?,
-            Some(other) => other,
-            None => return Err("has a [ without its ]".to_owned()),
-        };
-        let mut ahead = rest.clone();
-        // A dash before the closing bracket is a dash.
-        if ahead.next() == Some('-') && ahead.peek() != Some(&']') {
-            rest.next();
-            let last = match rest.next() {
+
+    fn literal(&mut self, literal: char, depth: usize, first: &mut String) {
+        push_escaped(&mut self.regex, literal);
+        if depth == 0 {
+            self.ends.as_mut().unwrap_or(first).push(literal);
+        }
+    }
+
+    fn alternatives(&mut self, depth: usize, first: &mut String) -> Result<(), String> {
+        if depth > DEPTH_MAX {
+            return Err(format!("has more than {DEPTH_MAX} braces in each other"));
+        }
+        self.regex.push_str("(?:");
+        loop {
+            self.sequence(depth, first)?;
+            match self.rest.next() {
+                Some(',') => self.regex.push('|'),
+                Some(_) => {
+                    self.regex.push(')');
+                    return Ok(());
+                }
+                None => return Err("has a { without its }".to_owned()),
+            }
+        }
+    }
+
+    fn class(&mut self) -> Result<(), String> {
+        let Self { rest, regex, .. } = self;
+        if rest.peek() == Some(&'^') {
+            // The shells negate by it, Telegraf does not: whoever writes it must not be surprised.
+            return Err("has [^, which means different things: write [! for \"none of\"".to_owned());
+        }
+        regex.push('[');
+        if rest.next_if_eq(&'!').is_some() {
+            regex.push('^');
+        }
+        let mut is_empty = true;
+        loop {
+            let first = match rest.next() {
+                Some(']') if is_empty => return Err("has an empty []".to_owned()),
+                Some(']') => {
+                    regex.push(']');
+                    return Ok(());
+                }
                 Some('\\') => escaped(rest)?,
                 Some(other) => other,
                 None => return Err("has a [ without its ]".to_owned()),
             };
-            if last < first {
-                let (first, last) = (first.escape_debug(), last.escape_debug());
-                return Err(format!("has the range {first}-{last}, which is empty"));
+            is_empty = false;
+            push_escaped(regex, first);
+            let mut ahead = rest.clone();
+            // A dash before the closing bracket is a dash.
+            if ahead.next() == Some('-') && ahead.peek() != Some(&']') {
+                rest.next();
+                let last = match rest.next() {
+                    Some('\\') => escaped(rest)?,
+                    Some(other) => other,
+                    None => return Err("has a [ without its ]".to_owned()),
+                };
+                if last < first {
+                    let (first, last) = (first.escape_debug(), last.escape_debug());
+                    return Err(format!("has the range {first}-{last}, which is empty"));
+                }
+                regex.push('-');
+                push_escaped(regex, last);
             }
-            ranges.push(first..=last);
-        } else {
-            ranges.push(first..=first);
         }
+    }
+}
+
+/// A character as a regular expression has it, in a class too.
+fn push_escaped(regex: &mut String, literal: char) {
+    if literal.is_ascii_alphanumeric() || !literal.is_ascii() {
+        regex.push(literal);
+    } else {
+        let _ = write!(regex, "\\x{{{:x}}}", u32::from(literal));
     }
 }
 

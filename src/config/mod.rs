@@ -1,7 +1,7 @@
 //! The configuration: what a user may set, with its defaults and bounds, checked before any work.
 //!
 //! Here stands what each setting means, and in `setting` how each is read; `file` finds the text, `reader`
-//! knows how TOML says it, `duration`, `pattern` and `names` are what settings are made of, `filter` and `tags` are
+//! knows how TOML says it and `syntax` what is not TOML, `foreign` and `uri` what was meant for another program, `duration`, `pattern` and `names` are what settings are made of, `filter` and `tags` are
 //! tables of their own. Strings become enums, times and patterns once, here. Nothing here reads
 //! libvirt, the cache or the command line.
 
@@ -16,22 +16,29 @@ use toml::de::DeTable;
 pub mod duration;
 mod file;
 pub mod filter;
+pub mod foreign;
 pub mod glob;
 pub mod names;
 pub mod pattern;
+pub mod preset;
 mod reader;
 mod setting;
+mod syntax;
 mod tags;
+mod uri;
 
 pub use filter::{DeviceFilter, DomainFilter, Selection};
 pub use setting::{SETTINGS, Setting, top_names};
+pub use uri::check_uri;
 
 pub use crate::schema::{DeviceTag, Feature, extra};
 
 use crate::devices::metadata::{PATHS_MAX, Path as MetadataPath};
 use extra::Extras;
 use names::quoted;
+use preset::Preset;
 use reader::{Complaint, Entry};
+use syntax::Readable;
 
 /// What `telegraf-virt config` prints: every setting with its default, commented out.
 pub const SAMPLE: &str = include_str!("sample.toml");
@@ -79,8 +86,11 @@ pub struct Settings {
     pub devices: DeviceFilter,
     /// Fixed tags of every line, sorted by name.
     pub tags: Vec<(String, String)>,
-    /// Tags of a guest's lines whose values its metadata has, and where; sorted by name.
+    /// Tags of a guest's lines whose values its metadata has, and where; sorted by name. Those of the preset are
+    /// among them.
     pub metadata_tags: Vec<(String, MetadataPath)>,
+    /// The platform whose tags are added.
+    pub metadata_preset: Option<&'static Preset>,
 }
 
 impl Default for Settings {
@@ -99,6 +109,7 @@ impl Default for Settings {
             devices: DeviceFilter::default(),
             tags: Vec::new(),
             metadata_tags: Vec::new(),
+            metadata_preset: None,
         }
     }
 }
@@ -129,7 +140,7 @@ impl Default for CacheSettings {
     }
 }
 
-/// Why a configuration cannot be used: one line that says what to write instead.
+/// Why a configuration cannot be used: a line a mistake, which says what to write instead.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
@@ -150,7 +161,8 @@ impl std::error::Error for ConfigError {}
 
 impl Settings {
     /// The settings of the file that `named` names, else `$TELEGRAF_VIRT_CONFIG`, else the
-    /// system's where it exists, else the defaults; and which file that was.
+    /// system's where it exists, else the defaults, with those of config.d beside it over them; and which
+    /// file that was.
     ///
     /// # Errors
     /// When a file that is named, or the system's, cannot be read or is not valid.
@@ -158,9 +170,44 @@ impl Settings {
         named: Option<&Path>,
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<(Self, Option<PathBuf>), ConfigError> {
-        match file::find(named, environment, Path::new(SYSTEM_FILE))? {
-            Some((path, text)) => Ok((parse(&text, &path)?, Some(path))),
-            None => Ok((Self::default(), None)),
+        let (settings, file, _) = Self::load_written(named, environment)?;
+        Ok((settings, file))
+    }
+
+    /// The same, with each setting as a file has it.
+    ///
+    /// # Errors
+    /// As for [`Settings::load`].
+    pub fn load_written(
+        named: Option<&Path>,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<(Self, Option<PathBuf>, Vec<Written>), ConfigError> {
+        let system = Path::new(SYSTEM_FILE);
+        let found = file::find(named, environment, system)?;
+        let path = found.as_ref().map(|(path, _)| path.clone());
+        let mut files: Vec<(PathBuf, String)> = found.into_iter().collect();
+        files.extend(file::beside(path.as_deref().unwrap_or(system))?);
+        let (mut settings, mut written, mut mistakes) = (Self::default(), Vec::new(), Vec::new());
+        for (path, text) in files {
+            match parse_over(settings.clone(), &text, &path, &mut written) {
+                Ok(read) => settings = read,
+                Err(error) => mistakes.extend(error.0.lines().map(str::to_owned)),
+            }
+        }
+        let both =
+            |(name, _): &&(String, MetadataPath)| settings.tags.iter().any(|(tag, _)| tag == name);
+        if let Some((name, _)) = settings.metadata_tags.iter().find(both) {
+            let name = names::plain(name);
+            mistakes
+                .push(format!("the tag {name} is in [tags] and in [metadata_tags]: remove one"));
+        }
+        // The tags of a file come before those that a preset adds, whichever file is first.
+        settings.add_preset();
+        mistakes.truncate(MISTAKES_MAX);
+        if mistakes.is_empty() {
+            Ok((settings, path, written))
+        } else {
+            Err(ConfigError(mistakes.join("\n")))
         }
     }
 
@@ -189,6 +236,19 @@ impl Settings {
         Ok(())
     }
 
+    /// Replaces a list, as if the file had this one.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a line that begins with the path.
+    pub fn replace(&mut self, path: &str, items: &[String]) -> Result<(), String> {
+        let items: Vec<String> =
+            items.iter().map(|item| toml::Value::String(item.clone()).to_string()).collect();
+        let text = format!("{path} = [{}]", items.join(", "));
+        let document = DeTable::parse(&text).map_err(|error| error.message().to_owned())?;
+        let entries = reader::entries(&text, document.get_ref(), &setting::TABLES);
+        entries.iter().try_for_each(|entry| self.set(entry)).map_err(|complaint| complaint.message)
+    }
+
     /// Takes one entry of the file.
     fn set(&mut self, entry: &Entry) -> Result<(), Complaint> {
         match setting::of(entry) {
@@ -205,6 +265,18 @@ impl Settings {
             )));
         }
         Ok(())
+    }
+
+    /// Adds the tags of the preset; one that the user has set by this name stays as it is.
+    fn add_preset(&mut self) {
+        for (tag, path) in self.metadata_preset.into_iter().flat_map(Preset::paths) {
+            let is_set = self.tags.iter().any(|(name, _)| *name == tag)
+                || self.metadata_tags.iter().any(|(name, _)| *name == tag);
+            if !is_set {
+                self.metadata_tags.push((tag, path));
+            }
+        }
+        self.metadata_tags.sort_by(|(one, _), (other, _)| one.cmp(other));
     }
 
     /// What of a hypervisor's guests is read.
@@ -225,50 +297,136 @@ impl Settings {
     }
 }
 
+/// Mistakes of one file that are reported at once.
+const MISTAKES_MAX: usize = 10;
+
+/// A setting as a file has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its table; empty for none.
+    pub table: String,
+    /// Its key in that table.
+    pub key: String,
+    /// Its value, as it is written.
+    pub value: String,
+    /// The file.
+    pub file: PathBuf,
+    /// The line in it.
+    pub line: usize,
+}
+
 /// Reads a configuration; `file` is its name for messages.
 ///
 /// # Errors
-/// The first mistake in the text.
+/// The mistakes in the text, a line each, in its own order.
 pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
-    let read = || {
-        let document = DeTable::parse(text).map_err(|error| reader::not_toml(text, &error))?;
-        let mut settings = Settings::default();
-        let entries = reader::entries(text, document.get_ref(), &setting::TABLES);
-        for entry in &entries {
-            settings.set(entry)?;
-        }
-        tags::check_names(&entries)?;
-        if settings.domains.wants_only_those_off()
-            && let Some(entry) = entries.iter().find(|it| it.key == "include_states")
-        {
-            return Err(entry.refused(
-                "holds \"shutoff\" only, but guests that are off are read with inactive = true: write \
-                 that too",
-            ));
-        }
-        settings.tags.sort();
-        settings.metadata_tags.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(settings)
-    };
-    read().map_err(|Complaint { at, message }| {
-        let line = file::line_of(text.as_bytes(), at);
-        ConfigError(format!("{}, line {line}: {message}", file::shown(file)))
-    })
+    let mut settings = parse_over(Settings::default(), text, file, &mut Vec::new())?;
+    settings.add_preset();
+    Ok(settings)
 }
 
-/// What must be written instead of this URI, if it can be none.
-///
-/// # Errors
-/// What it must be, to be put after "is X, but".
-pub fn check_uri(uri: &str) -> Result<(), String> {
-    // What libvirt takes beyond this is for libvirt to say: its aliases look like any word.
-    // A recording's path may hold spaces.
-    let is_bad =
-        |c: char| c.is_control() || (c.is_whitespace() && !uri.starts_with(crate::record::REPLAY));
-    if uri.is_empty() || uri.contains(is_bad) {
-        return Err(format!("must be a libvirt URI without spaces, such as {DEFAULT_URI}"));
+/// Reads a configuration over these settings: what it sets replaces what was set.
+fn parse_over(
+    settings: Settings,
+    text: &str,
+    file: &Path,
+    written: &mut Vec<Written>,
+) -> Result<Settings, ConfigError> {
+    let Readable { text: readable, mut mistakes, end } = syntax::readable(text, MISTAKES_MAX);
+    let settings = match DeTable::parse(&readable) {
+        Ok(document) => {
+            let mut entries = reader::entries(&readable, document.get_ref(), &setting::TABLES);
+            // Behind a wrong heading it is not known in which table a setting is.
+            entries.retain(|entry| entry.at() < end);
+            // They are in the file's order, so each line is counted from the one before.
+            let (mut counted, mut line) = (0, 1);
+            written.extend(entries.iter().map(|entry| {
+                line += file::line_of(&text.as_bytes()[counted..], entry.at() - counted) - 1;
+                counted = entry.at();
+                Written {
+                    table: entry.table.to_owned(),
+                    key: entry.key.to_owned(),
+                    value: entry.written().to_owned(),
+                    file: file.to_owned(),
+                    line,
+                }
+            }));
+            settings_of(settings, entries, &mut mistakes)
+        }
+        // Not to be had: what is readable is TOML.
+        Err(_) => settings,
+    };
+    if mistakes.is_empty() {
+        return Ok(settings);
     }
-    Ok(())
+    mistakes.sort_by_key(|mistake| mistake.at);
+    let line = |Complaint { at, message }: &Complaint| {
+        let line = file::line_of(text.as_bytes(), *at);
+        format!("{}, line {line}: {message}", file::shown(file))
+    };
+    let mut lines: Vec<String> = mistakes.iter().take(MISTAKES_MAX).map(line).collect();
+    if mistakes.len() > MISTAKES_MAX
+        && let Some(last) = lines.last_mut()
+    {
+        last.push_str(" (and there are more)");
+    }
+    Err(ConfigError(lines.join("\n")))
+}
+
+/// Sorts by name; of several of one name, which are of several files, the last stays.
+fn last_of_each<T>(tags: &mut Vec<(String, T)>) {
+    tags.reverse();
+    tags.sort_by(|(one, _), (other, _)| one.cmp(other));
+    tags.dedup_by(|(later, _), (kept, _)| later == kept);
+}
+
+/// The settings that these entries make, and what is wrong with them.
+fn settings_of(
+    mut settings: Settings,
+    mut entries: Vec<Entry<'_>>,
+    mistakes: &mut Vec<Complaint>,
+) -> Settings {
+    if let Some(entry) = entries.iter().find(|it| it.table.is_empty() && it.is_telegrafs()) {
+        // Each line of it would be another mistake.
+        *mistakes = vec![entry.of_telegraf()];
+        return settings;
+    }
+    for entry in &mut entries {
+        // One more than is reported tells that there are more.
+        if mistakes.len() > MISTAKES_MAX {
+            return settings;
+        }
+        while let Err(mistake) = settings.set(entry) {
+            // The other strings of a list may be wrong, too.
+            let goes_on = entry.passes(&mistake);
+            mistakes.push(mistake);
+            if !goes_on || mistakes.len() > MISTAKES_MAX {
+                break;
+            }
+        }
+    }
+    mistakes.extend(tags::check_names(&entries).err());
+    let mut with_preset = settings.clone();
+    with_preset.add_preset();
+    if with_preset.paths().len() > PATHS_MAX
+        && let Some(entry) = entries.iter().find(|it| it.key == "metadata_preset")
+    {
+        mistakes.push(entry.refused(format_args!(
+            "adds more than can be looked for in the metadata, which is {PATHS_MAX} paths in all"
+        )));
+    }
+    if mistakes.is_empty()
+        && settings.domains.wants_only_those_off()
+        && let Some(entry) = entries.iter().find(|it| it.key == "include_states")
+    {
+        mistakes.push(entry.refused(
+            "holds \"shutoff\" only, but guests that are off are read with inactive = true: write \
+             that too",
+        ));
+    }
+    last_of_each(&mut settings.tags);
+    last_of_each(&mut settings.metadata_tags);
+    settings
 }
 
 #[cfg(test)]

@@ -50,11 +50,19 @@ pub fn listed(names: &[String]) -> String {
     }
 }
 
-/// A user's text in quotes, on one line and cut where it is long.
+/// A user's text in quotes, on one line and cut where it is long. Quotes and backslashes are shown as they are;
+/// only what cannot be seen is escaped.
 pub fn quoted(text: &str) -> String {
     // Escaping makes a text up to eight times longer, so it is cut before, for speed, and after.
-    let escaped = format!("{:?}", cut(text));
-    format!("\"{}\"", cut(&escaped[1..escaped.len() - 1]))
+    let mut escaped = String::new();
+    for c in cut(text).chars() {
+        match c {
+            '"' | '\'' | '\\' => escaped.push(c),
+            _ => escaped.extend(c.escape_debug()),
+        }
+    }
+    let quote = if text.contains('"') && !text.contains('\'') { '\'' } else { '"' };
+    format!("{quote}{}{quote}", cut(&escaped))
 }
 
 /// A user's text as it is, on one line and cut where it is long.
@@ -116,7 +124,9 @@ mod tests {
 
     #[test]
     fn a_users_text_stays_short_and_on_one_line() {
-        assert_eq!(quoted("a\n\"b\"\u{1b}[2J\u{202e}"), r#""a\n\"b\"\u{1b}[2J\u{202e}""#);
+        assert_eq!(quoted("a\n\"b\"\u{1b}[2J\u{202e}"), r#"'a\n"b"\u{1b}[2J\u{202e}'"#);
+        assert_eq!(quoted(r#"//a[@b="c'd"]"#), r#""//a[@b="c'd"]""#);
+        assert_eq!(quoted(r"web\d"), r#""web\d""#);
         assert_eq!(quoted(&"ä".repeat(31)), format!("\"{}…\"", "ä".repeat(30)));
         assert!(quoted(&"\u{202e}".repeat(1000)).len() < 70);
         assert_eq!(plain(&"x".repeat(60)), "x".repeat(60));

@@ -5,6 +5,8 @@
 //! is anchored, in time that grows with the text's length only, and of bounded size. Everything else
 //! is a glob, which describes the whole text.
 
+use std::collections::HashSet;
+
 use regex_lite::{Regex, RegexBuilder};
 
 use super::glob::Glob;
@@ -71,6 +73,46 @@ impl Pattern {
             Self::Glob(glob) => glob.matches(text),
             Self::Regex(regex) => regex.is_match(text),
         }
+    }
+}
+
+/// Patterns of which any may fit. Names without signs are looked up, so that it does not matter how many they are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Patterns {
+    names: HashSet<String>,
+    others: Vec<Pattern>,
+}
+
+impl Patterns {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.others.is_empty()
+    }
+
+    /// Whether any of them describes the text, or is found in it.
+    pub fn matches(&self, text: &str) -> bool {
+        self.names.contains(text) || self.others.iter().any(|pattern| pattern.matches(text))
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, pattern: Pattern) {
+        match &pattern {
+            Pattern::Glob(glob) => match glob.exactly() {
+                Some(name) => {
+                    self.names.insert(name.to_owned());
+                }
+                None => self.others.push(pattern),
+            },
+            Pattern::Regex(_) => self.others.push(pattern),
+        }
+    }
+}
+
+impl FromIterator<Pattern> for Patterns {
+    fn from_iter<I: IntoIterator<Item = Pattern>>(patterns: I) -> Self {
+        let mut all = Self::default();
+        patterns.into_iter().for_each(|pattern| all.add(pattern));
+        all
     }
 }
 

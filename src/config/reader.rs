@@ -9,11 +9,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::duration;
 use super::names::{self, quoted};
-
-/// Straight quotes and those that word processors make of them.
-const QUOTES: [char; 9] = ['"', '\'', '`', '“', '”', '„', '‘', '’', '‚'];
+use super::{duration, foreign};
 
 /// What is wrong with the file at one place.
 #[derive(Debug)]
@@ -34,6 +31,8 @@ pub(super) struct Entry<'t> {
     pub key: &'t str,
     at: usize,
     value: &'t Spanned<DeValue<'t>>,
+    /// Strings of its list that are reported already, by where they are.
+    passed: Vec<usize>,
 }
 
 /// A string of a list.
@@ -70,7 +69,7 @@ fn entry<'t>(
     key: &'t Spanned<Cow<'t, str>>,
     value: &'t Spanned<DeValue<'t>>,
 ) -> Entry<'t> {
-    Entry { text, table, key: key.get_ref(), at: key.span().start, value }
+    Entry { text, table, key: key.get_ref(), at: key.span().start, value, passed: Vec::new() }
 }
 
 /// A key as one writes it in TOML.
@@ -80,9 +79,30 @@ fn shown_key(key: &str) -> String {
 }
 
 impl<'t> Entry<'t> {
+    /// Its value as it is written.
+    pub fn written(&self) -> &'t str {
+        self.text.get(self.value.span()).unwrap_or_default()
+    }
+
+    /// Where it is, in bytes from the file's start.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Passes over a string of its list from now on, if a complaint is about one: whether it does.
+    pub fn passes(&mut self, complaint: &Complaint) -> bool {
+        let DeValue::Array(array) = self.value.get_ref() else { return false };
+        let is_item = array.iter().any(|item| item.span().start == complaint.at);
+        let is_new = is_item && !self.passed.contains(&complaint.at);
+        if is_new {
+            self.passed.push(complaint.at);
+        }
+        is_new
+    }
+
     /// The same key and value, as if it stood outside all tables.
     pub fn at_the_top(&self) -> Entry<'t> {
-        Entry { table: "", ..*self }
+        Entry { table: "", passed: self.passed.clone(), ..*self }
     }
 
     /// The key with its table, as in `cache.ttl`.
@@ -106,6 +126,21 @@ impl<'t> Entry<'t> {
         Complaint { at: self.at, message }
     }
 
+    /// Whether it is a table of Telegraf's own configuration.
+    pub fn is_telegrafs(&self) -> bool {
+        foreign::is_of_telegraf(self.key)
+    }
+
+    /// A complaint about such a table.
+    pub fn of_telegraf(&self) -> Complaint {
+        let message = format!(
+            "[{}] is a table of Telegraf's own configuration, and this file is the one of telegraf-virt: \
+             `telegraf-virt config` prints what it may hold",
+            names::plain(self.key)
+        );
+        Complaint { at: self.at, message }
+    }
+
     /// A complaint about what is no table and should be.
     pub fn no_table(&self) -> Complaint {
         let path = self.path();
@@ -121,7 +156,10 @@ impl<'t> Entry<'t> {
     /// A string.
     pub fn string(&self) -> Result<&'t str, Complaint> {
         match self.value.get_ref() {
-            DeValue::String(text) => Ok(text),
+            DeValue::String(text) => match foreign::variable(text) {
+                Some(variable) => Err(self.not(not_replaced(variable))),
+                None => Ok(text),
+            },
             DeValue::Array(_) | DeValue::Table(_) => Err(self.not("must be a string")),
             _ => Err(self
                 .not(format_args!("must be a string: write \"{}\"", found(self.text, self.value)))),
@@ -176,7 +214,13 @@ impl<'t> Entry<'t> {
         match self.string()? {
             "" => Ok(None),
             text if text.starts_with('/') && !text.contains('\0') => Ok(Some(text.into())),
-            // Where a relative one lies depends on who starts the program, and ~ on the shell.
+            text if foreign::unexpanded(text).is_some() => {
+                let what = names::plain(foreign::unexpanded(text).unwrap_or_default());
+                Err(self.not(format_args!(
+                    "must be a whole path that starts with /: {what} is not replaced here"
+                )))
+            }
+            // Where a relative one is depends on who starts the program.
             _ => Err(self.not("must be a whole path that starts with /, or \"\" for the default")),
         }
     }
@@ -201,7 +245,13 @@ impl<'t> Entry<'t> {
             _ => return Err(self.not("must be a list of strings, such as [\"a\", \"b\"]")),
         };
         let item = |value: &'t Spanned<DeValue<'t>>| match value.get_ref() {
-            DeValue::String(text) => Ok(Item { at: value.span().start, text }),
+            DeValue::String(text) => match foreign::variable(text) {
+                Some(variable) => {
+                    let item = Item { at: value.span().start, text };
+                    Err(self.item_refused(&item, format_args!("but {}", not_replaced(variable))))
+                }
+                None => Ok(Item { at: value.span().start, text }),
+            },
             _ => Err(Complaint {
                 at: value.span().start,
                 message: format!(
@@ -211,7 +261,8 @@ impl<'t> Entry<'t> {
                 ),
             }),
         };
-        array.iter().map(item).collect()
+        let values = array.iter().filter(|value| !self.passed.contains(&value.span().start));
+        values.map(item).collect()
     }
 
     /// A complaint about one entry of a list.
@@ -238,6 +289,11 @@ impl<'t> Entry<'t> {
     }
 }
 
+fn not_replaced(variable: &str) -> String {
+    let variable = names::plain(variable);
+    format!("variables such as {variable} are not replaced here: write the value itself")
+}
+
 /// What a wrong name must be instead.
 fn must_be<T>(found: &str, known: &[(&str, T)]) -> String {
     let all: Vec<String> = known.iter().map(|(name, _)| quoted(name)).collect();
@@ -256,24 +312,4 @@ fn found(text: &str, value: &Spanned<DeValue>) -> String {
             names::plain(&written.split_whitespace().collect::<Vec<_>>().join(" "))
         }
     }
-}
-
-/// A complaint about what is no TOML: what the parser says, beside the line that it says it of, and what was
-/// most likely meant. That is read from the text alone, since the parser's words are not ours to rely on.
-pub(super) fn not_toml(text: &str, error: &toml::de::Error) -> Complaint {
-    let span = error.span().unwrap_or_default();
-    // What is missing at the end of the file is missing in its last line that says something.
-    let at = span.start.min(text.trim_end().len());
-    let before = text.get(..at).unwrap_or_default();
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = names::plain(text[start..].lines().next().unwrap_or_default().trim());
-    let bare = text.get(span).unwrap_or_default().replace(QUOTES, "");
-    let is_value = before[start..].contains('=') && bare.contains(char::is_alphabetic);
-    let hint = match bare.to_lowercase() {
-        _ if !is_value => String::new(),
-        word if word == "true" || word == "false" => format!("; write {word}"),
-        _ => format!("; did you mean \"{}\", with these quotes?", names::plain(&bare)),
-    };
-    let reason = error.message().trim_end_matches(", expected nothing");
-    Complaint { at, message: format!("not valid TOML ({reason}): {line}{hint}") }
 }

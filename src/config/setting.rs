@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::extra::Extra;
 use super::filter::{STATES, of_devices, of_metadata, parts, patterns, uuids};
+use super::preset::PRESETS;
 use super::reader::{Complaint, Entry};
 use super::{DEADLINE, DeviceTag, Missing, Settings, check_uri, names};
 use crate::schema::{DISK_TAGS, FEATURES, NIC_TAGS};
@@ -80,6 +81,12 @@ settings! {
         |settings, entry| {
             let known = DeviceTag::ALL.map(|tag| (tag.name(), tag));
             settings.device_tags = entry.all_of(&known)?;
+        };
+    "metadata_preset" = r#""""#, "tags from the metadata of a platform: nova, opennebula, ovirt, libosinfo, kubevirt",
+        |settings, entry| {
+            let presets = PRESETS.iter().map(|preset| (preset.name, Some(preset)));
+            let known: Vec<_> = presets.chain([("", None)]).collect();
+            settings.metadata_preset = entry.one_of(&known)?;
         };
     "cache.dir" = r#""""#, "where the cache lies; empty: see below",
         |settings, entry| settings.cache.dir = entry.folder()?;
@@ -171,6 +178,13 @@ pub(super) fn unknown(entry: &Entry<'_>) -> Complaint {
     }
     let keys = || paths().map(split);
     let beside = || keys().filter(|(table, _)| *table == entry.table).map(|(_, key)| key);
+    // `exclude` is of another table, but whoever writes it here means one of this table's.
+    let of_this: Vec<&str> =
+        beside().filter(|key| key.starts_with(&format!("{}_", entry.key))).collect();
+    if !entry.table.is_empty() && !of_this.is_empty() {
+        let of_this: Vec<String> = of_this.into_iter().map(str::to_owned).collect();
+        return entry.unknown(format!("did you mean {}?", names::listed(&of_this)));
+    }
     let meant = keys()
         .find(|(_, key)| *key == entry.key)
         // With the tables, for `cache_dir` too.

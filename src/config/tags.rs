@@ -1,5 +1,7 @@
 //! The user's own tags: fixed ones, and those that a guest's metadata has the value of.
 
+use std::collections::HashMap;
+
 use super::names;
 use super::reader::{Complaint, Entry};
 use super::setting::misplaced;
@@ -55,10 +57,9 @@ pub(super) fn check_names(entries: &[Entry]) -> Result<(), Complaint> {
     let is_tag = |entry: &&Entry| ["tags", "metadata_tags"].contains(&entry.table);
     // The later table's entry is the one that is refused.
     let in_order = |table| entries.iter().filter(is_tag).filter(move |it| it.table == table);
-    let mut seen: Vec<&Entry> = Vec::new();
+    let mut seen: HashMap<String, &Entry> = HashMap::new();
     for entry in in_order("tags").chain(in_order("metadata_tags")) {
-        let same = seen.iter().find(|before| before.key.eq_ignore_ascii_case(entry.key));
-        match same {
+        match seen.insert(entry.key.to_ascii_lowercase(), entry) {
             Some(before) if before.key != entry.key => {
                 return Err(entry.refused(format_args!(
                     "differs from {}.{} in case only, and is the same column in some databases: choose \
@@ -70,7 +71,7 @@ pub(super) fn check_names(entries: &[Entry]) -> Result<(), Complaint> {
                 return Err(entry
                     .refused("stands in [tags] too: leave it out there, or choose another name"));
             }
-            None => seen.push(entry),
+            None => {}
         }
     }
     Ok(())

@@ -20,6 +20,14 @@ fn assert_messages(cases: &[(&str, &str)]) {
     }
 }
 
+/// The names that `extra` may hold, as a message lists them.
+fn extra_names() -> String {
+    let names = super::extra::Extra::ALL.map(|it| format!("\"{}\"", it.name()));
+    names
+        .split_last()
+        .map_or_else(String::new, |(last, names)| format!("{} or {last}", names.join(", ")))
+}
+
 #[test]
 fn every_setting_is_read() {
     let settings = read(
@@ -86,12 +94,18 @@ fn every_setting_is_read() {
         metadata_tags: [("a b", "x/y"), ("project", "//nova:project/@uuid")]
             .map(|(name, path)| (name.to_owned(), MetadataPath::parse(path).unwrap()))
             .to_vec(),
+        metadata_preset: None,
     };
     assert_eq!(settings, expected);
     // What the lists mean is told in `filter`; here, that each arrives as what it is.
     let lists = format!("{:?} {:?}", settings.domains, settings.devices);
-    assert_eq!(lists.matches("clude: [").count(), 12, "{lists}");
-    assert!(!lists.contains("clude: []"), "one of them is empty: {lists}");
+    assert_eq!(lists.matches("clude: ").count(), 12, "{lists}");
+    let empty = [
+        "clude: []",
+        "clude: Patterns { names: {}, others: [] }",
+        "whole: {}, patterns: Patterns { names: {}, others: [] }",
+    ];
+    assert!(!empty.iter().any(|it| lists.contains(it)), "one of them is empty: {lists}");
 }
 
 #[test]
@@ -122,7 +136,7 @@ fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
         (
             "interval = '10s'",
             "c.toml, line 1: unknown key interval; known here are uris, deadline, workers, \
-             max_stuck, missing, extra, features, device_tags, cache, domains, devices, tags, \
+             max_stuck, missing, extra, features, device_tags, metadata_preset, cache, domains, devices, tags, \
              metadata_tags",
         ),
         ("[cache]\ntl = '5m'", "c.toml, line 2: unknown key cache.tl; did you mean ttl?"),
@@ -154,14 +168,14 @@ fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
         (
             "\"\" = 1",
             "c.toml, line 1: unknown key \"\"; known here are uris, deadline, workers, max_stuck, \
-             missing, extra, features, device_tags, cache, domains, devices, tags, \
+             missing, extra, features, device_tags, metadata_preset, cache, domains, devices, tags, \
              metadata_tags",
         ),
     ]);
 }
 
 const UNKNOWN_AT_THE_TOP: &str = "c.toml, line 1: unknown key \"a.b\"; known here are uris, \
-     deadline, workers, max_stuck, missing, extra, features, device_tags, cache, domains, devices, tags, \
+     deadline, workers, max_stuck, missing, extra, features, device_tags, metadata_preset, cache, domains, devices, tags, \
      metadata_tags";
 
 #[test]
@@ -177,7 +191,7 @@ fn a_wrong_type_says_what_to_write() {
             "c.toml, line 1: uris is 4, but must be a list of strings, such as [\"a\", \"b\"]",
         ),
         (
-            "uris = [\n  \"a\",\n  4,\n]",
+            "uris = [\n  \"a:///\",\n  4,\n]",
             "c.toml, line 3: uris holds 4, but each entry must be a string in quotes",
         ),
         (
@@ -277,17 +291,14 @@ fn an_impossible_value_says_what_is_possible() {
         ),
         (
             "extra = ['vcpus', '']",
-            "c.toml, line 1: extra holds \"\", but each entry must be \"state-reason\", \"cpu-waits\", \
-             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
-             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\" or \"events\"",
+            &format!("c.toml, line 1: extra holds \"\", but each entry must be {}", extra_names()),
         ),
         (
             "extra = ['vcpu']",
-            "c.toml, line 1: extra holds \"vcpu\", but each entry must be \"state-reason\", \"cpu-waits\", \
-             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
-             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \"answer\" or \"events\"; did you mean \"vcpus\"?",
+            &format!(
+                "c.toml, line 1: extra holds \"vcpu\", but each entry must be {}; did you mean \"vcpus\"?",
+                extra_names()
+            ),
         ),
         (
             "uris = ['']",
@@ -300,13 +311,13 @@ fn an_impossible_value_says_what_is_possible() {
              URI without spaces, such as qemu:///system",
         ),
         (
-            "uris = ['a', 'b', 'a']",
-            "c.toml, line 1: uris holds \"a\", which stands there already: leave one out",
+            "uris = ['a:///', 'b:///', 'a:///']",
+            "c.toml, line 1: uris holds \"a:///\", which stands there already: leave one out",
         ),
         (
             "[cache]\ndir = '~/.cache'",
             "c.toml, line 2: cache.dir is \"~/.cache\", but must be a whole path that starts with \
-             /, or \"\" for the default",
+             /: ~ is not replaced here",
         ),
         (
             "[cache]\ndir = \"/a\\u0000b\"",
@@ -350,13 +361,13 @@ fn an_impossible_value_says_what_is_possible() {
         (
             "[domains]\ninclude_metadata = ['m1.small']",
             "c.toml, line 2: domains.include_metadata holds \"m1.small\", but each entry must be \
-             PATH=PATTERN, such as \"//nova:flavor/@name=m1.*\"",
+             PATH=PATTERN, such as \"//nova:flavor/@name=m1.*\", or a path alone",
         ),
         (
             "[domains]\ninclude_metadata = ['//*=x']",
             "c.toml, line 2: domains.include_metadata holds \"//*=x\", but its path has the step *, which \
-             is none: a step is an element's name, and the last one may be an @attribute; there are no \
-             [conditions], * or functions",
+             is none: a step is an element's name, with {URI} before it or [@name='value'] after it where \
+             that is wanted, and the last one may be an @attribute",
         ),
         (
             "[domains]\nexclude_metadata = ['//a=[']",
@@ -380,7 +391,8 @@ fn an_impossible_value_says_what_is_possible() {
         (
             "[metadata_tags]\nproject = '/nova:project'",
             "c.toml, line 2: metadata_tags.project is \"/nova:project\", but that path starts with \
-             one /, which only /domain/metadata/ may: write // for any depth, or nothing before the \
+             one /, which only /domain/metadata/ may, /domain/title, /domain/description and \
+             /domain/sysinfo/: write // for any depth, or nothing before the \
              first name",
         ),
         (
@@ -433,7 +445,7 @@ fn a_tag_that_would_break_queries_is_refused() {
         ),
         (
             "[tags]\n'a\\' = 'x'",
-            "c.toml, line 2: tags.\"a\\\\\" cannot be a tag: its name must not hold a backslash",
+            "c.toml, line 2: tags.\"a\\\" cannot be a tag: its name must not hold a backslash",
         ),
         (
             "[tags]\ndc = ''",
@@ -457,7 +469,7 @@ fn a_setting_below_a_table_by_mistake_is_no_tag() {
              line",
         ),
         (
-            "[metadata_tags]\nuris = ['a']",
+            "[metadata_tags]\nuris = ['a:///']",
             "c.toml, line 2: metadata_tags.uris stands in a table: move uris above the first \
              [table] line",
         ),
@@ -518,7 +530,8 @@ fn what_is_no_toml_is_told_in_one_line() {
         ),
         (
             "# x\nuris = [\"a\"\n\n",
-            "c.toml, line 2: not valid TOML (unclosed array, expected `]`): uris = [\"a\"",
+            "c.toml, line 2: not valid TOML (unclosed array, expected `]`): uris = [\"a\"; write ] \
+             after its last entry",
         ),
         (
             "missing = \"zero",
@@ -532,19 +545,100 @@ fn what_is_no_toml_is_told_in_one_line() {
 }
 
 #[test]
-fn of_several_mistakes_the_first_in_the_file_is_told() {
+fn all_mistakes_of_a_file_are_told_at_once_in_its_order_and_ten_at_most() {
     assert_messages(&[
         (
-            "workers = 0\ndeadline = 'x'\n[cache]\nfoo = 1",
-            "c.toml, line 1: workers is 0, but must be a whole number from 1 to 64",
+            "workers = 0\ndeadline = 4s\nuris = [\"a:///\"\n[cache]\nfoo = 1\n[tags]\nzone = 1",
+            "c.toml, line 1: workers is 0, but must be a whole number from 1 to 64\n\
+             c.toml, line 2: not valid TOML (string values must be quoted, expected literal string): \
+             deadline = 4s; did you mean \"4s\", with these quotes?\n\
+             c.toml, line 3: not valid TOML (unclosed array, expected `]`): uris = [\"a:///\"; write ] \
+             after its last entry\n\
+             c.toml, line 5: unknown key cache.foo; known here are dir, ttl\n\
+             c.toml, line 7: tags.zone is 1, but must be a string: write \"1\"",
+        ),
+        // Each string of a list.
+        (
+            "features = [\n 'nett',\n 'disk',\n 'cpus',\n 7]",
+            "c.toml, line 2: features holds \"nett\", but each entry must be \"net\", \"disk\", \"cpu\", \
+             \"latency\" or \"balloon\"; did you mean \"net\"?\n\
+             c.toml, line 4: features holds \"cpus\", but each entry must be \"net\", \"disk\", \"cpu\", \
+             \"latency\" or \"balloon\"; did you mean \"cpu\"?\n\
+             c.toml, line 5: features holds 7, but each entry must be a string in quotes",
+        ),
+        // Behind a wrong heading nothing is known of the tables.
+        (
+            "wrokers = 1\n[domains\nexclude = 1\n",
+            "c.toml, line 1: unknown key wrokers; did you mean workers?\n\
+             c.toml, line 2: not valid TOML (unclosed table, expected `]`): [domains",
+        ),
+    ]);
+    let many = message(&(0..14).map(|n| format!("a{n} = 1\n")).collect::<String>());
+    assert_eq!(many.lines().count(), 10, "{many}");
+    assert!(many.ends_with(" (and there are more)"), "{many}");
+    let syntax = message(&(0..14).map(|n| format!("a{n} = x\n")).collect::<String>());
+    assert_eq!(syntax.lines().count(), 10, "{syntax}");
+}
+
+#[test]
+fn what_was_meant_for_another_program_is_named() {
+    assert_messages(&[
+        (
+            "[agent]\n  interval = '10s'\n[[inputs.execd]]\n  command = []\n",
+            "c.toml, line 1: [agent] is a table of Telegraf's own configuration, and this file is the one \
+             of telegraf-virt: `telegraf-virt config` prints what it may hold",
         ),
         (
-            "[tags]\nzone = 1\n[cache]\nttl = 1",
-            "c.toml, line 2: tags.zone is 1, but must be a string: write \"1\"",
+            "workers = 'x'\n[[inputs.execd]]\n  command = []\n",
+            "c.toml, line 2: [inputs] is a table of Telegraf's own configuration, and this file is the one \
+             of telegraf-virt: `telegraf-virt config` prints what it may hold",
         ),
         (
-            "[tags]\nzone = 1\nbeta = 2",
-            "c.toml, line 2: tags.zone is 1, but must be a string: write \"1\"",
+            "uris = ['kvm1', 'ssh://kvm2']",
+            "c.toml, line 1: uris holds \"kvm1\", but each entry must be a libvirt URI, such as \
+             qemu:///system: for another host write qemu+ssh://kvm1/system\n\
+             c.toml, line 1: uris holds \"ssh://kvm2\", but each entry must name the driver, too: write \
+             qemu+ssh://kvm2/system",
+        ),
+        (
+            "cache.dir = '$HOME/x'",
+            "c.toml, line 1: cache.dir is \"$HOME/x\", but must be a whole path that starts with /: \
+             $HOME is not replaced here",
+        ),
+        (
+            "cache.dir = '~/x'",
+            "c.toml, line 1: cache.dir is \"~/x\", but must be a whole path that starts with /: ~ is not \
+             replaced here",
+        ),
+        (
+            "tags.dc = '${DC}'\ndomains.include = ['a', '${X}*']",
+            "c.toml, line 1: tags.dc is \"${DC}\", but variables such as ${DC} are not replaced here: \
+             write the value itself\n\
+             c.toml, line 2: domains.include holds \"${X}*\", but variables such as ${X} are not replaced \
+             here: write the value itself",
+        ),
+        (
+            "tags.dc = ${DC}",
+            "c.toml, line 1: not valid TOML (unexpected key or value, expected newline, `#`): \
+             tags.dc = ${DC}; variables are not replaced here: write the value itself, in quotes",
+        ),
+    ]);
+}
+
+#[test]
+fn a_hint_names_a_key_of_the_same_table_where_there_is_one() {
+    assert_messages(&[
+        (
+            "[devices]\nexclude = ['vnet*']",
+            "c.toml, line 2: unknown key devices.exclude; did you mean exclude_nics or exclude_disks?",
+        ),
+        (
+            "[devices]\ninclude = []",
+            "c.toml, line 2: unknown key devices.include; did you mean include_nics or include_disks?",
+        ),
+        (
+            "[domains]\nexclude_nics = []",
+            "c.toml, line 2: unknown key domains.exclude_nics; did you mean exclude_nics below [devices]?",
         ),
     ]);
 }
@@ -584,16 +678,19 @@ fn a_message_is_one_line_below_five_hundred_bytes_whatever_the_file_holds() {
     ];
     let far = format!("/{}/c.toml", "very/far\n".repeat(400));
     for text in texts {
-        let message = parse(&text, Path::new(&far)).expect_err(&text[..40]).to_string();
-        assert!(message.len() < 490, "{} bytes: {message}", message.len());
-        assert!(!message.contains(char::is_control), "{message:?}");
-        assert!(message.starts_with('…') && message.contains("/c.toml, line "), "{message}");
+        let messages = parse(&text, Path::new(&far)).expect_err(&text[..40]).to_string();
+        assert!(messages.lines().count() <= 10, "{messages}");
+        for message in messages.lines() {
+            assert!(message.len() < 490, "{} bytes: {message}", message.len());
+            assert!(!message.contains(char::is_control), "{message:?}");
+            assert!(message.starts_with('…') && message.contains("/c.toml, line "), "{message}");
+        }
     }
 }
 
 proptest::proptest! {
     #[test]
-    fn whatever_a_file_says_it_is_settings_or_one_line(
+    fn whatever_a_file_says_it_is_settings_or_lines_of_messages(
         start in 0..SAMPLE.len(),
         length in 0..200_usize,
         inserted in "\\PC{0,20}|[\\[\\]{}=\"'#.,\n0-9a-z\u{1b}\u{202e}]{0,20}",
@@ -604,9 +701,12 @@ proptest::proptest! {
         let end = (start + length).min(bytes.len());
         let text = [&bytes[..start], inserted.as_bytes(), &bytes[end..]].concat();
         if let Err(error) = parse(&String::from_utf8_lossy(&text), Path::new("c.toml")) {
-            let message = error.to_string();
-            assert!(message.starts_with("c.toml, line "), "{message}");
-            assert!(message.len() < 490 && !message.contains(char::is_control), "{message:?}");
+            let messages = error.to_string();
+            assert!((1..=10).contains(&messages.lines().count()), "{messages}");
+            for message in messages.lines() {
+                assert!(message.starts_with("c.toml, line "), "{message}");
+                assert!(message.len() < 490 && !message.contains(char::is_control), "{message:?}");
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 use quick_xml::events::BytesStart;
 
 use super::walk::{DEVICES_MAX, OpenPath, Stop, Visitor, XmlError, attribute, walk};
-pub use crate::schema::{Cell, Details, Pin};
+pub use crate::schema::{Cell, Details, NodesOfCell, Pin};
 use crate::schema::{DiskLimits, NicLimits, Section};
 
 /// Reads the details of a domain alone. `persistent` and `autostart` are not in its XML.
@@ -17,6 +17,9 @@ pub fn details(xml: &str) -> Result<Details, XmlError> {
     walk(xml, &mut reader)?;
     Ok(reader.details)
 }
+
+/// Where the limits of a group of disks stand.
+const THROTTLE_GROUP: &str = "throttlegroups/throttlegroup/";
 
 /// What has been found of the details so far.
 #[derive(Default)]
@@ -68,11 +71,31 @@ impl Visitor for DetailsReader {
                 }
                 details.cells.push(cell);
             }
+            "numatune/memnode" if details.nodes_of_cells.len() < DEVICES_MAX => {
+                if let Some(cell) = number("cellid")? {
+                    let mut nodes = NodesOfCell { cell, ..NodesOfCell::default() };
+                    read_element(NodesOfCell::SECTIONS, "", tag, |it, value| {
+                        nodes.fill(it, value)
+                    })?;
+                    details.nodes_of_cells.push(nodes);
+                }
+            }
+            "throttlegroups/throttlegroup" => *disk = DiskLimits::default(),
             "devices/interface" => *nic = NicLimits::default(),
             "devices/disk" => *disk = DiskLimits::default(),
             "devices/interface/target" => nic.target = attribute(tag, "dev")?.unwrap_or_default(),
             "devices/disk/target" => disk.target = attribute(tag, "dev")?.unwrap_or_default(),
+            "devices/disk/throttlefilters/throttlefilter" if disk.filters.len() < DEVICES_MAX => {
+                disk.filters.extend(attribute(tag, "group")?);
+            }
             _ => {}
+        }
+        if let Some(limit) = path.strip_prefix(THROTTLE_GROUP) {
+            return Ok(!limit.contains('/'));
+        }
+        // libvirt writes KiB, whatever was set; anything else would be off by a factor.
+        if path.starts_with("memtune/") && attribute(tag, "unit")?.is_some_and(|it| it != "KiB") {
+            return Ok(false);
         }
         if let Some(path) = path.strip_prefix("devices/interface/") {
             return read_element(NicLimits::SECTIONS, path, tag, |it, value| nic.fill(it, value));
@@ -93,6 +116,16 @@ impl Visitor for DetailsReader {
         } else if path == "devices/disk" {
             let nothing = DiskLimits { target: disk.target.clone(), ..DiskLimits::default() };
             keep_limits(&mut details.disk_limits, std::mem::take(disk), nothing);
+        } else if path == "throttlegroups/throttlegroup" {
+            let nothing = DiskLimits { target: disk.target.clone(), ..DiskLimits::default() };
+            keep_limits(&mut details.throttle_groups, std::mem::take(disk), nothing);
+        } else if let Some(limit) = path.strip_prefix(THROTTLE_GROUP) {
+            // A group has the limits that a disk has, by the same names.
+            if limit == "group_name" {
+                text.clone_into(&mut disk.target);
+            } else {
+                disk.fill(format!("iotune/{limit}").as_bytes(), text);
+            }
         } else if let Some(path) = path.strip_prefix("devices/disk/") {
             disk.fill(path.as_bytes(), text);
         } else if !text.is_empty() {
@@ -119,8 +152,15 @@ mod tests {
             "<domain type='kvm'><title>A &amp; B &#x41;</title>\
              <metadata><x:title xmlns:x='u'>no</x:title><title>no</title></metadata>\
              <vcpu placement='static' cpuset='0-3'>4</vcpu>\
-             <cputune><vcpupin vcpu='1' cpuset='2'/><vcpupin vcpu='x' cpuset='2'/></cputune>\
-             <numatune><memory mode='strict' nodeset='0'/></numatune>\
+             <cputune><shares>2048</shares><quota>-1</quota><global_period>100000</global_period>\
+             <vcpupin vcpu='1' cpuset='2'/><vcpupin vcpu='x' cpuset='2'/></cputune>\
+             <memtune><hard_limit unit='KiB'>9</hard_limit><soft_limit unit='MiB'>8</soft_limit></memtune>\
+             <blkiotune><weight>500</weight><device><weight>1</weight></device></blkiotune>\
+             <throttlegroups><throttlegroup><total_bytes_sec>7</total_bytes_sec>\
+             <group_name>slow</group_name></throttlegroup><throttlegroup/></throttlegroups>\
+             <description>two\nlines</description>\
+             <numatune><memory mode='strict' nodeset='0'/>\
+             <memnode cellid='1' mode='preferred' nodeset='2'/></numatune>\
              <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>\
              <cpu><numa><cell id='0' cpus='0-1' memory='1024' unit='KiB'/>\
              <cell id='1' memory='1' unit='GiB'/></numa></cpu>\
@@ -130,8 +170,12 @@ mod tests {
              <outbound average='128'/></bandwidth></interface>\
              <interface type='user'><target dev='vnet1'/></interface>\
              <disk><target dev='vda'/><iotune><total_bytes_sec>1000000</total_bytes_sec>\
-             <read_iops_sec>x</read_iops_sec><size_iops_sec>3</size_iops_sec></iotune></disk>\
-             <disk><target dev='vdb'/></disk></devices></domain>",
+             <read_iops_sec>x</read_iops_sec><size_iops_sec>3</size_iops_sec>\
+             <write_iops_sec_max>6</write_iops_sec_max>\
+             <write_iops_sec_max_length>5</write_iops_sec_max_length>\
+             <group_name>two</group_name></iotune></disk>\
+             <disk><target dev='vdb'/></disk>\
+             <disk><target dev='vdc'/><throttlefilters><throttlefilter group='slow'/></throttlefilters></disk></devices></domain>",
         )
         .unwrap();
         let expected = Details {
@@ -156,10 +200,36 @@ mod tests {
                 outbound_average_kb_s: Some(128),
                 ..NicLimits::default()
             }],
-            disk_limits: vec![DiskLimits {
-                target: "vda".to_owned(),
-                total_bytes_sec: Some(1_000_000),
+            disk_limits: vec![
+                DiskLimits {
+                    target: "vda".to_owned(),
+                    total_bytes_sec: Some(1_000_000),
+                    size_iops_sec: Some(3),
+                    write_iops_sec_max: Some(6),
+                    write_iops_sec_max_length_s: Some(5),
+                    group: "two".into(),
+                    ..DiskLimits::default()
+                },
+                DiskLimits {
+                    target: "vdc".to_owned(),
+                    filters: vec!["slow".to_owned()],
+                    ..DiskLimits::default()
+                },
+            ],
+            throttle_groups: vec![DiskLimits {
+                target: "slow".to_owned(),
+                total_bytes_sec: Some(7),
                 ..DiskLimits::default()
+            }],
+            cpu_shares: Some(2048),
+            global_period_us: Some(100_000),
+            memory_hard_kib: Some(9),
+            blkio_weight: Some(500),
+            description: "two\nlines".into(),
+            nodes_of_cells: vec![NodesOfCell {
+                cell: 1,
+                nodes: "2".into(),
+                mode: "preferred".into(),
             }],
             ..Details::default()
         };

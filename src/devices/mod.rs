@@ -4,6 +4,7 @@
 
 pub mod details;
 pub mod metadata;
+mod metadata_path;
 mod source;
 pub mod walk;
 pub mod xml;

@@ -95,14 +95,6 @@ impl OpenPath {
         self.ends.len()
     }
 
-    /// The names, the innermost element's first.
-    pub(crate) fn innermost_first(&self) -> impl Iterator<Item = &str> {
-        (0..self.ends.len()).rev().map(|place| {
-            let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-            &self.text[start + 1..self.ends[place]]
-        })
-    }
-
     fn push(&mut self, name: &str) {
         self.text.push('/');
         self.text.push_str(name);
@@ -150,6 +142,11 @@ impl Texts {
 
 /// Walks over a domain to its end, or until all was found.
 pub(crate) fn walk(xml: &str, visitor: &mut impl Visitor) -> Result<(), XmlError> {
+    walk_root("domain", xml, visitor)
+}
+
+/// The same of a text of libvirt's whose outermost element has this name.
+pub(crate) fn walk_root(root: &str, xml: &str, visitor: &mut impl Visitor) -> Result<(), XmlError> {
     if xml.len() > TEXT_MAX {
         return Err(XmlError::TooLong(xml.len()));
     }
@@ -164,7 +161,7 @@ pub(crate) fn walk(xml: &str, visitor: &mut impl Visitor) -> Result<(), XmlError
         let ends = matches!(event, Event::Empty(_) | Event::End(_));
         match event {
             Event::Start(tag) | Event::Empty(tag) => {
-                let opened = open(&mut path, &tag, visitor).map_err(|stop| match stop {
+                let opened = open(root, &mut path, &tag, visitor).map_err(|stop| match stop {
                     Stop::Bound(error) => error,
                     Stop::Malformed(cause) => {
                         XmlError::Malformed { at: reader.buffer_position(), cause }
@@ -201,6 +198,7 @@ pub(crate) fn walk(xml: &str, visitor: &mut impl Visitor) -> Result<(), XmlError
 }
 
 fn open(
+    root: &str,
     path: &mut OpenPath,
     tag: &BytesStart<'_>,
     visitor: &mut impl Visitor,
@@ -209,7 +207,7 @@ fn open(
     if path.depth() >= DEPTH_MAX {
         return Err(Stop::Bound(XmlError::TooDeep));
     }
-    if path.depth() == 0 && name.0 != "domain" {
+    if path.depth() == 0 && name.0 != root {
         return Err(Stop::Bound(XmlError::NotADomain));
     }
     if name.0.contains('/') {

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::libvirt::{
-    self, BlockCounters, Bulk, Connection, Control, CpuTimes, Error, Groups, GuestInfo,
-    MemoryStatistic, NicCounters, Node, Offer, Parameter, Parameters, State, Value, VcpuInfo,
+    self, BlockCounters, BlockJob, Bulk, Connection, Control, CpuTimes, DiskError, Error, Groups,
+    GuestInfo, MemoryStatistic, NicCounters, Node, Offer, Parameter, Parameters, Snapshots, State,
+    Value, VcpuInfo,
 };
-use crate::record::{self, RecordedGuest, plain_calls};
+use crate::record::{self, RecordedGuest, Statistic, plain_calls};
 use crate::sample::boottime_ns;
 use recorded::{Filtered, Played, PlayedGuest, PlayedRecords};
 
@@ -334,7 +335,8 @@ impl Guest {
         let called = self.state().ok().map(|known| known.state);
         let Self::Recorded(guest) = self else { return called };
         called.or_else(|| {
-            let mut statistics = Filtered::of(guest.now().ok()?, libvirt::Group::State.into());
+            let guest = guest.now().ok()?;
+            let mut statistics = Filtered::of(&guest, libvirt::Group::State.into());
             match statistics.find(|it| it.name == b"state.state")?.value {
                 Value::Int(number) => Some(number),
                 _ => None,
@@ -367,8 +369,9 @@ impl Guest {
         match self {
             Self::Live(guest) => guest.vcpus(most),
             Self::Recorded(guest) => {
-                let vcpus = guest.now()?.vcpus.result()?;
-                Ok(vcpus.iter().take(most.into()).copied().collect())
+                let guest = guest.now()?;
+                let vcpus = guest.vcpus.result()?;
+                Ok(vcpus.iter().take(most.into()).cloned().collect())
             }
         }
     }
@@ -376,14 +379,14 @@ impl Guest {
     pub fn nic_counters(&self, target: &str) -> Result<NicCounters, Error> {
         match self {
             Self::Live(guest) => guest.nic_counters(target),
-            Self::Recorded(guest) => guest.device(target)?.nic_counters.result().copied(),
+            Self::Recorded(guest) => guest.device(target, |it| it.nic_counters.result().copied()),
         }
     }
 
     pub fn block_counters(&self, target: &str) -> Result<BlockCounters, Error> {
         match self {
             Self::Live(guest) => guest.block_counters(target),
-            Self::Recorded(guest) => guest.device(target)?.block_counters.result().copied(),
+            Self::Recorded(guest) => guest.device(target, |it| it.block_counters.result().copied()),
         }
     }
 
@@ -394,18 +397,26 @@ impl Guest {
     ) -> Result<(), Error> {
         match self {
             Self::Live(guest) => guest.block_statistics(target, take),
-            Self::Recorded(guest) => {
-                let statistics = guest.device(target)?.block_statistics.result()?;
-                record::parameters(statistics).for_each(take);
+            Self::Recorded(guest) => guest.device(target, |it| {
+                record::parameters(it.block_statistics.result()?).for_each(take);
                 Ok(())
-            }
+            }),
         }
     }
 
-    pub fn job(&self) -> Result<JobStatistics<'_>, Error> {
+    pub fn block_job(&self, target: &str) -> Result<Option<BlockJob>, Error> {
+        match self {
+            Self::Live(guest) => guest.block_job(target),
+            Self::Recorded(guest) => guest.device(target, |it| it.block_job.result().copied()),
+        }
+    }
+
+    pub fn job(&self) -> Result<JobStatistics, Error> {
         match self {
             Self::Live(guest) => guest.job().map(JobStatistics::Live),
-            Self::Recorded(guest) => guest.now()?.job.result().map(JobStatistics::Recorded),
+            Self::Recorded(guest) => {
+                guest.now()?.job.result().cloned().map(JobStatistics::Recorded)
+            }
         }
     }
 
@@ -419,14 +430,14 @@ impl Guest {
 }
 
 /// What a job of the guest has done.
-pub enum JobStatistics<'a> {
+pub enum JobStatistics {
     /// libvirt's.
     Live(libvirt::JobStatistics),
     /// Out of a file.
-    Recorded(&'a record::RecordedJob),
+    Recorded(record::RecordedJob),
 }
 
-impl JobStatistics<'_> {
+impl JobStatistics {
     /// virDomainJobType; 0 where no job runs.
     pub fn kind(&self) -> i64 {
         match self {

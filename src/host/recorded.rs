@@ -1,10 +1,11 @@
-//! The answers out of a recording, and which of its moments they are of. The file is read at the first
-//! question, and what it held then answers until the program ends.
+//! The answers out of a recording, and which of its moments they are of. The file is opened and checked at the first
+//! question; after that each guest is read from it when it is asked for. A few are kept, so that a small file is
+//! read once, and a large one takes little memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -12,8 +13,14 @@ use uuid::Uuid;
 use super::Moment;
 use crate::libvirt::{Error, Group, Groups, Kind, Offer, Parameter};
 use crate::record::{
-    self, DeviceAnswers, RecordedGuest, RecordedHost, Recording, Statistic, group_of,
+    DeviceAnswers, IndexedGuest, IndexedMoment, RecordedGuest, RecordedHost, RecordedNode,
+    RecordingFile, Statistic, group_of,
 };
+
+/// Guests are kept while their lines have no more bytes than this together, or than this part of the file: what
+/// was read of a line takes five times as much.
+const KEPT_BYTES: u64 = 1 << 20;
+const KEPT_PART: u64 = 16;
 
 /// A recording that is replayed: each collection asks the moment after the one before it, and from the
 /// last one on that again.
@@ -26,11 +33,54 @@ pub struct Replay {
     next: AtomicUsize,
 }
 
-/// What the file held.
+/// The file, and the guests that were read last.
 struct Contents {
-    recording: Recording,
-    /// Of each moment, where its guests are.
-    places: Vec<HashMap<Uuid, usize>>,
+    recording: RecordingFile,
+    kept: Mutex<KeptGuests>,
+}
+
+/// Guests by the number of the moment and their place in it.
+#[derive(Default)]
+struct KeptGuests {
+    guests: HashMap<(usize, usize), Arc<RecordedGuest>>,
+    /// In the order in which they were read, with the bytes of their lines.
+    order: VecDeque<((usize, usize), u64)>,
+    bytes: u64,
+}
+
+impl Contents {
+    fn kept(&self) -> MutexGuard<'_, KeptGuests> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn guest(&self, number: usize, place: usize) -> Result<Arc<RecordedGuest>, Error> {
+        if let Some(guest) = self.kept().guests.get(&(number, place)) {
+            return Ok(Arc::clone(guest));
+        }
+        let moment = self.recording.moments.get(number);
+        let Some(indexed) = moment.and_then(|moment| moment.guests.get(place)) else {
+            return Err(Error::of(
+                Kind::GuestGone,
+                "no such guest in this moment of the recording",
+            ));
+        };
+        let read = self.recording.guest(indexed);
+        let guest = Arc::new(read.map_err(|error| Error::of(Kind::Other, error.to_string()))?);
+        let most = (self.recording.size / KEPT_PART).max(KEPT_BYTES);
+        let mut kept = self.kept();
+        if kept.guests.insert((number, place), Arc::clone(&guest)).is_none() {
+            let bytes = indexed.length as u64;
+            kept.order.push_back(((number, place), bytes));
+            kept.bytes += bytes;
+        }
+        while kept.bytes > most
+            && let Some((oldest, bytes)) = kept.order.pop_front()
+        {
+            kept.guests.remove(&oldest);
+            kept.bytes -= bytes;
+        }
+        Ok(guest)
+    }
 }
 
 impl Replay {
@@ -44,10 +94,9 @@ impl Replay {
         if let Some(contents) = &*contents {
             return Ok(Arc::clone(contents));
         }
-        let recording =
-            record::read(&self.path).map_err(|error| Error::of(Kind::Other, error.to_string()))?;
-        let places = record::by_uuid(&recording);
-        let read = Arc::new(Contents { recording, places });
+        let recording = RecordingFile::open(&self.path)
+            .map_err(|error| Error::of(Kind::Other, error.to_string()))?;
+        let read = Arc::new(Contents { recording, kept: Mutex::default() });
         *contents = Some(Arc::clone(&read));
         Ok(read)
     }
@@ -84,6 +133,18 @@ impl Replay {
         self.at.load(Ordering::Relaxed) == self.last()
     }
 
+    /// The host beside its guests, as it was recorded.
+    pub fn node(&self) -> RecordedNode {
+        let Ok(played) = self.open() else { return RecordedNode::default() };
+        let moment = played.contents.recording.moments.get(played.number());
+        moment.map(|moment| moment.node.clone()).unwrap_or_default()
+    }
+
+    /// When the QEMU of this guest started, where the recording has that.
+    pub fn started_at_ns(&self, uuid: &Uuid) -> Option<u64> {
+        self.open().ok()?.find(uuid).ok()?.started_ns
+    }
+
     /// The moment that a collection asks now; `None` where the file cannot be read.
     pub fn moment(&self) -> Option<Moment> {
         self.open().ok().map(|played| played.moment())
@@ -116,16 +177,19 @@ impl Played {
         }
     }
 
-    fn all(&self) -> &[RecordedGuest] {
-        let moment = self.contents.recording.moments.get(self.number());
-        moment.map_or(&[], |moment| &moment.guests)
+    fn now(&self) -> Option<&IndexedMoment> {
+        self.contents.recording.moments.get(self.number())
+    }
+
+    fn all(&self) -> &[IndexedGuest] {
+        self.now().map_or(&[], |moment| &moment.guests)
     }
 
     fn place(&self, uuid: &Uuid) -> Option<usize> {
-        self.contents.places.get(self.number())?.get(uuid).copied()
+        self.now()?.places.get(uuid).copied()
     }
 
-    fn handle(&self, guest: &RecordedGuest) -> PlayedGuest {
+    fn handle(&self, guest: &IndexedGuest) -> PlayedGuest {
         let (id, name, uuid) = (guest.id, guest.name.clone(), guest.uuid);
         PlayedGuest { played: self.clone(), id, name, uuid }
     }
@@ -135,22 +199,27 @@ impl Played {
         listed.map(|guest| self.handle(guest)).collect()
     }
 
-    fn find(&self, uuid: &Uuid) -> Result<&RecordedGuest, Error> {
-        let found = self.place(uuid).and_then(|place| self.all().get(place));
-        found.ok_or_else(|| {
-            Error::of(Kind::GuestGone, format!("no guest {uuid} in this moment of the recording"))
-        })
+    fn gone(guest: &dyn std::fmt::Display) -> Error {
+        Error::of(Kind::GuestGone, format!("no guest {guest} in this moment of the recording"))
+    }
+
+    fn find(&self, uuid: &Uuid) -> Result<Arc<RecordedGuest>, Error> {
+        let number = self.number();
+        let moment = self.contents.recording.moments.get(number);
+        match moment.and_then(|moment| moment.places.get(uuid)) {
+            Some(&place) => self.contents.guest(number, place),
+            None => Err(Self::gone(uuid)),
+        }
     }
 
     pub(super) fn guest(&self, uuid: &Uuid) -> Result<PlayedGuest, Error> {
-        self.find(uuid).map(|guest| self.handle(guest))
+        let found = self.place(uuid).and_then(|place| self.all().get(place));
+        found.map(|guest| self.handle(guest)).ok_or_else(|| Self::gone(uuid))
     }
 
     pub(super) fn guest_named(&self, name: &str) -> Result<PlayedGuest, Error> {
-        let found = self.all().iter().find(|guest| guest.name == name);
-        found.map(|guest| self.handle(guest)).ok_or_else(|| {
-            Error::of(Kind::GuestGone, format!("no guest {name} in this moment of the recording"))
-        })
+        let found = self.all().iter().find(|guest| &*guest.name == name);
+        found.map(|guest| self.handle(guest)).ok_or_else(|| Self::gone(&name))
     }
 
     pub(super) fn offer(&self, wanted: Groups) -> Offer {
@@ -166,16 +235,19 @@ impl Played {
         uuids: impl Iterator<Item = Uuid>,
         groups: Groups,
     ) -> Result<PlayedRecords, Error> {
-        let mut places = Vec::new();
+        let mut guests = Vec::new();
         if !groups.is_empty() {
             for uuid in uuids {
-                let Some(place) = self.place(&uuid) else { continue };
-                let Some(guest) = self.all().get(place) else { continue };
-                parts(guest, groups)?;
-                places.push(place);
+                let guest = match self.find(&uuid) {
+                    Ok(guest) => guest,
+                    Err(error) if error.kind == Kind::GuestGone => continue,
+                    Err(error) => return Err(error),
+                };
+                parts(&guest, groups)?;
+                guests.push(guest);
             }
         }
-        Ok(PlayedRecords { played: self.clone(), number: self.number(), places, groups })
+        Ok(PlayedRecords { guests, groups })
     }
 }
 
@@ -197,17 +269,13 @@ fn parts(guest: &RecordedGuest, groups: Groups) -> Result<Vec<&[Statistic]>, Err
 
 /// The answer of a bulk call.
 pub struct PlayedRecords {
-    played: Played,
-    number: usize,
-    places: Vec<usize>,
+    guests: Vec<Arc<RecordedGuest>>,
     groups: Groups,
 }
 
 impl PlayedRecords {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&RecordedGuest, Groups)> {
-        let moment = self.played.contents.recording.moments.get(self.number);
-        let guests = moment.map_or(&[][..], |moment| &moment.guests);
-        self.places.iter().filter_map(|&place| Some((guests.get(place)?, self.groups)))
+        self.guests.iter().map(|guest| (&**guest, self.groups))
     }
 }
 
@@ -247,7 +315,7 @@ impl<'a> Iterator for Filtered<'a> {
 pub struct PlayedGuest {
     played: Played,
     id: i32,
-    name: String,
+    name: Box<str>,
     uuid: Uuid,
 }
 
@@ -265,14 +333,23 @@ impl PlayedGuest {
     }
 
     /// What it answers in the moment that is asked now.
-    pub(super) fn now(&self) -> Result<&RecordedGuest, Error> {
+    pub(super) fn now(&self) -> Result<Arc<RecordedGuest>, Error> {
         self.played.find(&self.uuid)
     }
 
-    pub(super) fn device(&self, target: &str) -> Result<&DeviceAnswers, Error> {
-        self.now()?.devices.get(target).ok_or_else(|| {
-            Error::of(Kind::Other, format!("the recording has no answer for the device {target}"))
-        })
+    /// What the calls for a device answered.
+    pub(super) fn device<T>(
+        &self,
+        target: &str,
+        answer: impl FnOnce(&DeviceAnswers) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match self.now()?.devices.get(target) {
+            Some(answers) => answer(answers),
+            None => {
+                let words = format!("the recording has no answer for the device {target}");
+                Err(Error::of(Kind::Other, words))
+            }
+        }
     }
 
     pub(super) fn answered_at_ns(&self) -> u64 {

@@ -27,6 +27,7 @@ fn replay(moments: Vec<Vec<RecordedGuest>>) -> (tempfile::TempDir, Origin) {
         unix_ns: number as u64 * 1_000_000_000,
         boot_ns: number as u64,
         guests,
+        node: record::RecordedNode::default(),
     };
     let recording = Recording {
         host: RecordedHost {

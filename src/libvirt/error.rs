@@ -10,7 +10,7 @@ use virt::sys;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// There is no such guest (any more): no error of a collection.
+    /// There is no such guest, or storage pool, (any more): no error of a collection.
     GuestGone,
     /// This hypervisor's driver or this libvirt does not have the call, flag or statistic.
     Unsupported,
@@ -64,7 +64,7 @@ impl Error {
 
 fn kind(code: sys::virErrorNumber) -> Kind {
     match code {
-        sys::VIR_ERR_NO_DOMAIN => Kind::GuestGone,
+        sys::VIR_ERR_NO_DOMAIN | sys::VIR_ERR_NO_STORAGE_POOL => Kind::GuestGone,
         sys::VIR_ERR_NO_SUPPORT
         | sys::VIR_ERR_ARGUMENT_UNSUPPORTED
         | sys::VIR_ERR_CONFIG_UNSUPPORTED

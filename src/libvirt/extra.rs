@@ -1,11 +1,10 @@
 //! The calls for one guest whose answers are printed only when `extra` asks for them.
 
-use std::ptr;
-
 use serde::{Deserialize, Serialize};
 use virt::sys;
 
 use super::array::{ParameterArray, TypedParameters};
+use super::cpu_set::{bits, cpu_set};
 use super::guest::{check, text};
 use super::statistics::Parameter;
 use super::{Error, Guest};
@@ -21,7 +20,7 @@ pub struct State {
 }
 
 /// One virtual CPU, from virDomainGetVcpus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VcpuInfo {
     /// Its number.
@@ -30,6 +29,12 @@ pub struct VcpuInfo {
     pub state: i64,
     /// CPU time, ns.
     pub time_ns: u64,
+    /// The host CPU that it was on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+    /// The host CPUs that it may run on, such as `0-3,8`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub affinity: String,
 }
 
 /// What a job of the guest has done, from virDomainGetJobStats.
@@ -61,25 +66,31 @@ impl Guest {
     ///
     /// <https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainGetVcpus>
     pub fn vcpus(&self, most: u16) -> Result<Vec<VcpuInfo>, Error> {
+        // The bytes of a map of the host's CPUs: 4096 of them.
+        const MAP: usize = 512;
         let empty = sys::virVcpuInfo { number: 0, state: 0, cpuTime: 0, cpu: 0 };
         let mut raw = vec![empty; most.into()];
-        // SAFETY: room for `most` of them, and the number is told; no maps of CPUs are asked for.
+        let mut maps = vec![0u8; usize::from(most) * MAP];
+        // SAFETY: room for `most` of them, and for a map of MAP bytes for each; both numbers are told.
         let filled = unsafe {
             let most = i32::from(most);
             check(sys::virDomainGetVcpus(
                 self.as_ptr(),
                 raw.as_mut_ptr(),
                 most,
-                ptr::null_mut(),
-                0,
+                maps.as_mut_ptr(),
+                MAP as i32,
             ))?
         };
-        let vcpu = |raw: &sys::virVcpuInfo| VcpuInfo {
+        let vcpu = |(raw, map): (&sys::virVcpuInfo, &[u8])| VcpuInfo {
             number: raw.number,
             state: raw.state.into(),
             time_ns: raw.cpuTime,
+            // libvirt's -1 is a CPU that is off, its -2 one that it does not know.
+            cpu: u32::try_from(raw.cpu).ok(),
+            affinity: cpu_set(bits(map)),
         };
-        Ok(raw.iter().take(filled).map(vcpu).collect())
+        Ok(raw.iter().zip(maps.chunks(MAP)).take(filled).map(vcpu).collect())
     }
 
     /// The statistics of the disk with this target that [`Guest::block_counters`] lacks, such as

@@ -112,6 +112,7 @@ pub enum MemoryStatistic {
     Unused(u64),
     HugetlbPgalloc(u64),
     HugetlbPgfail(u64),
+    ActualBalloon(u64),
 }
 
 /// What virDomainInterfaceStats tells, in libvirt's order; -1 is not offered.
@@ -279,6 +280,9 @@ impl Guest {
                 sys::VIR_DOMAIN_MEMORY_STAT_LAST_UPDATE => MemoryStatistic::LastUpdate(raw.val),
                 sys::VIR_DOMAIN_MEMORY_STAT_DISK_CACHES => MemoryStatistic::DiskCaches(raw.val),
                 sys::VIR_DOMAIN_MEMORY_STAT_UNUSED => MemoryStatistic::Unused(raw.val),
+                sys::VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON => {
+                    MemoryStatistic::ActualBalloon(raw.val)
+                }
                 sys::VIR_DOMAIN_MEMORY_STAT_HUGETLB_PGALLOC => {
                     MemoryStatistic::HugetlbPgalloc(raw.val)
                 }

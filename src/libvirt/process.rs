@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_long, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, fs, mem, ptr};
 
 use nix::errno::Errno;
@@ -12,6 +13,28 @@ use nix::unistd::getpid;
 /// Children that were there before libvirt could start any: a shell that replaced itself by this program
 /// leaves its own behind.
 static INHERITED_CHILDREN: OnceLock<Vec<i32>> = OnceLock::new();
+
+/// Whether standard output was closed when the program began. Rust's runtime opens the null device in its
+/// place before `main`, so the C library asks before that.
+static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+// SAFETY: the C library calls each function of this section once, before `main`. This one asks the kernel
+// about a descriptor and stores the answer, for which nothing must be set up before.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static ASK_ABOUT_STDOUT: extern "C" fn() = {
+    extern "C" fn ask() {
+        // SAFETY: F_GETFD takes no pointer, and changes nothing.
+        let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
+        STDOUT_WAS_CLOSED.store(flags == -1, Ordering::Relaxed);
+    }
+    ask
+};
+
+/// Whether the program began without a standard output.
+pub fn stdout_was_closed() -> bool {
+    STDOUT_WAS_CLOSED.load(Ordering::Relaxed)
+}
 
 /// What must be done before libvirt is used, as `main`'s first act. With a second thread in the process
 /// it does nothing but look: what it sets belongs to the whole process.

@@ -228,7 +228,10 @@ pub struct Offer {
 pub struct Records(*mut sys::virDomainStatsRecordPtr);
 
 impl Records {
-    fn owned(list: *mut sys::virDomainStatsRecordPtr, returned: i32) -> Result<Self, Error> {
+    pub(super) fn owned(
+        list: *mut sys::virDomainStatsRecordPtr,
+        returned: i32,
+    ) -> Result<Self, Error> {
         let error = (returned < 0).then(Error::last);
         // Also frees what came beside an error.
         let records = Self(list);

@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 
 use smol_str::SmolStr;
 
-use super::Page;
+use super::{Page, storage};
 use crate::libvirt::OwnedValue;
 use crate::line_protocol::{Fields, Lines, Tags};
 use crate::sample::{Domain, Job, words};
 use crate::schema::{
     AS_SENT, AsSentRow, Details, DirtyRate, Extra, Extras, MissingPolicy, Monitor, More,
-    SentStatistic, is_taken,
+    SentStatistic, is_taken, write_snapshots,
 };
 
 const OMIT: MissingPolicy<'static> = MissingPolicy::OMIT;
@@ -71,18 +71,18 @@ fn field_name(name: &str) -> Option<String> {
 
 /// The fields of one line whose names are libvirt's: of two that become one the first stays, and none
 /// has the name of a tag of the user's, since no line may have both.
-struct Named<'a> {
+pub(super) struct Named<'a> {
     fields: Vec<(String, &'a OwnedValue)>,
     seen: HashSet<String>,
     user_tags: &'a [String],
 }
 
 impl<'a> Named<'a> {
-    fn beside(user_tags: &'a [String]) -> Self {
+    pub(super) fn beside(user_tags: &'a [String]) -> Self {
         Self { fields: Vec::new(), seen: HashSet::new(), user_tags }
     }
 
-    fn add(&mut self, name: &str, value: &'a OwnedValue) {
+    pub(super) fn add(&mut self, name: &str, value: &'a OwnedValue) {
         if let Some(name) = field_name(name)
             && !self.user_tags.contains(&name)
             && self.seen.insert(name.clone())
@@ -91,7 +91,12 @@ impl<'a> Named<'a> {
         }
     }
 
-    fn write(self, fields: &mut Fields<'_>, measurement: &'static str, types: &mut Types) {
+    pub(super) fn write(
+        self,
+        fields: &mut Fields<'_>,
+        measurement: &'static str,
+        types: &mut Types,
+    ) {
         for (name, value) in self.fields {
             types.write(fields, measurement, name, value);
         }
@@ -106,7 +111,13 @@ fn numbered<'t>(tags: &'t mut Tags, key: &str, number: u32) -> &'t Tags {
 }
 
 /// Writes what `extra` prints behind vm_totals.
-pub(super) fn write(page: &Page<'_>, lines: &mut Lines, own: &mut Tags, types: &mut Types) {
+pub(super) fn write(
+    page: &Page<'_>,
+    lines: &mut Lines,
+    own: &mut Tags,
+    types: &mut Types,
+    now_unix_s: u64,
+) {
     let details = page.guest.inventory.and_then(|inventory| inventory.details.as_deref());
     let more = page.guest.sample.more.as_deref();
     for extra in Extra::ALL.into_iter().filter(|&extra| page.choice.extra.has(extra)) {
@@ -115,9 +126,15 @@ pub(super) fn write(page: &Page<'_>, lines: &mut Lines, own: &mut Tags, types: &
         }
         if let Some(more) = more {
             write_more(page, lines, own, types, more, extra);
+            storage::write(page, lines, own, types, &more.storage, extra);
         }
         if let Some(details) = details {
             write_details(page, lines, own, details, extra);
+        }
+        if let (Extra::Snapshots, Some(snapshots)) = (extra, details.and_then(|it| it.snapshots)) {
+            page.line(lines, "vm_snapshots", |fields| {
+                write_snapshots(fields, &snapshots, now_unix_s);
+            });
         }
     }
 }
@@ -217,6 +234,7 @@ fn write_details(
     let (sample, only) = (page.guest.sample, Extras::from_iter([extra]));
     match extra {
         Extra::Limits => {
+            page.line(lines, "vm_limits", |fields| details.write(fields, OMIT, only));
             // Of the devices that are there now, whatever the list says.
             for nic in &sample.nics {
                 if let Some(limits) = details.nic_limits.iter().find(|it| nic.name == it.target) {
@@ -225,9 +243,20 @@ fn write_details(
                 }
             }
             for disk in &sample.disks {
-                if let Some(limits) = details.disk_limits.iter().find(|it| disk.name == it.target) {
+                let Some(limits) = details.disk_limits.iter().find(|it| disk.name == it.target)
+                else {
+                    continue;
+                };
+                super::start_device(own, "disk", &disk.name);
+                page.own(lines, "vm_limits", own, |fields| limits.write(fields, OMIT, only));
+                for filter in &limits.filters {
+                    let groups = &details.throttle_groups;
+                    let Some(group) = groups.iter().find(|it| it.target == *filter) else {
+                        continue;
+                    };
                     super::start_device(own, "disk", &disk.name);
-                    page.own(lines, "vm_limits", own, |fields| limits.write(fields, OMIT, only));
+                    own.add("filter", filter);
+                    page.own(lines, "vm_limits", own, |fields| group.write(fields, OMIT, only));
                 }
             }
         }
@@ -238,7 +267,12 @@ fn write_details(
             });
             for cell in &details.cells {
                 let own = numbered(own, "cell", cell.id);
-                page.own(lines, "vm_numa", own, |fields| cell.write(fields, OMIT, only));
+                page.own(lines, "vm_numa", own, |fields| {
+                    cell.write(fields, OMIT, only);
+                    if let Some(nodes) = details.nodes_of(cell.id) {
+                        nodes.write(fields, OMIT, only);
+                    }
+                });
             }
         }
         Extra::Info => page.line(lines, "vm_info", |fields| {

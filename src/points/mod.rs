@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! mod.rs        the four measurements that are always there
+//! anomalies.rs  vm_anomalies
 //! extra.rs      those that only `extra` turns on
+//! storage.rs    of these, disks' jobs, backing chains and latencies, and energy
 //! user_tags.rs  the tags that the user configured
 //! ```
 //!
@@ -10,6 +12,7 @@
 
 use uuid::Uuid;
 
+use crate::anomalies::Summary;
 use crate::config::{DeviceTag, Feature, Missing};
 use crate::devices::Inventory;
 use crate::features::{Rates, angle_deg};
@@ -19,7 +22,9 @@ use crate::schema::{
     self, DISK_TAGS, Extras, MEMORY_RATE, MissingPolicy, NIC_TAGS, RateInput, RateRow, TagRow,
 };
 
+mod anomalies;
 mod extra;
+mod storage;
 mod user_tags;
 
 pub use crate::schema::{CollectedGuests, Collector, write_collector};
@@ -90,9 +95,24 @@ impl Writer {
         } else {
             page.write_running(lines, device, now_unix_s);
             if choice.extra != Extras::NONE {
-                extra::write(&page, lines, device, types);
+                extra::write(&page, lines, device, types, now_unix_s);
             }
         }
+    }
+}
+
+impl Writer {
+    /// Writes the line of vm_anomalies of the guest of which the lines were just written.
+    pub fn write_anomalies(
+        &mut self,
+        lines: &mut Lines,
+        sample: &Domain,
+        user: &Tags,
+        summary: &Summary,
+    ) {
+        start_guest(&mut self.guest, sample.id, &sample.name, &sample.uuid);
+        lines
+            .line("vm_anomalies", &[&self.guest, user], |fields| anomalies::write(fields, summary));
     }
 }
 

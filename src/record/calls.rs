@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::RecordedGuest;
 use super::value::{Statistic, statistic};
 use crate::libvirt::{
-    self, BlockCounters, Control, CpuTimes, Guest, GuestInfo, Kind, MemoryStatistic, NicCounters,
-    State,
+    self, BlockCounters, BlockJob, Control, CpuTimes, DiskError, Guest, GuestInfo, Kind,
+    MemoryStatistic, NicCounters, Snapshots, State,
 };
 
 /// More virtual CPUs than any guest has.
@@ -74,6 +74,9 @@ macro_rules! plain_calls {
             xml: String, job;
             cpu_times: CpuTimes, asks;
             memory_statistics: Vec<MemoryStatistic>, asks;
+            snapshots: Snapshots, job;
+            disk_errors: Vec<DiskError>, asks;
+            backing: Vec<Statistic>, asks;
         }
     };
 }
@@ -116,6 +119,9 @@ pub struct DeviceAnswers {
     /// virDomainBlockStatsFlags
     #[serde(skip_serializing_if = "is_unanswered")]
     pub block_statistics: Answer<Vec<Statistic>>,
+    /// virDomainGetBlockJobInfo
+    #[serde(skip_serializing_if = "is_unanswered")]
+    pub block_job: Answer<Option<BlockJob>>,
 }
 
 fn is_unanswered<T>(answer: &Answer<T>) -> bool {
@@ -199,6 +205,7 @@ const SHAPED: &[Step] = &[
                 DeviceAnswers {
                     block_counters: guest.block_counters(target).into(),
                     block_statistics: all.map(|()| statistics).into(),
+                    block_job: guest.block_job(target).into(),
                     ..DeviceAnswers::default()
                 }
             })

@@ -1,9 +1,9 @@
-//! Asking a host for all that a recording holds. One connection on one thread asks guest after guest;
-//! a call that does not come back is left behind with its thread, as in `collect`, and of that guest
-//! only what libvirtd itself knows is asked then, over another connection.
+//! Asking a host for everything that a recording has. Guest after guest is asked over one connection. A call
+//! that does not come back is left behind with its thread, as in a collection. Then that guest is asked only
+//! for what libvirtd itself knows, over another connection.
 
 use std::collections::HashSet;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,17 +11,19 @@ use uuid::Uuid;
 
 use super::calls::{Devices, Keep, Needs, steps};
 use super::value::{Statistic, statistic};
-use super::{Answer, CaptureError, Moment, RecordedGuest, RecordedHost, Recording};
-use crate::collect::pid_files;
-use crate::deadline::Ending;
+use super::{Answer, CaptureError, Moment, RecordedGuest, RecordedHost, RecordedNode, Recording};
+use crate::collect::{pid_files, uptime};
+use crate::config::extra::Extra;
+use crate::deadline::{Deadline, Ending};
 use crate::devices::xml;
 use crate::libvirt::{Bulk, Connection, Control, Error, Group, Groups, Guest, Kind, Offer};
 use crate::log::Log;
+use crate::node::{NodeReader, NodeReading};
+use crate::pool::{Caller, Connected, Report};
 use crate::sample::boottime_ns;
 
-/// How often a waiter looks whether the program was told to end.
-const GLANCE: Duration = Duration::from_millis(250);
-/// How often a guest is asked again that was skipped, and after which pause.
+/// How often a guest is asked again that was skipped because another call was in its monitor, and after which
+/// pause. Together a second: such a call takes milliseconds, and one that takes longer is stuck.
 const AGAIN: usize = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -45,8 +47,13 @@ pub struct Orders<'a> {
 ///
 /// # Errors
 /// Where the host cannot be read, or the end was ordered before all was asked.
-pub fn capture(orders: &Orders<'_>, ending: &Ending, log: &Log) -> Result<Recording, CaptureError> {
-    let caller = Caller::start(orders.uri)?;
+pub fn capture(
+    orders: &Orders<'_>,
+    ending: &Ending,
+    log: &Arc<Log>,
+) -> Result<Recording, CaptureError> {
+    let uri = orders.uri.to_owned();
+    let caller = Caller::new("record", move || Connection::open(&uri));
     let mut capture = Capture {
         orders: *orders,
         ending,
@@ -54,6 +61,11 @@ pub fn capture(orders: &Orders<'_>, ending: &Ending, log: &Log) -> Result<Record
         caller,
         hung: HashSet::new(),
         answered: HashSet::new(),
+        node: NodeReader::wanted(
+            orders.uri,
+            [Extra::Host, Extra::Pools].into_iter().collect(),
+            log,
+        ),
     };
     let mut host = capture.host()?;
     let mut moments = Vec::new();
@@ -85,11 +97,13 @@ struct Capture<'a> {
     orders: Orders<'a>,
     ending: &'a Ending,
     log: &'a Log,
-    caller: Caller,
+    caller: Caller<Connection, Told>,
     /// Guests that a call of ours is stuck in.
     hung: HashSet<Uuid>,
     /// Guests that have answered.
     answered: HashSet<Uuid>,
+    /// Who asks for the host beside them.
+    node: Option<NodeReader>,
 }
 
 /// How a guest is asked.
@@ -106,11 +120,9 @@ enum How {
 impl Capture<'_> {
     fn host(&mut self) -> Result<RecordedHost, CaptureError> {
         let uri = self.orders.uri.to_owned();
-        self.caller.give(move |connection, tell| {
-            let _ = tell.send(Told::Host(Box::new(host(connection, uri))));
-        });
+        self.caller.call(move |connection, _| Ok(Told::Host(Box::new(host(connection, uri)))));
         match self.next()? {
-            Some(Told::Host(host)) => Ok(*host),
+            Some(Ok(Told::Host(host))) => Ok(*host),
             other => Err(self.failed(other)),
         }
     }
@@ -118,15 +130,11 @@ impl Capture<'_> {
     /// The guests. Where libvirt lists none, since it waits for a guest, those of this machine that run are
     /// found by libvirt's files.
     fn list(&mut self) -> Result<Vec<RecordedGuest>, CaptureError> {
-        self.caller.give(|connection, tell| {
-            let told = match connection.guests(true) {
-                Ok(guests) => Told::Listed(guests.iter().map(listed).collect()),
-                Err(error) => Told::Failed(error),
-            };
-            let _ = tell.send(told);
+        self.caller.call(|connection, _| {
+            Ok(Told::Listed(connection.guests(true)?.iter().map(listed).collect()))
         });
         match self.next()? {
-            Some(Told::Listed(listed)) => return Ok(listed),
+            Some(Ok(Told::Listed(listed))) => return Ok(listed),
             None => {}
             other => return Err(self.failed(other)),
         }
@@ -142,33 +150,26 @@ impl Capture<'_> {
             directory.display()
         ));
         let mut found = Vec::with_capacity(names.len());
-        self.caller = Caller::start(self.orders.uri)?;
         for name in names {
             let asked = name.clone();
-            self.caller.give(move |connection, tell| {
-                let told = match connection.guest_named(&asked) {
-                    Ok(guest) => Told::Listed(vec![listed(&guest)]),
-                    Err(error) => Told::Failed(error),
-                };
-                let _ = tell.send(told);
+            self.caller.call(move |connection, _| {
+                Ok(Told::Listed(vec![listed(&connection.guest_named(&asked)?)]))
             });
             match self.next()? {
-                Some(Told::Listed(listed)) => found.extend(listed),
+                Some(Ok(Told::Listed(listed))) => found.extend(listed),
                 Some(_) => {}
-                None => self.leave_behind(&name)?,
+                None => self.report_late(&name),
             }
         }
         Ok(found)
     }
 
-    /// Goes on with another connection: the call that this one is at does not come back.
-    fn leave_behind(&mut self, name: &str) -> Result<(), CaptureError> {
-        self.caller = Caller::start(self.orders.uri)?;
+    /// The call that is out does not come back, and the next one is made over another connection.
+    fn report_late(&self, name: &str) {
         self.log.warn(format_args!(
             "guest \"{name}\" did not answer within {:?}: what only it can tell is not in the recording",
             self.orders.patience
         ));
-        Ok(())
     }
 
     /// What the hypervisor has in bulk, as tried on a guest: one that runs, where there is any.
@@ -177,18 +178,13 @@ impl Capture<'_> {
         candidates.sort_by_key(|guest| guest.id < 0);
         for guest in candidates {
             let uuid = guest.uuid;
-            self.caller.give(move |connection, tell| {
-                let _ = tell.send(match try_offer(connection, &uuid) {
-                    Ok(offer) => Told::Offer(offer),
-                    Err(error) => Told::Failed(error),
-                });
-            });
+            self.caller.call(move |connection, _| try_offer(connection, &uuid).map(Told::Offer));
             match self.next()? {
-                Some(Told::Offer(Some(offer))) => return Ok(offer),
+                Some(Ok(Told::Offer(Some(offer)))) => return Ok(offer),
                 Some(_) => {}
                 None => {
                     self.hung.insert(uuid);
-                    self.leave_behind(&guest.name)?;
+                    self.report_late(&guest.name);
                 }
             }
         }
@@ -202,11 +198,23 @@ impl Capture<'_> {
         offer: Offer,
     ) -> Result<Moment, CaptureError> {
         let mut guests = Vec::with_capacity(listed.len());
+        let files = pid_files::directory(self.orders.uri);
+        let asked_by = Deadline::within(self.orders.patience, self.ending, Duration::ZERO);
+        let mut node = RecordedNode::default();
+        if let Some(reader) = &mut self.node {
+            reader.begin();
+            let NodeReading { host, pools } = reader.take(&asked_by);
+            node = RecordedNode { host, pools };
+        }
         for guest in listed {
-            guests.extend(self.guest(guest, offer)?);
+            let mut recorded = self.guest(guest, offer)?;
+            if let (Some(recorded), Some(files)) = (&mut recorded, &files) {
+                recorded.started_ns = uptime::started_at_ns(files, &recorded.name);
+            }
+            guests.extend(recorded);
         }
         let unix_ns = u64::try_from(now.unix.as_nanos()).unwrap_or(u64::MAX);
-        Ok(Moment { unix_ns, boot_ns: now.boot_ns, guests })
+        Ok(Moment { unix_ns, boot_ns: now.boot_ns, guests, node })
     }
 
     /// One guest; `None` where it is gone.
@@ -226,24 +234,22 @@ impl Capture<'_> {
         };
         let mut recorded = listed;
         loop {
-            self.caller.give(move |connection, tell| {
-                let told = ask(connection, &uuid, offer, how, tell);
-                let _ = tell.send(told.map_or_else(Told::Failed, |()| Told::Done));
+            self.caller.call(move |connection, report| {
+                ask(connection, &uuid, offer, how, report).map(|()| Told::Done)
             });
             loop {
                 match self.next()? {
-                    Some(Told::Keep(keep)) => keep(&mut recorded),
-                    Some(Told::Done) => {
+                    Some(Ok(Told::Keep(keep))) => keep(&mut recorded),
+                    Some(Ok(Told::Done)) => {
                         self.answered.insert(uuid);
                         return Ok(Some(recorded));
                     }
-                    Some(Told::Failed(error)) if error.kind == Kind::GuestGone => return Ok(None),
+                    Some(Err(error)) if error.kind == Kind::GuestGone => return Ok(None),
                     Some(other) => return Err(self.failed(Some(other))),
                     None => break,
                 }
             }
-            // Its thread stays behind, and comes to its end when the call does.
-            self.leave_behind(&recorded.name)?;
+            self.report_late(&recorded.name);
             if how != How::Wholly {
                 return Ok(Some(recorded));
             }
@@ -252,32 +258,18 @@ impl Capture<'_> {
         }
     }
 
-    /// What the caller tells next; `None` where it takes too long.
-    fn next(&self) -> Result<Option<Told>, CaptureError> {
-        let until = Instant::now() + self.orders.patience;
-        loop {
-            self.check_ending()?;
-            let left = until.saturating_duration_since(Instant::now());
-            match self.caller.told.recv_timeout(left.min(GLANCE)) {
-                Ok(told) => return Ok(Some(told)),
-                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(CaptureError("its thread ended".to_owned()));
-                }
-            }
-        }
+    /// The call's next answer; `None` where it takes too long.
+    fn next(&mut self) -> Result<Option<Result<Told, Error>>, CaptureError> {
+        let deadline = Deadline::within(self.orders.patience, self.ending, Duration::ZERO);
+        let told = self.caller.next(&deadline);
+        self.check_ending()?;
+        Ok(told)
     }
 
     fn sleep_until(&self, moment: Instant) -> Result<(), CaptureError> {
-        loop {
-            self.check_ending()?;
-            let left = moment.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            thread::sleep(left.min(GLANCE));
-        }
+        let left = moment.saturating_duration_since(Instant::now());
+        Deadline::within(left, self.ending, Duration::ZERO).sleep();
+        self.check_ending()
     }
 
     fn check_ending(&self) -> Result<(), CaptureError> {
@@ -287,16 +279,16 @@ impl Capture<'_> {
         }
     }
 
-    fn failed(&self, told: Option<Told>) -> CaptureError {
+    fn failed(&self, told: Option<Result<Told, Error>>) -> CaptureError {
         CaptureError(match told {
-            Some(Told::Failed(error)) => error.to_string(),
-            Some(_) => "its answers came out of order".to_owned(),
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(_)) => "its answers came out of order".to_owned(),
             None => format!("it does not answer within {:?}", self.orders.patience),
         })
     }
 }
 
-/// What a caller says.
+/// What a call hands over.
 enum Told {
     Host(Box<RecordedHost>),
     Offer(Option<Offer>),
@@ -305,46 +297,11 @@ enum Told {
     Keep(Keep),
     /// All of the guest was asked.
     Done,
-    Failed(Error),
 }
 
-type Job = Box<dyn FnOnce(&Connection, &Sender<Told>) + Send>;
-
-/// A thread with a connection of its own.
-struct Caller {
-    jobs: Sender<Job>,
-    told: Receiver<Told>,
-}
-
-impl Caller {
-    fn start(uri: &str) -> Result<Self, CaptureError> {
-        let (jobs, inbox) = mpsc::channel::<Job>();
-        let (tell, told) = mpsc::channel();
-        let uri = uri.to_owned();
-        let body = move || {
-            let connection = match Connection::open(&uri) {
-                Ok(connection) => connection,
-                Err(error) => {
-                    let _ = tell.send(Told::Failed(error));
-                    return;
-                }
-            };
-            while let Ok(job) = inbox.recv() {
-                job(&connection, &tell);
-            }
-        };
-        let started = thread::Builder::new().name("record".to_owned()).spawn(body);
-        match started {
-            Ok(_) => Ok(Self { jobs, told }),
-            Err(error) => Err(CaptureError(format!(
-                "cannot start a thread: {error}; raise the limit on processes"
-            ))),
-        }
-    }
-
-    /// Where the thread has ended, it has told why before.
-    fn give(&self, job: impl FnOnce(&Connection, &Sender<Told>) + Send + 'static) {
-        let _ = self.jobs.send(Box::new(job));
+impl Connected for Connection {
+    fn is_alive(&self) -> bool {
+        Connection::is_alive(self)
     }
 }
 
@@ -384,19 +341,16 @@ fn listed(guest: &Guest) -> RecordedGuest {
     }
 }
 
-/// Asks one guest, and tells each answer as soon as it is there.
+/// Asks one guest, and hands over each answer as soon as it is there.
 fn ask(
     connection: &Connection,
     uuid: &Uuid,
     offer: Offer,
     how: How,
-    tell: &Sender<Told>,
+    report: &Report<Told>,
 ) -> Result<(), Error> {
     let guest = connection.guest(uuid)?;
-    let keep = |keep: Keep| {
-        // Nobody listens any more to a thread that was left behind.
-        let _ = tell.send(Told::Keep(keep));
-    };
+    let keep = |keep: Keep| report.hand_over(Told::Keep(keep));
     // A call that somebody else has left behind in it is answered no sooner than ours.
     let mut is_stuck = how != How::Wholly || guest.control().is_ok_and(Control::is_stuck);
     let is_off = guest.id() < 0;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::REPLAY;
@@ -39,7 +40,7 @@ impl Command<'_> {
     ///
     /// # Errors
     /// What stands in the way, in one line; then there is no file.
-    pub fn run(&self, ending: &Ending, log: &Log) -> Result<String, String> {
+    pub fn run(&self, ending: &Ending, log: &Arc<Log>) -> Result<String, String> {
         let file = match self.file.as_os_str() == STANDARD_OUTPUT {
             true => None,
             false => Some(NewFile::beside(self.file).map_err(|error| error.to_string())?),
@@ -66,7 +67,7 @@ impl Command<'_> {
         Ok(String::new())
     }
 
-    fn recording(&self, ending: &Ending, log: &Log) -> Result<Recording, String> {
+    fn recording(&self, ending: &Ending, log: &Arc<Log>) -> Result<Recording, String> {
         if let Some(path) = self.uri.strip_prefix(REPLAY) {
             return read(Path::new(path)).map_err(|error| self.failed(&error));
         }

@@ -20,7 +20,7 @@ mod file;
 mod keep;
 mod value;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -31,12 +31,15 @@ pub(crate) use calls::plain_calls;
 pub use calls::{Answer, DeviceAnswers, PlainAnswers, RecordedJob};
 pub use capture::{Orders, capture};
 pub use command::Command;
-pub use file::{FileError, MOMENTS_MAX, RecordError, read};
+pub use file::{
+    FileError, IndexedGuest, IndexedMoment, MOMENTS_MAX, RecordError, RecordingFile, read,
+};
 pub use keep::{KeepError, NewFile};
 pub use value::Statistic;
 pub(crate) use value::parameters;
 
 use crate::libvirt::{Group, Parameter, VcpuInfo};
+use crate::schema::{HostReading, PoolReading};
 
 /// What a URI begins with that names a recording.
 pub const REPLAY: &str = "replay:";
@@ -76,6 +79,20 @@ pub struct Moment {
     pub boot_ns: u64,
     /// The guests, in libvirt's order; those that are off, too.
     pub guests: Vec<RecordedGuest>,
+    /// The host beside them.
+    pub node: RecordedNode,
+}
+
+/// The host beside its guests at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecordedNode {
+    /// The host; none where it did not answer, or nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostReading>,
+    /// Its storage pools, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolReading>,
 }
 
 /// One guest at one moment.
@@ -90,6 +107,9 @@ pub struct RecordedGuest {
     pub uuid: Uuid,
     /// When its statistics came, on the clock of [`Moment::boot_ns`].
     pub answered_ns: u64,
+    /// When its QEMU started, on the same clock; none where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ns: Option<u64>,
     /// The bulk call's parameters, of all groups, in libvirt's order.
     pub statistics: Answer<Vec<Statistic>>,
     /// The same by libvirt's word for the group, where the call for all of them failed.
@@ -149,14 +169,6 @@ pub(crate) fn group_of(name: &[u8]) -> Option<Group> {
         b"vm" => Group::Vm,
         _ => return None,
     })
-}
-
-/// The guests of each moment by their identity.
-pub(crate) fn by_uuid(recording: &Recording) -> Vec<HashMap<Uuid, usize>> {
-    let of_moment = |moment: &Moment| {
-        moment.guests.iter().enumerate().map(|(place, guest)| (guest.uuid, place)).collect()
-    };
-    recording.moments.iter().map(of_moment).collect()
 }
 
 #[cfg(test)]

@@ -26,7 +26,11 @@ fn every_type_comes_back_as_it_was() {
         statistics: Answer::Ok(statistics),
         ..RecordedGuest::default()
     };
-    let moment = Moment { unix_ns: 3, boot_ns: 2, guests: vec![guest] };
+    let pool = PoolReading { name: "a".to_owned(), state: 2, ..PoolReading::default() };
+    let mut host = HostReading::default();
+    host.facts.cpus = Some(4);
+    let node = RecordedNode { host: Some(host), pools: vec![pool] };
+    let moment = Moment { unix_ns: 3, boot_ns: 2, guests: vec![guest], node };
     let recording = Recording { moments: vec![moment], ..Recording::default() };
     let text = recording.to_text().unwrap();
     assert_eq!(Recording::parse(text.as_bytes()), Ok(recording));

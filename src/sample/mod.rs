@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::libvirt::{Parameter, Value};
-use crate::schema::{self, DirtyRateOfVcpu, Iothread, Monitor, MonitorPart, Sent};
+use crate::schema::{
+    self, BackingImage, DirtyRateOfVcpu, EnergyMonitor, EnergyPackage, Iothread, LatencyBin,
+    Monitor, MonitorPart, Sent, TimedGroup,
+};
 
 mod absent;
 pub mod words;
@@ -89,6 +92,9 @@ pub struct Domain {
     /// Why it is in that state, a number of the enum that belongs to the state.
     #[serde(skip)]
     pub state_reason: Option<i64>,
+    /// When its QEMU started, in nanoseconds of the host's CLOCK_BOOTTIME, where that is wanted and known.
+    #[serde(skip)]
+    pub started_at_ns: Option<u64>,
     /// CPU time of the whole guest.
     pub cpu: Cpu,
     /// Virtual CPUs that are plugged in now.
@@ -132,6 +138,13 @@ impl Domain {
         self.state.is_some_and(|state| state != SHUTOFF)
     }
 
+    /// Whether QEMU has paused it since a disk could not be written.
+    pub fn is_stopped_by_disk(&self) -> bool {
+        const PAUSED: i64 = 3;
+        const IO_ERROR: i64 = 5;
+        self.state == Some(PAUSED) && self.state_reason == Some(IO_ERROR)
+    }
+
     /// Takes in the typed parameters of a bulk answer. What it does not know it passes over; a value
     /// of an unexpected type, or a negative one, counts as not sent.
     ///
@@ -156,6 +169,7 @@ impl Domain {
     fn take(&mut self, name: &[u8], value: Value<'_>) -> bool {
         if let Some(field) = name.strip_prefix(b"block.") {
             fill_indexed(&mut self.disks, field, value)
+                || schema::take_of_disk(&mut self.more, field, value)
         } else if let Some(field) = name.strip_prefix(b"net.") {
             fill_indexed(&mut self.nics, field, value)
         } else if let Some(field) = name.strip_prefix(b"balloon.") {
@@ -221,6 +235,13 @@ macro_rules! numbered {
     )+};
 }
 numbered!(Vcpu, Nic, Disk, Iothread, DirtyRateOfVcpu, Monitor, MonitorPart);
+numbered!(BackingImage, TimedGroup, LatencyBin, EnergyMonitor, EnergyPackage);
+
+/// So few parts stay in the order in which they were sent. More are in the order of their numbers, so that one
+/// is found quickly.
+const FEW_PARTS: usize = 64;
+/// So many parts are brought into the order of their numbers.
+const MOST_OUT_OF_ORDER: usize = 4096;
 
 /// Fills the part that `field`, such as `0.rd.bytes`, is of; whether it is known.
 pub(crate) fn fill_indexed<T: Numbered>(
@@ -230,16 +251,28 @@ pub(crate) fn fill_indexed<T: Numbered>(
 ) -> bool {
     let Some((index, field)) = split_index(field) else { return field == b"count" };
     // libvirt sends the parts one after another, so that it is nearly always the last one.
-    let position = match parts.last() {
-        Some(last) if last.index() == index => Some(parts.len() - 1),
-        _ => parts.iter().position(|part| part.index() == index),
+    if let Some(last) = parts.last_mut().filter(|last| last.index() == index) {
+        return last.fill(field, value);
+    }
+    let found = if parts.len() < FEW_PARTS {
+        parts.iter().position(|part| part.index() == index).ok_or(parts.len())
+    } else {
+        if parts.len() == FEW_PARTS {
+            parts.sort_by_key(T::index);
+        }
+        parts.binary_search_by_key(&index, T::index)
     };
-    if let Some(part) = position.and_then(|position| parts.get_mut(position)) {
-        return part.fill(field, value);
+    let position = match found {
+        Ok(position) => return parts.get_mut(position).is_some_and(|part| part.fill(field, value)),
+        Err(position) => position,
+    };
+    // No libvirt sends so many, the higher numbers first: to bring them into order would take long.
+    if position < parts.len() && parts.len() >= MOST_OUT_OF_ORDER {
+        return false;
     }
     let mut part = T::new(index);
     let known = part.fill(field, value);
-    parts.push(part);
+    parts.insert(position, part);
     known
 }
 

@@ -42,6 +42,21 @@ pub fn job_operation(operation: i64) -> &'static str {
     nth_word(words, operation)
 }
 
+/// virDomainBlockJobType
+pub fn block_job_type(kind: i64) -> &'static str {
+    nth_word("unknown pull copy commit active_commit backup", kind)
+}
+
+/// virDomainDiskErrorCode
+pub fn disk_error(code: i64) -> &'static str {
+    nth_word("none unspecified no_space", code)
+}
+
+/// virStoragePoolState
+pub fn pool_state(state: i64) -> &'static str {
+    nth_word("inactive building running degraded inaccessible", state)
+}
+
 /// A word of an enum, by its number.
 pub(crate) fn nth_word(words: &'static str, number: i64) -> &'static str {
     let number = usize::try_from(number).ok();

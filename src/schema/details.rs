@@ -5,6 +5,7 @@ use smol_str::SmolStr;
 
 use super::FieldRow;
 use super::row::{is_absent, statistics};
+use crate::libvirt::Snapshots;
 
 statistics! {
     /// What the domain's XML says that only `extra` prints. What it does not say is absent.
@@ -19,15 +20,39 @@ statistics! {
         /// The NUMA cells that the guest sees.
         #[serde(skip_serializing_if = "is_absent")]
         cells: Vec<Cell>,
+        /// The nodes of the host that cells are bound to.
+        #[serde(skip_serializing_if = "is_absent")]
+        nodes_of_cells: Vec<NodesOfCell>,
         /// NICs whose `<bandwidth>` sets something, in the XML's order.
         #[serde(skip_serializing_if = "is_absent")]
         nic_limits: Vec<NicLimits>,
         /// Disks whose `<iotune>` sets something, in the XML's order.
         #[serde(skip_serializing_if = "is_absent")]
         disk_limits: Vec<DiskLimits>,
+        /// Limits that disks share, by name, in the XML's order.
+        #[serde(skip_serializing_if = "is_absent")]
+        throttle_groups: Vec<DiskLimits>,
+        /// Its snapshots, where libvirt was asked for them.
+        #[serde(skip_serializing_if = "is_absent")]
+        snapshots: Option<Snapshots>,
     ] {
         always serde(skip_serializing_if = "is_absent") {
             cpuset b"vcpu/@cpuset" text "" "the host CPUs of each virtual CPU that has no pin of its own";
+        }
+        Limits serde(skip_serializing_if = "is_absent") {
+            cpu_shares b"cputune/shares" => "cpu_shares" gauge "" "the weight of its CPU time beside other guests";
+            cpu_period_us b"cputune/period" => "cpu_period_us" gauge "us" "the span that the quota of each vCPU is of";
+            cpu_quota_us b"cputune/quota" => "cpu_quota_us" gauge "us" "CPU time of each vCPU in a period; omitted where it is unlimited";
+            global_period_us b"cputune/global_period" => "global_period_us" gauge "us" "the span that the quota of the whole guest is of";
+            global_quota_us b"cputune/global_quota" => "global_quota_us" gauge "us" "CPU time of the whole guest in a period";
+            emulator_period_us b"cputune/emulator_period" => "emulator_period_us" gauge "us" "the span that the quota of QEMU's own threads is of";
+            emulator_quota_us b"cputune/emulator_quota" => "emulator_quota_us" gauge "us" "CPU time of QEMU's own threads in a period";
+            iothread_period_us b"cputune/iothread_period" => "iothread_period_us" gauge "us" "the span that the quota of each I/O thread is of";
+            iothread_quota_us b"cputune/iothread_quota" => "iothread_quota_us" gauge "us" "CPU time of each I/O thread in a period";
+            memory_hard_kib b"memtune/hard_limit" => "memory_hard_kib" gauge "KiB" "the most memory that QEMU may use";
+            memory_soft_kib b"memtune/soft_limit" => "memory_soft_kib" gauge "KiB" "the same while the host is short of memory";
+            swap_hard_kib b"memtune/swap_hard_limit" => "swap_hard_kib" gauge "KiB" "memory and swap together";
+            blkio_weight b"blkiotune/weight" => "blkio_weight" gauge "" "the weight of its disks' requests beside other guests";
         }
         Numa serde(skip_serializing_if = "is_absent") {
             numa_nodeset b"numatune/memory/@nodeset" => "nodeset" text "" "nodes of the host";
@@ -40,11 +65,17 @@ statistics! {
             arch b"os/type/@arch" => "arch" text "" "such as x86_64";
             persistent b"virDomainIsPersistent" => "persistent" flag "" "still defined when it stops";
             autostart b"virDomainGetAutostart" => "autostart" flag "" "started with its host";
+            description b"description" => "description" text "" "as somebody described it";
         }
     }
 }
 
 impl Details {
+    /// The nodes of the host that a cell is bound to.
+    pub fn nodes_of(&self, cell: u32) -> Option<&NodesOfCell> {
+        self.nodes_of_cells.iter().find(|it| it.cell == cell)
+    }
+
     /// The host CPUs that a virtual CPU may run on; empty where that is not set.
     pub fn cpuset_of(&self, vcpu: u32) -> &str {
         let pin = self.pins.iter().find(|pin| pin.vcpu == vcpu);
@@ -71,6 +102,20 @@ statistics! {
         Numa serde(default) {
             memory_kib b"@memory" => "memory_kib" gauge "KiB" "the memory of the cell";
             cpus b"@cpus" => "cpus" text "vCPUs" "the virtual CPUs of the cell, such as 0-1";
+        }
+    }
+}
+
+statistics! {
+    /// The nodes of the host that the memory of a cell is bound to.
+    #[derive(Eq)]
+    NodesOfCell "/domain/numatune/memnode/" [
+        /// The number of the cell.
+        cell: u32,
+    ] {
+        Numa serde(default) {
+            nodes b"@nodeset" => "host_nodes" text "" "nodes of the host that the cell's memory is bound to";
+            mode b"@mode" => "mode" text "" "how it is bound, such as strict";
         }
     }
 }
@@ -105,19 +150,45 @@ statistics! {
 }
 
 statistics! {
-    /// The quality of service that is set for a disk.
+    /// The quality of service that is set for a disk, or for a group of disks.
     #[derive(Eq)]
     DiskLimits "/domain/devices/disk/" [
-        /// Its target, such as vda.
+        /// Its target, such as vda; of a group its name.
         target: String,
+        /// The throttle groups that its requests go through.
+        #[serde(skip_serializing_if = "is_absent")]
+        filters: Vec<String>,
     ] {
-        Limits serde(default) {
+        Limits serde(skip_serializing_if = "is_absent") {
             total_bytes_sec b"iotune/total_bytes_sec" => "total_bytes_sec" gauge "bytes/s" "reads and writes together";
             read_bytes_sec b"iotune/read_bytes_sec" => "read_bytes_sec" gauge "bytes/s" "reads";
             write_bytes_sec b"iotune/write_bytes_sec" => "write_bytes_sec" gauge "bytes/s" "writes";
             total_iops_sec b"iotune/total_iops_sec" => "total_iops_sec" gauge "requests/s" "reads and writes together";
             read_iops_sec b"iotune/read_iops_sec" => "read_iops_sec" gauge "requests/s" "reads";
             write_iops_sec b"iotune/write_iops_sec" => "write_iops_sec" gauge "requests/s" "writes";
+            total_bytes_sec_max b"iotune/total_bytes_sec_max" => "total_bytes_sec_max" gauge "bytes/s" "reads and writes together, for a short time";
+            total_bytes_sec_max_length_s b"iotune/total_bytes_sec_max_length" => "total_bytes_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            read_bytes_sec_max b"iotune/read_bytes_sec_max" => "read_bytes_sec_max" gauge "bytes/s" "reads, for a short time";
+            read_bytes_sec_max_length_s b"iotune/read_bytes_sec_max_length" => "read_bytes_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            write_bytes_sec_max b"iotune/write_bytes_sec_max" => "write_bytes_sec_max" gauge "bytes/s" "writes, for a short time";
+            write_bytes_sec_max_length_s b"iotune/write_bytes_sec_max_length" => "write_bytes_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            total_iops_sec_max b"iotune/total_iops_sec_max" => "total_iops_sec_max" gauge "requests/s" "reads and writes together, for a short time";
+            total_iops_sec_max_length_s b"iotune/total_iops_sec_max_length" => "total_iops_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            read_iops_sec_max b"iotune/read_iops_sec_max" => "read_iops_sec_max" gauge "requests/s" "reads, for a short time";
+            read_iops_sec_max_length_s b"iotune/read_iops_sec_max_length" => "read_iops_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            write_iops_sec_max b"iotune/write_iops_sec_max" => "write_iops_sec_max" gauge "requests/s" "writes, for a short time";
+            write_iops_sec_max_length_s b"iotune/write_iops_sec_max_length" => "write_iops_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            size_iops_sec b"iotune/size_iops_sec" => "size_iops_sec" gauge "bytes" "a larger request counts as several";
+            group b"iotune/group_name" => "group" text "" "the disks that share these limits";
         }
+    }
+}
+
+impl DiskLimits {
+    /// Whether any limit is set for it alone, beside the groups.
+    pub fn has_own(&self) -> bool {
+        let only_names =
+            Self { target: self.target.clone(), filters: self.filters.clone(), ..Self::default() };
+        *self != only_names
     }
 }

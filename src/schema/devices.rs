@@ -73,6 +73,9 @@ statistics! {
             physical_bytes b"physical" => "physical_bytes" gauge "bytes" "the size of the file or device that it is stored in";
             threshold_bytes b"threshold" => "threshold_bytes" gauge "bytes" "the offset at which libvirt raises an event, where one is set";
         }
+        DiskErrors serde(skip) {
+            io_error b"virDomainGetDiskErrors" => "io_error" text "" "why its storage fails: none, unspecified, no_space";
+        }
         always serde(default) {
             name b"name" text "" "its target, such as vda";
         }

@@ -16,6 +16,14 @@ pub enum GuestCall {
     Job,
     /// virDomainIsPersistent and virDomainGetAutostart, when the domain's XML is read.
     Definition,
+    /// virDomainGetBlockJobInfo, for each disk.
+    BlockJobs,
+    /// virDomainGetDiskErrors
+    DiskErrors,
+    /// virDomainListGetStats, of the block group with backing images.
+    Backing,
+    /// virDomainSnapshotNum and the like, when the domain's XML is read.
+    Snapshots,
 }
 
 /// What is asked of libvirt for a name, beyond what every collection asks.
@@ -35,6 +43,8 @@ pub struct ExtraRow {
     pub keeps_more: bool,
     /// Its own measurement, behind vm_totals; empty where it adds fields to others.
     pub measurement: &'static str,
+    /// What is asked of the host, in words; empty where only guests are asked.
+    pub of_host: &'static str,
     /// Whether it takes more than one collection: `once` does not print it.
     pub execd_only: bool,
     /// Tags that a line of this measurement may have beside the guest's.
@@ -50,6 +60,7 @@ impl ExtraRow {
         needs_xml: false,
         keeps_more: false,
         measurement: "",
+        of_host: "",
         execd_only: false,
         tags: &[],
     };
@@ -80,8 +91,8 @@ extras! {
         { calls: &[(GuestCall::State, Some(Group::State))] }
     CpuWaits "cpu-waits" "time that the vCPUs waited for the host, and that KVM polled for them" {}
     MemoryDetails "memory-details" "free memory, huge pages, and when the guest reported them" {}
-    Vcpus "vcpus" "a line a vCPU, with the host CPUs that it is pinned to"
-        { measurement: "vm_vcpus", tags: &["vcpu"], calls: &[(GuestCall::Vcpus, Some(Group::Vcpu))], needs_xml: true }
+    Vcpus "vcpus" "a line a vCPU, with the host CPU that runs it and its affinity"
+        { measurement: "vm_vcpus", tags: &["vcpu"], calls: &[(GuestCall::Vcpus, None)], needs_xml: true }
     DiskTimes "disk-times" "time that disk requests took, and flushes"
         { calls: &[(GuestCall::DiskTimes, Some(Group::Block))] }
     DiskSpace "disk-space" "the size of each disk, and what it takes of its storage" {}
@@ -97,10 +108,10 @@ extras! {
         { measurement: "vm_cpu_cache", tags: &["monitor", "bank"], keeps_more: true }
     Jobs "jobs" "migration, save or backup, while it runs; one more call a guest"
         { measurement: "vm_jobs", calls: &[(GuestCall::Job, None)], keeps_more: true }
-    Limits "limits" "the quality of service that is set for disks and NICs"
-        { measurement: "vm_limits", tags: &["devtype", "device"], needs_xml: true }
+    Limits "limits" "the quality of service that is set for disks, NICs and the guest"
+        { measurement: "vm_limits", tags: &["devtype", "device", "filter"], needs_xml: true }
     Numa "numa" "NUMA cells and nodes" { measurement: "vm_numa", tags: &["cell"], needs_xml: true }
-    Info "info" "title, machine, architecture, autostart"
+    Info "info" "title, description, machine, architecture, autostart"
         { measurement: "vm_info", calls: &[(GuestCall::Definition, None)], needs_xml: true }
     Hypervisor "hypervisor" "what KVM itself counts"
         { measurement: "vm_hypervisor", tags: &["vcpu"], groups: &[Group::Vm], keeps_more: true }
@@ -109,8 +120,27 @@ extras! {
     Other "other" "what libvirt sends and no name here knows"
         { measurement: "vm_other", tags: &["vcpu", "devtype", "device", "index"], keeps_more: true }
     Answer "answer" "how each guest answered: whole, or why not" {}
+    Uptime "uptime" "since when each guest runs; of this machine's QEMU only" {}
+    Host "host" "versions, CPU time, memory, huge pages, and what all guests have"
+        { measurement: "vm_host", tags: &["uri", "cell", "page_kib"], of_host: "some 12 calls, and 3 for each NUMA cell" }
+    Pools "pools" "the storage pools and how full they are"
+        { measurement: "vm_pools", tags: &["uri", "pool", "type"], of_host: "the list of pools, and 3 calls for each" }
+    BlockJobs "block-jobs" "copies, commits, pulls and backups of disks, while they run"
+        { measurement: "vm_block_jobs", tags: &["devtype", "device"], calls: &[(GuestCall::BlockJobs, None)], keeps_more: true }
+    DiskErrors "disk-errors" "why a disk's storage fails, such as no_space"
+        { calls: &[(GuestCall::DiskErrors, None)] }
+    Backing "backing" "each image of the disks' backing chains"
+        { measurement: "vm_backing", tags: &["device", "index"], calls: &[(GuestCall::Backing, None)], keeps_more: true }
+    Snapshots "snapshots" "how many there are, and how old"
+        { measurement: "vm_snapshots", calls: &[(GuestCall::Snapshots, None)], needs_xml: true }
+    DiskLatency "disk-latency" "histograms of how long requests took (libvirt 12.1)"
+        { measurement: "vm_disk_latency", tags: &["device", "op", "le", "interval_s"], keeps_more: true }
+    Energy "energy" "energy that guests use, where the host counts it (12.4)"
+        { measurement: "vm_energy", tags: &["monitor", "package"], keeps_more: true }
     Events "events" "what happens to the guests between two collections; execd only"
         { measurement: "vm_events", tags: &["uri", "event", "devtype", "device"], execd_only: true }
+    Anomalies "anomalies" "a hint which guest behaves unlike its past; execd only"
+        { measurement: "vm_anomalies", execd_only: true }
 }
 
 impl Extra {

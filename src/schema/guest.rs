@@ -37,6 +37,8 @@ statistics! {
         }
         Vcpus serde(skip) {
             halted b"halted" => "halted" flag "" "whether the guest has nothing for it to do, which few versions of QEMU say";
+            cpu b"virDomainGetVcpus: cpu" => "cpu" gauge "" "the host CPU that it was on at this moment";
+            affinity b"virDomainGetVcpus: cpumaps" => "affinity" text "" "the host CPUs that it may run on, whatever set that";
         }
     }
 }
@@ -87,6 +89,7 @@ own_rows! {
     REASON = "state_reason" Text "" b"state.reason" "in a word, such as booted, user, ioerror, crashed";
     ANSWER = "answer" Text "" b"how the guest answered"
         "whole; else why not: hung (its QEMU is silent), locked (libvirt itself waits for it), busy (a job goes on), starting";
+    UPTIME = "uptime_s" Gauge "s" b"/proc/PID/stat: starttime" "since its QEMU started";
     REASON_CODE = "state_reason_code" Gauge "" b"state.reason" "the number";
     VCPU_COUNT = "" Gauge "vCPUs" b"vcpu.current" "vCPUs that are plugged in now";
     VCPU_MAXIMUM = "vcpus_max" Gauge "vCPUs" b"vcpu.maximum" "vCPUs that it may have";
@@ -146,7 +149,16 @@ pub(super) const TOTALS: &[Section] = &[
         Extra::CpuWaits,
         &[Vcpu::wait_ns.named("vcpu_wait_ns"), Vcpu::delay_ns.named("vcpu_delay_ns")],
     ),
+    Section::of(Extra::Uptime, &[UPTIME]),
 ];
+
+impl Domain {
+    /// How long its QEMU runs, in seconds.
+    pub fn uptime_s(&self) -> Option<u64> {
+        let since = self.answered_at_ns.checked_sub(self.started_at_ns?)?;
+        Some(since / 1_000_000_000)
+    }
+}
 
 /// Writes the fields of vm_metrics.
 #[inline(always)]
@@ -199,4 +211,7 @@ pub fn write_totals(
     }
     sample.cpu.write(fields, policy, extras);
     sample.memory.write(fields, policy, extras);
+    if extras.has(Extra::Uptime) {
+        MissingPolicy::OMIT.field(fields, UPTIME.name, sample.uptime_s());
+    }
 }

@@ -47,8 +47,15 @@ impl<'a> MissingPolicy<'a> {
         self.is_complete && self.missing == Missing::Zero
     }
 
+    /// Whether the statistic was there earlier. Of a device that lost one, nothing that is missing is known.
     fn is_lost(self, device: &str, row: &FieldRow) -> bool {
-        self.absent.is_some_and(|absent| absent.is_lost(device, row))
+        self.absent.is_some_and(|absent| {
+            if device.is_empty() {
+                absent.is_lost(device, row)
+            } else {
+                absent.has_lost(device, row.group)
+            }
+        })
     }
 
     /// Writes a field that no earlier sample says anything of.

@@ -13,39 +13,55 @@
 //! details.rs    those of the domain's XML
 //! rates.rs      vm_features
 //! collector.rs  vm_collector
+//! host.rs       vm_host and vm_pools
+//! storage.rs    disks' jobs, backing chains, snapshots, latencies; energy
+//! anomalies.rs  vm_anomalies
 //! events.rs     vm_events
 //! ```
 //!
 //! Which lines there are and in which order is in `points`, where a value comes from besides libvirt's
 //! statistics in `collect` and `devices`.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
+mod anomalies;
 mod collector;
 mod details;
 mod devices;
 mod events;
 pub mod extra;
 mod guest;
+mod host;
 mod missing;
 mod more;
 mod rates;
 mod row;
+mod storage;
 
 pub use collector::{CollectedGuests, Collector, write_collector};
-pub use details::{Cell, Details, DiskLimits, NicLimits, Pin};
+pub use details::{Cell, Details, DiskLimits, NicLimits, NodesOfCell, Pin};
 pub use devices::{DISK_TAGS, DeviceTag, Disk, DiskDevice, NIC_TAGS, Nic, NicDevice, TagRow};
 pub use extra::{EXTRAS, Extra, ExtraRow, Extras, GuestCall, calls, groups, keeps_more, needs_xml};
 pub(crate) use guest::VCPU_COUNT;
 pub use guest::{Cpu, Memory, Vcpu, write_metrics, write_totals};
+pub use host::{
+    GuestsOfHost, HostCell, HostFacts, HostPages, HostReading, PoolFacts, PoolReading, write_host,
+    write_pools,
+};
 pub use missing::MissingPolicy;
 pub use more::{
     AS_SENT, AsSentRow, DirtyRate, DirtyRateOfVcpu, Iothread, Job, Monitor, MonitorPart, More,
     SentStatistic,
 };
-pub(crate) use more::{take, take_of_vcpu};
+pub(crate) use more::{take, take_of_disk, take_of_vcpu};
 pub use rates::{FEATURES, Feature, FeatureRow, MEMORY_RATE, RateInput, RateRow};
+pub(crate) use row::is_absent;
 pub use row::{FieldKind, FieldRow, Section, Sent, mark_of};
+pub use storage::{
+    BackingImage, BlockJobLine, DiskLatency, EnergyMonitor, EnergyPackage, LatencyBin, OPERATIONS,
+    StorageDetails, TimedGroup, write_requests, write_snapshots,
+};
 
 /// Tags of every line of a guest.
 pub const GUEST_TAGS: [&str; 3] = ["VMID", "name", "uuid"];
@@ -147,12 +163,21 @@ fn extra_fields() -> Vec<OutputField> {
         DiskLimits::SECTIONS,
         Details::SECTIONS,
         Cell::SECTIONS,
+        NodesOfCell::SECTIONS,
         collector::COLLECTOR,
         events::EVENTS,
+        anomalies::ANOMALIES,
         OWN,
     ];
     let sent = AS_SENT.iter().map(|it| Section::of(it.extra, it.rows));
-    let sections = of_structs.iter().chain(more::LISTS).copied().flatten().copied();
+    let sections = of_structs
+        .iter()
+        .chain(more::LISTS)
+        .chain(host::HOST)
+        .chain(storage::STORAGE)
+        .copied()
+        .flatten()
+        .copied();
     let mut sections: Vec<Section> = sections.chain(sent).collect();
     sections.sort_by_key(|section| section.extra.map(|extra| extra as usize));
     let rows = sections.iter().filter_map(|it| Some((it.extra?, it.rows)));
@@ -173,22 +198,24 @@ fn field_of(extra: Extra, row: FieldRow) -> OutputField {
 
 /// Whether a line of the output may have a tag or a field of this name, whatever is turned on.
 pub fn is_name(name: &str) -> bool {
-    names().any(|it| it == name)
+    NAMES.contains(name)
 }
 
 /// The same, whatever the case of its letters.
 pub fn is_name_but_for_case(name: &str) -> bool {
-    names().any(|it| it.eq_ignore_ascii_case(name))
+    static LOWER: LazyLock<HashSet<String>> =
+        LazyLock::new(|| NAMES.iter().map(|name| name.to_ascii_lowercase()).collect());
+    LOWER.contains(&name.to_ascii_lowercase())
 }
 
-/// The names of all tags and fields, many of them more than once.
-fn names() -> impl Iterator<Item = &'static str> {
+/// The names of all tags and fields.
+static NAMES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     let fields = output_fields().iter();
     let of_fields = fields.flat_map(|it| it.tags.iter().copied().chain([it.row.name]));
     let of_devices = DeviceTag::ALL.iter().map(|tag| tag.name());
     let of_all = GUEST_TAGS.into_iter().chain([SOURCE_TAG]).chain(of_devices).chain(of_fields);
-    of_all.filter(|name| !name.contains('*'))
-}
+    of_all.filter(|name| !name.contains('*')).collect()
+});
 
 /// Whether a field that libvirt names may not have this name: a line of such fields has a tag of that name,
 /// or a database keeps it for itself.

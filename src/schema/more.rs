@@ -8,6 +8,7 @@ use crate::line_protocol::Fields;
 use crate::sample::{fill_indexed, split_index};
 
 use super::row::statistics;
+use super::storage::StorageDetails;
 use super::{Extra, Extras, FieldKind, FieldRow, MissingPolicy, Section, Sent, keeps_more};
 
 statistics! {
@@ -275,6 +276,8 @@ macro_rules! more {
             pub cache_monitors: Vec<Monitor>,
             /// The group dirtyrate.
             pub dirty_rate: DirtyRate,
+            /// What else there is of disks' storage, and of energy.
+            pub storage: StorageDetails,
             /// The job that runs.
             pub job: Option<Job>,
             /// What keeps libvirt's names: see [`AS_SENT`].
@@ -336,6 +339,9 @@ impl More {
                 return fill_indexed(monitors, field, value);
             }
         }
+        if let Some(field) = name.strip_prefix(b"cpu.energy.monitor.") {
+            return fill_indexed(&mut self.storage.energy, field, value);
+        }
         if let Some(field) = name.strip_prefix(b"dirtyrate.") {
             return self.dirty_rate.fill(field, value);
         }
@@ -384,6 +390,14 @@ pub(crate) fn take(more: &mut Option<Box<More>>, name: &[u8], value: Value<'_>) 
         Some(more) => more.take(name, value),
         // Every guest has this one.
         None => name == b"cpu.cache.monitor.count" || More::default().take(name, value),
+    }
+}
+
+/// Takes in a statistic of a disk that a default collection does not print; whether it is known.
+pub(crate) fn take_of_disk(more: &mut Option<Box<More>>, field: &[u8], value: Value<'_>) -> bool {
+    match more {
+        Some(more) => more.storage.take_of_disk(field, value),
+        None => StorageDetails::default().take_of_disk(field, value),
     }
 }
 

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use smol_str::SmolStr;
 
-use crate::libvirt::Value;
+use crate::libvirt::{OwnedValue, Value};
 
 use super::Extra;
 
@@ -57,9 +57,11 @@ pub struct FieldRow {
 }
 
 impl FieldRow {
-    /// libvirt's whole name for it, such as `block.N.rd.bytes`; a call is whole by itself.
+    /// libvirt's whole name for it, such as `block.N.rd.bytes`; a call is whole by itself, and so is a path
+    /// that begins with a slash.
     pub fn source(&self) -> String {
-        let group = if self.statistic.starts_with(b"vir") { "" } else { self.group };
+        let is_whole = [&b"vir"[..], b"/"].iter().any(|it| self.statistic.starts_with(it));
+        let group = if is_whole { "" } else { self.group };
         format!("{group}{}", String::from_utf8_lossy(self.statistic))
     }
 
@@ -108,6 +110,10 @@ pub trait Sent: Copy {
     fn boolean(self) -> Option<bool>;
     /// A text; what is no UTF-8 in it is replaced.
     fn text(self) -> Option<SmolStr>;
+    /// A number with a fraction.
+    fn float(self) -> Option<f64>;
+    /// As it was sent, with its type.
+    fn owned(self) -> OwnedValue;
 }
 
 impl Sent for Value<'_> {
@@ -140,6 +146,17 @@ impl Sent for Value<'_> {
         let Value::Text(text) = self else { return None };
         Some(str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text).into(), Into::into))
     }
+
+    fn float(self) -> Option<f64> {
+        match self {
+            Value::Float(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn owned(self) -> OwnedValue {
+        self.into()
+    }
 }
 
 /// A number that stands for this text.
@@ -165,6 +182,14 @@ impl Sent for &str {
 
     fn text(self) -> Option<SmolStr> {
         (!self.is_empty()).then(|| self.into())
+    }
+
+    fn float(self) -> Option<f64> {
+        None
+    }
+
+    fn owned(self) -> OwnedValue {
+        OwnedValue::Text(self.to_owned())
     }
 }
 

@@ -1,12 +1,15 @@
 //! The columns: what stands above one, in it for a guest, and below all guests.
 
+use std::cmp::Ordering;
+
 use super::{Row, units};
 use crate::features::Rates;
 use crate::sample::words;
 
 /// One column. The order here is theirs in the table.
+#[allow(missing_docs)] // The headings say what they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Column {
+pub enum Column {
     Guest,
     Source,
     State,
@@ -23,6 +26,23 @@ pub(super) enum Column {
     Reads,
     Writes,
 }
+
+/// The columns that guests can be sorted by, and the words for them: their headings, in small letters.
+pub const SORTABLE: [(&str, Column); 13] = [
+    ("guest", Column::Guest),
+    ("vcpus", Column::Vcpus),
+    ("cpu", Column::Cpu),
+    ("steal", Column::Steal),
+    ("mem", Column::Memory),
+    ("used", Column::Used),
+    ("avail", Column::Available),
+    ("rx", Column::Received),
+    ("tx", Column::Sent),
+    ("read", Column::Read),
+    ("write", Column::Written),
+    ("rd-req", Column::Reads),
+    ("wr-req", Column::Writes),
+];
 
 /// What stands for a figure that is not known.
 pub(super) fn unknown() -> String {
@@ -107,6 +127,13 @@ impl Column {
         }
     }
 
+    /// Which of two guests comes first where they are sorted by this column: the one with more of it, one of
+    /// which that is not known last; else by name.
+    pub(super) fn order(self, one: &Row, other: &Row) -> Ordering {
+        let figures = self.figure(other).partial_cmp(&self.figure(one));
+        figures.unwrap_or(Ordering::Equal).then_with(|| one.name.cmp(&other.name))
+    }
+
     fn figure(self, row: &Row) -> Option<f64> {
         let rate = |of: fn(&Rates) -> Option<f64>| row.rates.as_ref().and_then(of);
         let bytes = |kib: Option<u64>| kib.map(|kib| kib as f64 * 1024.0);
@@ -167,5 +194,6 @@ impl Column {
 /// libvirt's word for the state, with a mark where the guest did not answer, and the reason.
 fn state(row: &Row) -> String {
     let state = row.state.map_or("-", words::state);
-    format!("{state}{}", if row.is_silent() { "!" } else { "" })
+    let reason = if row.is_stopped_by_disk { "(ioerror)" } else { "" };
+    format!("{state}{reason}{}", if row.is_silent() { "!" } else { "" })
 }

@@ -7,6 +7,7 @@
 //!   fit.rs       which of them a terminal's width holds, and how much of the names
 //!   units.rs     numbers in human units
 //!   names.rs     text of others, made harmless for a terminal
+//! host.rs      the line of a host below its guests
 //! terminal.rs  how wide it is, and whether it shows colours
 //! ```
 //!
@@ -15,9 +16,12 @@
 
 mod columns;
 mod fit;
+mod host;
 mod names;
 mod terminal;
 mod units;
+
+pub(crate) use units::bytes;
 
 use std::fmt::Write;
 
@@ -27,8 +31,9 @@ use uuid::Uuid;
 
 use crate::features::Rates;
 use crate::sample::{Completeness, Domain};
-use columns::Column;
+pub use columns::{Column, SORTABLE};
 use fit::Fit;
+pub use host::host_line;
 pub use terminal::Look;
 
 /// What one guest's row is made of; `None` is not known.
@@ -46,6 +51,8 @@ pub struct Row {
     is_running: bool,
     /// How complete its answer is.
     completeness: Completeness,
+    /// Whether a disk that cannot be written has stopped it.
+    is_stopped_by_disk: bool,
     vcpus: Option<u64>,
     /// Memory it has been given, KiB.
     memory_kib: Option<u64>,
@@ -73,6 +80,7 @@ impl Row {
             state: sample.state,
             is_running,
             completeness: sample.completeness,
+            is_stopped_by_disk: sample.is_stopped_by_disk(),
             vcpus: sample.vcpu_count,
             memory_kib: if_running(memory.current_kib),
             used_kib: if_running(used_kib.map(|(total, usable)| total.saturating_sub(usable))),
@@ -101,7 +109,7 @@ impl Row {
         const CRASHED: i64 = 6;
         if self.is_silent() {
             AnsiColor::Yellow.on_default()
-        } else if self.state == Some(CRASHED) {
+        } else if self.state == Some(CRASHED) || self.is_stopped_by_disk {
             AnsiColor::Red.on_default()
         } else if self.is_running {
             Style::new()
@@ -111,28 +119,40 @@ impl Row {
     }
 }
 
-/// The rows as a table, in their order, with a line of totals below more than one of them and what
-/// else there is to know of the figures.
+/// The rows as a table, with a line of totals below more than one of them and what else there is to know
+/// of the figures. Where not all of them are shown, those are that use most; the totals are always of all.
 pub fn text(rows: &[Row], look: &Look) -> String {
     if rows.is_empty() {
         return "No guest to show: none runs, or [domains] of the configuration leaves it out.\n"
             .to_owned();
     }
-    let names: Vec<[String; 2]> = rows.iter().map(names_of).collect();
-    let columns = Column::of(rows);
-    let fit = Fit::of(&columns, look.width, |column| natural_width(column, rows, &names));
+    let remarks = remarks(rows);
+    // The heading, the totals, the line on those that are not shown, and the one that the prompt is on.
+    let others = remarks.lines().count() + 4;
+    let fits = look.height.map(|height| usize::from(height).saturating_sub(others).max(1));
+    let is_cut_by_height = fits.is_some_and(|fits| rows.len() > fits + 1);
+    let most = look.top.or(fits.filter(|_| is_cut_by_height)).unwrap_or(rows.len());
+    let sort = look.sort.or((most < rows.len()).then_some(Column::Cpu));
+    let (all, mut rows): (&[Row], Vec<&Row>) = (rows, rows.iter().collect());
+    if let Some(column) = sort {
+        rows.sort_by(|one, other| column.order(one, other));
+    }
+    rows.truncate(most);
+    let names: Vec<[String; 2]> = rows.iter().map(|row| names_of(row)).collect();
+    let columns = Column::of(all);
+    let fit = Fit::of(&columns, look.width, |column| natural_width(column, all, &rows, &names));
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(fit.columns.iter().map(|column| column.heading()));
     for (row, names) in rows.iter().zip(&names) {
         table.add_row(cells(fit.columns.iter().map(|column| column.cell(row, names))));
     }
-    if rows.len() > 1 {
-        table.add_row(cells(fit.columns.iter().map(|column| column.total(rows))));
+    if all.len() > 1 {
+        table.add_row(cells(fit.columns.iter().map(|column| column.total(all))));
     }
     arrange(&mut table, &fit);
     let bold = Style::new().bold();
-    let styles = std::iter::once(bold).chain(rows.iter().map(Row::style)).chain([bold]);
+    let styles = std::iter::once(bold).chain(rows.iter().map(|row| row.style())).chain([bold]);
     let mut text = String::new();
     for (line, style) in table.lines().zip(styles) {
         let line = line.trim_end();
@@ -142,7 +162,12 @@ pub fn text(rows: &[Row], look: &Look) -> String {
             writeln!(text, "{line}")
         };
     }
-    text.push_str(&remarks(rows));
+    if rows.len() < all.len() {
+        let hidden = all.len() - rows.len();
+        let how = if look.top.is_some() { "" } else { "; into a pipe all are printed" };
+        let _ = writeln!(text, "The totals are also of {hidden} more that are not shown{how}.");
+    }
+    text.push_str(&remarks);
     text
 }
 
@@ -158,14 +183,14 @@ fn cells(texts: impl Iterator<Item = String>) -> Cells {
 }
 
 /// How wide a column would be, were there room for all.
-fn natural_width(column: Column, rows: &[Row], names: &[[String; 2]]) -> u16 {
+fn natural_width(column: Column, all: &[Row], rows: &[&Row], names: &[[String; 2]]) -> u16 {
     let mut table = Table::new();
     table.set_header([column.heading()]);
     for (row, names) in rows.iter().zip(names) {
         table.add_row([column.cell(row, names)]);
     }
-    if rows.len() > 1 {
-        table.add_row([column.total(rows)]);
+    if all.len() > 1 {
+        table.add_row([column.total(all)]);
     }
     table.column_max_content_widths().first().copied().unwrap_or_default()
 }

@@ -3,6 +3,8 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
+use super::columns::Column;
+
 /// How a table is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Look {
@@ -10,6 +12,12 @@ pub struct Look {
     pub width: Option<u16>,
     /// Whether to use colours.
     pub colours: bool,
+    /// The lines of the terminal; `None` for no limit.
+    pub height: Option<u16>,
+    /// The guests with most of this come first.
+    pub sort: Option<Column>,
+    /// So many guests are shown at most.
+    pub top: Option<usize>,
 }
 
 impl Look {
@@ -20,15 +28,14 @@ impl Look {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
         let told = env::var("COLUMNS").ok().and_then(|text| text.trim().parse().ok());
-        let measured = || {
-            let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| is_terminal)?;
-            Some(size.ws_col)
-        };
+        let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| is_terminal);
+        let measured = || size.map(|size| size.ws_col);
+        let height = size.map(|size| size.ws_row).filter(|&height| height > 0);
         let width = told.filter(|&width: &u16| width > 0);
         // A terminal that does not know its width says 0.
         let width = width.or_else(|| measured().filter(|&width| width > 0));
         let colours =
             is_terminal && !anstyle_query::no_color() && anstyle_query::term_supports_color();
-        Self { width, colours }
+        Self { width, colours, height, sort: None, top: None }
     }
 }

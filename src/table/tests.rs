@@ -6,7 +6,7 @@ use super::*;
 use crate::features::{DiskRates, NicRates};
 use crate::sample::{Cpu, Disk, Memory, Nic};
 
-const WIDE: Look = Look { width: None, colours: false };
+const WIDE: Look = Look { width: None, colours: false, height: None, sort: None, top: None };
 
 /// A running guest of which everything is known.
 fn sample(name: &str) -> Domain {
@@ -211,7 +211,7 @@ const NAMES: [&str; 14] = [
 fn each_guest_has_one_line_and_the_columns_stand_in_line_whatever_the_names() {
     let rows: Vec<Row> = NAMES.iter().map(|name| row(name)).collect();
     for columns in [None, Some(200), Some(120), Some(100), Some(80), Some(60), Some(40), Some(24)] {
-        let shown = text(&rows, &Look { width: columns, colours: false });
+        let shown = text(&rows, &Look { width: columns, ..WIDE });
         assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown}");
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines.len(), 1 + NAMES.len() + 1 + 1, "{shown}");
@@ -234,7 +234,7 @@ fn a_long_name_is_cut_with_an_ellipsis_at_the_column_and_not_at_a_word() {
     // As wide as a name of 12 columns makes it.
     let limit = width(text(&[row(&"x".repeat(12))], &WIDE).lines().next().unwrap());
     let line = |name| {
-        let shown = text(&[row(name)], &Look { width: Some(limit), colours: false });
+        let shown = text(&[row(name)], &Look { width: Some(limit), ..WIDE });
         shown.lines().nth(1).unwrap().to_owned()
     };
     assert!(line(NAMES[11]).starts_with("a very long…  running  "), "{}", line(NAMES[11]));
@@ -248,7 +248,7 @@ fn a_long_name_is_cut_with_an_ellipsis_at_the_column_and_not_at_a_word() {
 #[test]
 fn narrow_terminals_leave_columns_out_and_keep_the_guest_its_state_and_its_cpu() {
     let headings = |columns| {
-        let shown = text(&[row("web-frontend-01")], &Look { width: Some(columns), colours: false });
+        let shown = text(&[row("web-frontend-01")], &Look { width: Some(columns), ..WIDE });
         words(&shown)[0].join(" ")
     };
     let all =
@@ -284,5 +284,64 @@ fn colours_stand_around_whole_lines_and_mark_what_is_odd() {
             .strip_suffix("\u{1b}[0m")
             .map_or(coloured, |line| line.split_once('m').unwrap().1);
         assert_eq!(stripped, plain);
+    }
+}
+
+/// Guests that use as much CPU as they are numbered.
+fn fleet(count: u32) -> Vec<Row> {
+    let row = |number: u32| {
+        let rates = Rates { cpu_percent: Some(f64::from(number * 7 % count)), ..rates() };
+        Row::of(&sample(&format!("guest-{number:03}")), Some(&rates), None)
+    };
+    let mut rows: Vec<Row> = (0..count).map(row).collect();
+    rows.push(Row::of(&sample("without"), None, None));
+    rows
+}
+
+fn first_words(shown: &str) -> Vec<&str> {
+    shown.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect()
+}
+
+#[test]
+fn sorted_guests_come_with_those_that_use_most_first_and_unknown_ones_last() {
+    let rows = fleet(5);
+    let by = |sort, top| text(&rows, &Look { sort: Some(sort), top, ..WIDE });
+    let shown = by(Column::Cpu, None);
+    let order = ["guest-002", "guest-004", "guest-001", "guest-003", "guest-000", "without"];
+    assert_eq!(first_words(&shown)[..6], order);
+    assert_eq!(first_words(&by(Column::Guest, None))[..2], ["guest-000", "guest-001"]);
+    // The same totals, however few are shown.
+    let total = |shown: &str| {
+        let line = shown.lines().find(|line| line.starts_with("6 guests")).map(str::to_owned);
+        line.unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let two = by(Column::Cpu, Some(2));
+    assert_eq!(first_words(&two)[..3], ["guest-002", "guest-004", "6"]);
+    assert_eq!(total(&two), total(&shown));
+    assert!(two.contains("\nThe totals are also of 4 more that are not shown.\n"), "{two}");
+    // Without a column, those that use most CPU.
+    let top = text(&rows, &Look { top: Some(2), ..WIDE });
+    assert_eq!(top, two);
+    assert!(!by(Column::Cpu, Some(60)).contains("not shown"));
+}
+
+#[test]
+fn on_a_screen_of_80_by_24_are_the_busiest_guests_and_the_totals() {
+    let screen = Look { width: Some(80), height: Some(24), ..WIDE };
+    let shown = text(&fleet(60), &screen);
+    assert!(shown.lines().count() <= 23, "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    let words = first_words(&shown);
+    // 43 * 7 is 301, which is 1 more than 5 times 60; 17 * 7 is 59 more than once 60.
+    assert_eq!(words[0], "guest-017");
+    assert!(shown.contains("\n61 guests "), "{shown}");
+    assert!(shown.contains(" more that are not shown; into a pipe all are printed.\n"), "{shown}");
+    // What fits is shown whole, by name.
+    let shown = text(&fleet(15), &screen);
+    assert_eq!(first_words(&shown)[..2], ["guest-000", "guest-001"]);
+    assert!(shown.lines().count() <= 23 && !shown.contains("not shown"), "{shown}");
+    // However low the screen.
+    for height in 0..8 {
+        assert!(text(&fleet(60), &Look { height: Some(height), ..screen }).contains("61 guests"));
     }
 }

@@ -4,7 +4,7 @@ const BYTES: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 const COUNTS: [&str; 5] = ["", "k", "M", "G", "T"];
 
 /// Bytes, in powers of 1024.
-pub(super) fn bytes(bytes: f64) -> String {
+pub(crate) fn bytes(bytes: f64) -> String {
     scaled(bytes, 1024.0, &BYTES, 0)
 }
 

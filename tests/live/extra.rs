@@ -22,7 +22,9 @@ const DOMAIN: &str = r#"<domain type='qemu'><name>rich</name><title>A "rich" gue
 <uuid>11111111-2222-3333-4444-555555555555</uuid>
 <memory unit='MiB'>64</memory><vcpu cpuset='0' current='2'>4</vcpu><iothreads>2</iothreads>
 <cputune><vcpupin vcpu='1' cpuset='0-1'/></cputune>
-<numatune><memory mode='strict' nodeset='0'/></numatune>
+<description>what it
+is for</description><numatune><memory mode='strict' nodeset='0'/>
+<memnode cellid='1' mode='preferred' nodeset='0'/></numatune>
 <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>
 <cpu><numa><cell id='0' cpus='0-1' memory='32' unit='MiB'/><cell id='1' cpus='2-3' memory='32' unit='MiB'/></numa></cpu>
 <devices>
@@ -160,6 +162,10 @@ fn what_qemu_gives_by_each_name_is_what_virsh_says() {
             ),
         );
         assert_eq!(vcpu.text("cpuset"), ["0", "0-1"][index]);
+        let told = vcpu_told(&lab, index);
+        // The guest is paused: nothing moves its threads.
+        assert_eq!((vcpu.int("cpu"), vcpu.text("affinity")), (told.0, &*told.1));
+        same += 2;
     }
     for (index, device) in ["vda", "vdb"].into_iter().enumerate() {
         let disk = line(&lines, "vm_devices", &[("devtype", "disk"), ("device", device)]);
@@ -220,11 +226,14 @@ fn what_qemu_gives_by_each_name_is_what_virsh_says() {
     assert_eq!((numa.int("cells"), numa.text("nodeset"), numa.text("mode")), (2, "0", "strict"));
     let cell = line(&lines, "vm_numa", &[("cell", "1")]);
     assert_eq!((cell.int("memory_kib"), cell.text("cpus")), (32 << 10, "2-3"));
+    assert_eq!((cell.text("host_nodes"), cell.text("mode")), ("0", "preferred"));
+    assert!(line(&lines, "vm_numa", &[("cell", "0")]).find_field("mode").is_none());
     let info = line(&lines, "vm_info", &[]);
     assert_eq!(
         [info.text("title"), info.text("os_type"), info.text("arch")],
         ["A \"rich\" guest", "hvm", "x86_64"]
     );
+    assert_eq!(info.text("description"), "what it is for");
     assert!(info.text("machine").starts_with("pc-i440fx-"), "{info:?}");
     assert_eq!(
         (info.field("persistent"), info.field("autostart")),
@@ -247,10 +256,13 @@ fn what_qemu_gives_by_each_name_is_what_virsh_says() {
             "vm_limits",
             "vm_numa",
             "vm_info",
+            "vm_backing",
+            "vm_snapshots",
             "vm_collector",
+            "vm_host",
         ]
     );
-    let collector = lines.last().unwrap();
+    let collector = line(&lines, "vm_collector", &[("uri", &lab.uri())]);
     assert_eq!(collector.tags, [("uri".to_owned(), lab.uri())]);
     assert_eq!(collector.field("up"), &Value::Bool(true));
     let told = [
@@ -263,26 +275,110 @@ fn what_qemu_gives_by_each_name_is_what_virsh_says() {
         "stuck_calls",
         "unknown_statistics",
     ];
-    let lines_of_guests = i64::try_from(lines.len()).unwrap() - 1;
+    let of_guests = lines.iter().filter(|line| line.find_tag("uuid").is_some());
+    let lines_of_guests = i64::try_from(of_guests.count()).unwrap();
     assert_eq!(told.map(|field| collector.int(field)), [1, 0, 0, lines_of_guests, 0, 1, 0, 0]);
     assert!(collector.int("collect_ns") > 0);
     // The second run finds the device list in the cache, with what else the XML said.
     let again = collect(&lab, &all());
-    let collector = again.last().unwrap();
+    let collector = line(&again, "vm_collector", &[("uri", &lab.uri())]);
     assert_eq!((collector.int("cache_hits"), collector.int("cache_misses")), (1, 0));
     assert_eq!(line(&again, "vm_info", &[]).fields, info.fields);
     say(&format!("extra: {same} values of virsh equal"));
 
     limits_follow_the_guest(&lab);
+    uptime_is_that_of_the_process(&lab);
     nothing_else_is_asked(&lab);
 }
 
-/// A limit that is set while the guest runs.
+/// The host CPU and the affinity of a virtual CPU, as virsh tells them.
+fn vcpu_told(lab: &Lab, vcpu: usize) -> (i64, String) {
+    let text = lab.virsh(&["vcpuinfo", "rich", "--pretty"]);
+    let told = |key: &str| {
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(key));
+        lines.nth(vcpu).unwrap_or_else(|| panic!("{key} of {vcpu} in {text}")).trim().to_owned()
+    };
+    let affinity = told("CPU Affinity:");
+    (told("CPU:").parse().unwrap(), affinity.split(' ').next().unwrap().to_owned())
+}
+
+/// `name: value` of virsh, the values that are numbers.
+fn numbers_told(text: &str) -> std::collections::BTreeMap<String, i64> {
+    let pair = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.trim().to_owned(), value.trim().parse().ok()?))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+/// Limits that are set while the guest runs, all that this QEMU takes, against what virsh says of them.
 fn limits_follow_the_guest(lab: &Lab) {
-    lab.virsh(&["blkdeviotune", "rich", "vdb", "--write-bytes-sec", "77777", "--live"]);
+    let set = "--write-bytes-sec 77777 --write-bytes-sec-max 99999 --write-bytes-sec-max-length 7 \
+               --read-bytes-sec 5001 --read-bytes-sec-max 6001 --read-bytes-sec-max-length 6 \
+               --total-iops-sec 301 --total-iops-sec-max 401 --total-iops-sec-max-length 5 \
+               --size-iops-sec 4096 --group-name both --live";
+    let words = ["blkdeviotune", "rich", "vdb"].into_iter().chain(set.split_whitespace());
+    lab.virsh(&words.collect::<Vec<_>>());
     let lines = collect(lab, "extra = [\"limits\"]\n[cache]\nttl = \"0s\"\n");
     let disk = line(&lines, "vm_limits", &[("devtype", "disk"), ("device", "vdb")]);
-    assert_eq!(fields(disk), [("write_bytes_sec", 77_777)]);
+    let told = numbers_told(&lab.virsh(&["blkdeviotune", "rich", "vdb", "--live"]));
+    // libvirt's names, but for that of a length.
+    let renamed = |field: &str| field.replace("_max_length_sec", "_max_length");
+    let printed: std::collections::BTreeMap<_, _> =
+        fields(disk).into_iter().map(|(field, value)| (renamed(field), value)).collect();
+    let mut told = told;
+    // What is not set is 0 there; QEMU takes a second for a burst whose length nobody set.
+    told.retain(|name, value| *value != 0 && (!name.ends_with("_length") || *value != 1));
+    assert_eq!(printed, told);
+    assert_eq!(disk.text("group"), "both");
+    say(&format!("extra: {} limits of a disk are those of blkdeviotune", printed.len()));
+}
+
+/// The lab has no control groups, which a guest's own limits are; libvirt's test driver takes them for what
+/// they are.
+#[test]
+fn limits_of_a_guests_memory_are_what_virsh_says() {
+    let Some(lab) = Lab::require("extra, memory limits") else { return };
+    let node = lab.scratch().join("node.xml");
+    let guest = "<domain type='test'><name>tuned</name><memory>2048</memory><vcpu>1</vcpu>\
+        <os><type>hvm</type></os><memtune><hard_limit unit='MiB'>3</hard_limit>\
+        <soft_limit>2049</soft_limit><swap_hard_limit unit='KiB'>4097</swap_hard_limit></memtune></domain>";
+    fs::write(&node, format!("<node>{guest}</node>")).unwrap();
+    let uri = format!("test://{}", node.display());
+    let told = run(Command::new("virsh").args(["-q", "-c", &uri, "memtune", "tuned"])).success();
+    let told = numbers_told(&told.stdout);
+    let configuration = lab.scratch().join("limits.toml");
+    fs::write(&configuration, "extra = [\"limits\"]").unwrap();
+    let mut command = program(lab.scratch());
+    command.args(["--no-cache", "--uri", &uri, "--config"]).arg(configuration);
+    let lines = read(&run(&mut command).success().stdout);
+    let limits = line(&lines, "vm_limits", &[]);
+    let renamed = [
+        ("memory_hard_kib", "hard_limit"),
+        ("memory_soft_kib", "soft_limit"),
+        ("swap_hard_kib", "swap_hard_limit"),
+    ];
+    assert_eq!(fields(limits), renamed.map(|(field, key)| (field, told[key])));
+    assert_eq!(fields(limits)[0].1, 3072);
+}
+
+/// The program beside libvirtd, where the numbers of processes are the same, against ps.
+fn uptime_is_that_of_the_process(lab: &Lab) {
+    let command = configured(lab, "extra = [\"uptime\"]");
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|it| it.to_str().unwrap().to_owned())
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let since = || {
+        let pid = lab.inside(&["cat", "/run/libvirt/qemu/rich.pid"]);
+        let age = lab.inside(&["ps", "-o", "etimes=", "-p", pid.trim()]);
+        age.trim().parse::<i64>().unwrap()
+    };
+    let earliest = since();
+    let lines = read(&lab.inside(&words));
+    let (uptime, latest) = (line(&lines, "vm_totals", &[]).int("uptime_s"), since());
+    assert!((earliest..=latest).contains(&uptime), "{uptime} of {earliest} to {latest} s");
 }
 
 /// The calls that the program makes, by libvirt's own log, and the groups that it asks for.
@@ -300,7 +396,9 @@ fn nothing_else_is_asked(lab: &Lab) {
             let name = parts.next()?.split(':').next()?;
             let groups = parts.next()?.split("stats=").nth(1).and_then(|it| it.split(',').next());
             // What is ended, what a handle knows by itself, and what libvirt calls inside, is no question.
-            let is_question = (name.starts_with("virDomain") || name.starts_with("virConnect"))
+            let is_question = ["virDomain", "virConnect", "virNode", "virStorage"]
+                .iter()
+                .any(|it| name.starts_with(it))
                 && !["Free", "Close", "GetName", "GetUUID", "GetID", "Ref", "IsAlive", "Internal"]
                     .iter()
                     .any(|it| name.contains(it));
@@ -315,10 +413,10 @@ fn nothing_else_is_asked(lab: &Lab) {
         let calls = asked(configuration);
         calls.difference(&plain).cloned().collect::<Vec<String>>()
     };
-    let names =
-        ["state-reason", "cpu-waits", "memory-details", "vcpus", "disk-times", "disk-space"];
-    let free = ["cpu-cache", "limits", "numa", "collector", "other"];
-    for name in names.iter().chain(&free) {
+    let names = ["state-reason", "cpu-waits", "memory-details", "disk-times", "disk-space"];
+    let free =
+        ["cpu-cache", "limits", "numa", "collector", "other", "answer", "uptime", "disk-latency"];
+    for name in names.iter().chain(&free).chain(&["energy"]) {
         assert_eq!(more(&format!("extra = [\"{name}\"]")), [""; 0], "{name}");
     }
     for (name, groups) in [
@@ -331,7 +429,29 @@ fn nothing_else_is_asked(lab: &Lab) {
         let calls = more(&format!("extra = [\"{name}\"]"));
         assert_eq!(calls, [format!("virDomainListGetStats {groups}")], "{name}");
     }
+    assert_eq!(more("extra = [\"vcpus\"]"), ["virDomainGetVcpus"]);
     assert_eq!(more("extra = [\"jobs\"]"), ["virDomainGetJobStats"]);
+    assert_eq!(more("extra = [\"disk-errors\"]"), ["virDomainGetDiskErrors"]);
+    assert_eq!(more("extra = [\"block-jobs\"]"), ["virDomainGetBlockJobInfo"]);
+    // Of the group block alone, once more.
+    assert_eq!(more("extra = [\"backing\"]"), ["virDomainListGetStats 0x20"]);
+    assert_eq!(
+        more("extra = [\"snapshots\"]"),
+        ["virDomainListAllCheckpoints", "virDomainSnapshotNum"]
+    );
+    let pools = ["virConnectListAllStoragePools"];
+    assert_eq!(more("extra = [\"pools\"]"), pools);
+    let host = [
+        "virConnectGetCapabilities",
+        "virConnectGetLibVersion",
+        "virConnectGetType",
+        "virConnectGetVersion",
+        "virNodeGetCPUStats",
+        "virNodeGetInfo",
+        "virNodeGetMemoryParameters",
+        "virNodeGetMemoryStats",
+    ];
+    assert_eq!(more("extra = [\"host\"]"), host);
     assert_eq!(more("extra = [\"info\"]"), ["virDomainGetAutostart", "virDomainIsPersistent"]);
     let told: Vec<&str> = plain.iter().map(|call| call.split(' ').next().unwrap()).collect();
     say(&format!("extra: a default collection asks {}", told.join(", ")));

@@ -5,6 +5,7 @@
 mod support;
 
 mod alone;
+mod beside;
 mod cache;
 mod check;
 mod containers;
@@ -17,7 +18,9 @@ mod hosts;
 mod hotplug;
 mod readme;
 mod record;
+mod replaced;
 mod rights;
 mod states;
+mod storage;
 mod table;
 mod virsh;

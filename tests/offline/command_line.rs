@@ -54,7 +54,7 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         ),
         (
             &[""],
-            "E! unknown command \"\"; the commands are once, execd, check, record, events, config",
+            "E! unknown command \"\"; the commands are once, execd, check, record, events, anomalies, config",
         ),
         (
             &["once", "execd"],
@@ -88,7 +88,10 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
             "E! \"b\" is one word too many; telegraf-virt --help shows what may stand",
         ),
         (&["recrod", "a"], "E! unknown command \"recrod\"; did you mean record?"),
-        (&["record", "-", "-u", "a", "-u", "b"], "E! record reads one hypervisor: give one --uri"),
+        (
+            &["record", "-", "-u", "a:///", "-u", "b:///"],
+            "E! record reads one hypervisor: give one --uri",
+        ),
         (
             &["record", "-", "--no-cache"],
             "E! --no-cache does nothing for record, which reads and keeps nothing there: leave it out",
@@ -157,9 +160,12 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
             "E! --uri is \"qemu:///system\\n\", but must be a libvirt URI without spaces, such as \
              qemu:///system",
         ),
-        (&["-u", "a", "once", "-u", "a"], "E! --uri \"a\" is given twice: leave one out"),
         (
-            &["config", "-u", "a"],
+            &["-u", "a:///", "once", "-u", "a:///"],
+            "E! --uri \"a:///\" is given twice: leave one out",
+        ),
+        (
+            &["config", "-u", "a:///"],
             "E! --uri does nothing for config, which only prints the sample: leave it out",
         ),
         (
@@ -192,7 +198,7 @@ fn arguments_that_are_no_text_are_told_too() {
     let cases = [
         (
             vec![bytes],
-            "E! unknown command \"��\"; the commands are once, execd, check, record, events, config",
+            "E! unknown command \"��\"; the commands are once, execd, check, record, events, anomalies, config",
         ),
         (vec![option], "E! unknown option \"--�\"; telegraf-virt --help lists them"),
         (vec![OsStr::new("-u"), bytes], "E! --uri is \"��\", but must be UTF-8 text"),
@@ -225,6 +231,13 @@ fn a_long_argument_is_not_repeated_whole() {
     }
 }
 
+/// The names that `extra` may hold, as a message lists them.
+fn extra_names() -> String {
+    let names = telegraf_virt::config::extra::Extra::ALL.map(|it| format!("\"{}\"", it.name()));
+    let (last, names) = names.split_last().unwrap();
+    format!("{} or {last}", names.join(", "))
+}
+
 #[test]
 fn a_bad_configuration_gives_one_line_and_exit_code_2() {
     let cases: [(&str, &str); 18] = [
@@ -249,11 +262,10 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         ),
         (
             "extra = [\"pref\"]",
-            "line 1: extra holds \"pref\", but each entry must be \"state-reason\", \"cpu-waits\", \
-             \"memory-details\", \"vcpus\", \"disk-times\", \"disk-space\", \"iothreads\", \
-             \"perf\", \"dirty-rate\", \"memory-bandwidth\", \"cpu-cache\", \"jobs\", \
-             \"limits\", \"numa\", \"info\", \"hypervisor\", \"collector\", \"other\", \
-             \"answer\" or \"events\"; did you mean \"perf\"?",
+            &format!(
+                "line 1: extra holds \"pref\", but each entry must be {}; did you mean \"perf\"?",
+                extra_names()
+            ),
         ),
         (
             "uris = []\n[domains]\ninclude = [\"web[\"]",
@@ -276,8 +288,8 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         (
             "[metadata_tags]\nproject = \"//nova:project[1]\"",
             "line 2: metadata_tags.project is \"//nova:project[1]\", but that path has the step \
-             nova:project[1], which is none: a step is an element's name, and the last one may be an \
-             @attribute; there are no [conditions], * or functions",
+             nova:project[1], which is none: a step is an element's name, with {URI} before it or \
+             [@name='value'] after it where that is wanted, and the last one may be an @attribute",
         ),
         (
             "[domains]\nexclude_states = [\"stopped\"]",
@@ -295,7 +307,10 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
             "line 2: cache.dir is \"cache\", but must be a whole path that starts with /, or \"\" \
              for the default",
         ),
-        ("uris = [", "line 1: not valid TOML (unclosed array, expected `]`): uris = ["),
+        (
+            "uris = [",
+            "line 1: not valid TOML (unclosed array, expected `]`): uris = [; write ] after its last entry",
+        ),
     ];
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
@@ -308,6 +323,24 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         }
         let variable = [("TELEGRAF_VIRT_CONFIG", path.as_os_str())];
         assert_eq!(refused(&[], &variable), line, "of {text:?} by the variable");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_configuration_are_messages_of_their_own() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("config.toml");
+    std::fs::write(&path, "workers = 0\nuris = ['kvm1']\nfoo = 1\n[cache]\nttl = 5m\n").unwrap();
+    for command in ["once", "execd", "check"] {
+        let output = run(&[OsStr::new(command), OsStr::new("--config"), path.as_os_str()], &[]);
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(2), &b""[..]));
+        let told = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 4, "{told}");
+        for (line, number) in lines.iter().zip([1, 2, 3, 5]) {
+            let start = format!("E! {}, line {number}: ", path.display());
+            assert!(line.starts_with(&start), "{told}");
+        }
     }
 }
 
@@ -372,10 +405,13 @@ fn help_and_version_go_to_standard_output() {
     assert_eq!(printed(&["-h"]), help);
     assert_eq!(printed(&["help"]), help);
     assert_eq!(printed(&["help", "execd"]), printed(&["execd", "--help"]));
-    assert!(printed(&["once", "--help"]).contains("[[inputs.exec]]"));
+    assert!(printed(&["once", "--help"]).contains("--watch --top 20"));
     assert!(printed(&["-h", "execd"]).contains("signal = \"STDIN\""));
     assert!(printed(&["check", "-h"]).contains("Usage: telegraf-virt [OPTIONS] check\n"));
-    assert!(printed(&["config", "-h"]).contains("Usage: telegraf-virt config\n"));
+    assert!(
+        printed(&["config", "-h"])
+            .contains("Usage: telegraf-virt config [--effective [OPTIONS]]\n")
+    );
     let version = format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(printed(&["--version"]), version);
     assert_eq!(printed(&["execd", "-V"]), version);

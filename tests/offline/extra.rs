@@ -4,13 +4,15 @@
 //!
 //! <https://libvirt.org/html/libvirt-libvirt-domain.html#virConnectGetAllDomainStats>
 
+use telegraf_virt::anomalies::{Summary, Top, Verdict};
 use telegraf_virt::config::extra::{Extra, Extras};
 use telegraf_virt::devices::details::details;
 use telegraf_virt::devices::{Inventory, xml};
-use telegraf_virt::libvirt::{Parameter, Value};
+use telegraf_virt::libvirt::{Parameter, Snapshots, Value};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, Guest, Writer};
 use telegraf_virt::sample::{Domain, Job, More};
+use telegraf_virt::schema::{BackingImage, BlockJobLine, Details};
 
 type Sent = (&'static str, Value<'static>);
 
@@ -165,6 +167,134 @@ fn what_kvm_counts_stands_by_guest_and_by_vcpu() {
 }
 
 #[test]
+fn a_histogram_is_cumulated_and_a_timed_group_has_its_interval() {
+    let sent = [
+        ("block.0.name", Value::Text(b"vda")),
+        ("block.0.timed_group.count", Value::Uint(2)),
+        ("block.0.timed_group.0.interval", Value::Uint(10)),
+        ("block.0.timed_group.0.rd_latency_min", Value::Uint(11)),
+        ("block.0.timed_group.0.rd_latency_max", Value::Uint(13)),
+        ("block.0.timed_group.0.rd_latency_avg", Value::Uint(12)),
+        ("block.0.timed_group.0.rd_queue_depth_avg", Value::Float(0.25)),
+        ("block.0.timed_group.0.flush_latency_avg", Value::Uint(14)),
+        ("block.0.timed_group.0.zone_append_queue_depth_avg", Value::Float(0.0)),
+        ("block.0.timed_group.1.interval", Value::Uint(60)),
+        ("block.0.timed_group.1.wr_latency_avg", Value::Uint(15)),
+        // Whatever order they come in; a bin that has no start is none.
+        ("block.0.latency_histogram.write.bin.count", Value::Uint(3)),
+        ("block.0.latency_histogram.write.bin.1.start", Value::Uint(1000)),
+        ("block.0.latency_histogram.write.bin.1.value", Value::Uint(5)),
+        ("block.0.latency_histogram.write.bin.0.start", Value::Uint(0)),
+        ("block.0.latency_histogram.write.bin.0.value", Value::Uint(7)),
+        ("block.0.latency_histogram.write.bin.2.start", Value::Uint(20_000)),
+        ("block.0.latency_histogram.write.bin.2.value", Value::Uint(u64::MAX)),
+        ("block.0.latency_histogram.write.bin.3.value", Value::Uint(1)),
+        ("block.0.latency_histogram.read.bin.count", Value::Uint(1)),
+        ("block.0.latency_histogram.read.bin.0.start", Value::Uint(0)),
+        ("block.0.latency_histogram.read.bin.0.value", Value::Uint(9)),
+        // Of a disk that has no line.
+        ("block.1.timed_group.0.interval", Value::Uint(10)),
+    ];
+    assert_eq!(
+        printed(&sent, &[Extra::DiskLatency]),
+        [
+            "vm_disk_latency,device=vda,op=read,le=+Inf requests=9i".to_owned(),
+            "vm_disk_latency,device=vda,op=write,le=1000 requests=7i".to_owned(),
+            "vm_disk_latency,device=vda,op=write,le=20000 requests=12i".to_owned(),
+            format!("vm_disk_latency,device=vda,op=write,le=+Inf requests={}i", i64::MAX),
+            "vm_disk_latency,device=vda,op=read,interval_s=10 latency_min_ns=11i,latency_max_ns=13i,\
+             latency_avg_ns=12i,queue_depth_avg=0.25"
+                .to_owned(),
+            "vm_disk_latency,device=vda,op=flush,interval_s=10 latency_avg_ns=14i".to_owned(),
+            "vm_disk_latency,device=vda,op=zone_append,interval_s=10 queue_depth_avg=0.0".to_owned(),
+            "vm_disk_latency,device=vda,op=write,interval_s=60 latency_avg_ns=15i".to_owned(),
+        ]
+    );
+    assert_eq!(printed(&sent, &[Extra::Other]), [""; 0]);
+}
+
+#[test]
+fn energy_is_told_by_monitor_and_package_as_it_was_sent() {
+    let sent = [
+        ("cpu.energy.monitor.count", Value::Uint(1)),
+        ("cpu.energy.monitor.0.name", Value::Text(b"vcpus_0-3")),
+        ("cpu.energy.monitor.0.vcpus", Value::Text(b"0-3")),
+        ("cpu.energy.monitor.0.pkg.count", Value::Uint(2)),
+        ("cpu.energy.monitor.0.pkg.0.id", Value::Uint(0)),
+        ("cpu.energy.monitor.0.pkg.0.core_energy", Value::Float(12.5)),
+        ("cpu.energy.monitor.0.pkg.0.activity", Value::Uint(3)),
+        ("cpu.energy.monitor.0.pkg.1.id", Value::Uint(8)),
+        ("cpu.energy.monitor.0.pkg.1.core_energy", Value::Float(2.0)),
+    ];
+    assert_eq!(
+        printed(&sent, &[Extra::Energy]),
+        [
+            "vm_energy,monitor=vcpus_0-3,package=0 vcpus=\"0-3\",core_energy=12.5,activity=3i",
+            "vm_energy,monitor=vcpus_0-3,package=8 vcpus=\"0-3\",core_energy=2.0",
+        ]
+    );
+}
+
+#[test]
+fn jobs_errors_images_and_snapshots_of_disks_are_told() {
+    let mut sample =
+        domain(&[("block.0.name", Value::Text(b"vda")), ("block.1.name", Value::Text(b"vdb"))]);
+    sample.disks[0].io_error = "no_space".into();
+    let storage = &mut sample.more.as_mut().unwrap().storage;
+    storage.block_jobs = (0..=6)
+        .map(|kind| BlockJobLine {
+            target: "vda".to_owned(),
+            kind,
+            done_bytes: Some(1),
+            total_bytes: Some(2),
+            bytes_sec: Some(0),
+        })
+        .collect();
+    let sent: [Sent; 9] = [
+        ("block.count", Value::Uint(3)),
+        ("block.0.name", Value::Text(b"vda")),
+        ("block.0.backingIndex", Value::Uint(3)),
+        ("block.0.path", Value::Text(b"/a b")),
+        ("block.0.allocation", Value::Uint(4)),
+        ("block.1.name", Value::Text(b"vda")),
+        ("block.1.backingIndex", Value::Uint(1)),
+        ("block.1.physical", Value::Uint(5)),
+        ("block.2.name", Value::Text(b"sda")),
+    ];
+    storage.backing = BackingImage::of(sent.iter().map(|&(name, value)| (name.as_bytes(), value)));
+    let snapshots =
+        Snapshots { count: Some(2), oldest_s: Some(5), newest_s: Some(90), checkpoints: Some(1) };
+    let details = Details { snapshots: Some(snapshots), ..Details::default() };
+    let inventory = Inventory { details: Some(Box::new(details)), ..Inventory::default() };
+    let types = ["unknown", "pull", "copy", "commit", "active_commit", "backup", "unknown"];
+    let jobs = types.map(|it| {
+        format!(
+            "vm_block_jobs,devtype=disk,device=vda type=\"{it}\",done_bytes=1i,total_bytes=2i,bytes_sec=0i"
+        )
+    });
+    let mut expected = jobs.to_vec();
+    expected.extend([
+        "vm_backing,device=vda,index=3 allocation_bytes=4i,path=\"/a b\"".to_owned(),
+        "vm_backing,device=vda,index=1 physical_bytes=5i".to_owned(),
+        // Made after this moment, by the host's clock: no age below 0. The lines here are of second 0.
+        "vm_snapshots count=2i,oldest_age_s=0i,newest_age_s=0i,checkpoints=1i".to_owned(),
+    ]);
+    let on = [Extra::BlockJobs, Extra::Backing, Extra::Snapshots];
+    assert_eq!(more_lines(&mut Writer::default(), &sample, Some(&inventory), &on), expected);
+    let choice = Choice { extra: extras(&[Extra::DiskErrors]), ..Choice::DEFAULT };
+    let mut lines = Lines::default();
+    lines.start(1);
+    let guest = Guest { sample: &sample, rates: None, inventory: None };
+    Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 0);
+    let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("io_error")).collect();
+    assert!(
+        matches!(told[..], [line] if line.contains("errors=0i,io_error=\"no_space\"")),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_nobody_knows_is_passed_through_with_its_type() {
     let sent = [
         ("state.new", Value::Text(b"a \"b\"")),
@@ -173,10 +303,10 @@ fn what_nobody_knows_is_passed_through_with_its_type() {
         ("net.1.hwaddr", Value::Text(b"52:54:00:00:00:02")),
         ("block.1.name", Value::Text(b"vdb")),
         ("block.1.limits.request_alignment", Value::Uint(512)),
-        ("block.1.timed_group.0.rd_queue_depth_avg", Value::Float(0.5)),
-        ("block.1.latency_histogram.read.bin.2.value", Value::Uint(7)),
+        ("block.1.timed_group.0.new", Value::Float(0.5)),
+        ("block.1.latency_histogram.new.bin.2.value", Value::Uint(7)),
         ("iothread.2.poll-weight", Value::Uint(9)),
-        ("cpu.energy.monitor.0.pkg.1.id", Value::Uint(1)),
+        ("cpu.energy.monitor.0.new", Value::Uint(1)),
         ("vcpu.0.new", Value::Bool(true)),
         ("dirtyrate.vcpu.4.new", Value::Int(-3)),
         ("a new group.x", Value::Float(f64::NAN)),
@@ -188,9 +318,9 @@ fn what_nobody_knows_is_passed_through_with_its_type() {
             "vm_other state_new=\"a \\\"b\\\"\",a_new_group_y=1i",
             "vm_other,devtype=nic,device=vnet3 net_hwaddr=\"52:54:00:00:00:01\"",
             "vm_other,devtype=disk,device=vdb block_limits_request_alignment=512i,\
-             block_timed_group_0_rd_queue_depth_avg=0.5,block_latency_histogram_read_bin_2_value=7i",
+             block_timed_group_0_new=0.5,block_latency_histogram_new_bin_2_value=7i",
             "vm_other,index=2 iothread_poll_weight=9i",
-            "vm_other,index=0 cpu_energy_monitor_pkg_1_id=1i",
+            "vm_other,index=0 cpu_energy_monitor_new=1i",
             "vm_other,vcpu=0 vcpu_new=true",
             "vm_other,vcpu=4 dirtyrate_vcpu_new=-3i",
         ]
@@ -248,6 +378,12 @@ fn fields_are_added_behind_those_that_are_always_there() {
     let added = ",errors=0i,rd_time_ns=6i,wr_time_ns=7i,fl_reqs=8i,fl_time_ns=9i,\
                  allocation_bytes=10i,capacity_bytes=11i,physical_bytes=12i,threshold_bytes=13i";
     assert!(disk.ends_with(added), "{disk}");
+    // The start of its QEMU, and when it was asked, are on one clock.
+    let mut sample = domain(&sent);
+    (sample.started_at_ns, sample.answered_at_ns) = (Some(1_000_000_000), 62_999_999_999);
+    assert_eq!(sample.uptime_s(), Some(61));
+    sample.answered_at_ns = 0;
+    assert_eq!(sample.uptime_s(), None);
     // A vCPU without the counter leaves the sum out, and what is not sent is left out.
     let some = [("vcpu.0.delay", Value::Uint(20)), ("vcpu.1.wait", Value::Uint(11))];
     let totals = always_line(&some, &on, "vm_totals");
@@ -287,8 +423,17 @@ fn a_job_is_told_while_it_runs() {
 
 #[test]
 fn limits_numa_and_info_come_from_the_xml_for_devices_that_are_there() {
-    let text = "<domain><title>web</title><os><type arch='x86_64' machine='q35'>hvm</type></os>\
-        <numatune><memory mode='strict' nodeset='0-1'/></numatune>\
+    let text = "<domain><title>web</title><description>a\nb</description>\
+        <cputune><shares>1</shares><period>2</period><quota>3</quota><global_period>4</global_period>\
+        <global_quota>5</global_quota><emulator_period>6</emulator_period>\
+        <emulator_quota>7</emulator_quota><iothread_period>8</iothread_period>\
+        <iothread_quota>9</iothread_quota></cputune><memtune><hard_limit unit='KiB'>10</hard_limit>\
+        <soft_limit unit='KiB'>11</soft_limit><swap_hard_limit unit='KiB'>12</swap_hard_limit></memtune>\
+        <blkiotune><weight>13</weight></blkiotune><throttlegroups><throttlegroup>\
+        <total_bytes_sec>14</total_bytes_sec><group_name>a b</group_name></throttlegroup>\
+        </throttlegroups><os><type arch='x86_64' machine='q35'>hvm</type></os>\
+        <numatune><memory mode='strict' nodeset='0-1'/>\
+        <memnode cellid='0' mode='preferred' nodeset='1'/></numatune>\
         <cpu><numa><cell id='0' cpus='0-1' memory='1024' unit='KiB'/></numa></cpu><devices>\
         <interface type='bridge'><target dev='vnet0'/><bandwidth>\
         <inbound average='1' peak='2' floor='3' burst='4'/><outbound average='5' peak='6' burst='7'/>\
@@ -296,7 +441,21 @@ fn limits_numa_and_info_come_from_the_xml_for_devices_that_are_there() {
         <disk><target dev='vda'/><iotune><total_bytes_sec>1</total_bytes_sec>\
         <read_bytes_sec>2</read_bytes_sec><write_bytes_sec>3</write_bytes_sec>\
         <total_iops_sec>4</total_iops_sec><read_iops_sec>5</read_iops_sec>\
-        <write_iops_sec>6</write_iops_sec></iotune></disk>\
+        <write_iops_sec>6</write_iops_sec><total_bytes_sec_max>7</total_bytes_sec_max>\
+        <total_bytes_sec_max_length>8</total_bytes_sec_max_length>\
+        <read_bytes_sec_max>9</read_bytes_sec_max>\
+        <read_bytes_sec_max_length>10</read_bytes_sec_max_length>\
+        <write_bytes_sec_max>11</write_bytes_sec_max>\
+        <write_bytes_sec_max_length>12</write_bytes_sec_max_length>\
+        <total_iops_sec_max>13</total_iops_sec_max>\
+        <total_iops_sec_max_length>14</total_iops_sec_max_length>\
+        <read_iops_sec_max>15</read_iops_sec_max>\
+        <read_iops_sec_max_length>16</read_iops_sec_max_length>\
+        <write_iops_sec_max>17</write_iops_sec_max>\
+        <write_iops_sec_max_length>18</write_iops_sec_max_length>\
+        <size_iops_sec>19</size_iops_sec><group_name>g</group_name></iotune></disk>\
+        <disk><target dev='vdb'/><throttlefilters><throttlefilter group='a b'/>\
+        <throttlefilter group='gone'/></throttlefilters></disk>\
         <disk><target dev='gone'/><iotune><total_iops_sec>4</total_iops_sec></iotune></disk>\
         </devices></domain>";
     let (nics, disks) = xml::inventory(text).unwrap();
@@ -308,20 +467,32 @@ fn limits_numa_and_info_come_from_the_xml_for_devices_that_are_there() {
         ("vcpu.maximum", Value::Uint(8)),
         ("net.0.name", Value::Text(b"vnet0")),
         ("block.0.name", Value::Text(b"vda")),
+        ("block.1.name", Value::Text(b"vdb")),
     ]);
     let on = [Extra::Limits, Extra::Numa, Extra::Info];
     assert_eq!(
         more_lines(&mut Writer::default(), &sample, Some(&inventory), &on),
         [
+            "vm_limits cpu_shares=1i,cpu_period_us=2i,cpu_quota_us=3i,global_period_us=4i,\
+             global_quota_us=5i,emulator_period_us=6i,emulator_quota_us=7i,iothread_period_us=8i,\
+             iothread_quota_us=9i,memory_hard_kib=10i,memory_soft_kib=11i,swap_hard_kib=12i,\
+             blkio_weight=13i",
             "vm_limits,devtype=nic,device=vnet0 inbound_average_kb_sec=1i,inbound_peak_kb_sec=2i,\
              inbound_floor_kb_sec=3i,inbound_burst_kib=4i,outbound_average_kb_sec=5i,\
              outbound_peak_kb_sec=6i,outbound_burst_kib=7i",
             "vm_limits,devtype=disk,device=vda total_bytes_sec=1i,read_bytes_sec=2i,\
-             write_bytes_sec=3i,total_iops_sec=4i,read_iops_sec=5i,write_iops_sec=6i",
+             write_bytes_sec=3i,total_iops_sec=4i,read_iops_sec=5i,write_iops_sec=6i,\
+             total_bytes_sec_max=7i,total_bytes_sec_max_length_sec=8i,read_bytes_sec_max=9i,\
+             read_bytes_sec_max_length_sec=10i,write_bytes_sec_max=11i,\
+             write_bytes_sec_max_length_sec=12i,total_iops_sec_max=13i,\
+             total_iops_sec_max_length_sec=14i,read_iops_sec_max=15i,\
+             read_iops_sec_max_length_sec=16i,write_iops_sec_max=17i,\
+             write_iops_sec_max_length_sec=18i,size_iops_sec=19i,group=\"g\"",
+            "vm_limits,devtype=disk,device=vdb,filter=a\\ b total_bytes_sec=14i",
             "vm_numa cells=1i,nodeset=\"0-1\",mode=\"strict\"",
-            "vm_numa,cell=0 memory_kib=1024i,cpus=\"0-1\"",
+            "vm_numa,cell=0 memory_kib=1024i,cpus=\"0-1\",host_nodes=\"1\",mode=\"preferred\"",
             "vm_info title=\"web\",os_type=\"hvm\",machine=\"q35\",arch=\"x86_64\",persistent=true,\
-             autostart=false,vcpus_max=8i",
+             autostart=false,description=\"a b\",vcpus_max=8i",
         ]
     );
 }
@@ -380,4 +551,33 @@ fn a_guest_that_is_off_has_nothing_of_it() {
     let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
     let printed: Vec<&str> = text.lines().filter_map(|line| line.split(' ').nth(1)).collect();
     assert_eq!(printed, ["state=\"shutoff\"", "state=5i"]);
+}
+
+fn anomalies_line(summary: &Summary) -> String {
+    let mut lines = Lines::default();
+    lines.start(1);
+    Writer::default().write_anomalies(&mut lines, &domain(&[]), &Tags::default(), summary);
+    String::from_utf8(lines.as_bytes().to_vec()).unwrap()
+}
+
+#[test]
+fn a_guest_that_behaves_unlike_itself_has_a_line_that_says_in_what() {
+    let verdict = Verdict { range: 1.25, pattern: 0.5, low: 204_800.0, high: 18_874_368.0 };
+    let top = Some(Top { series: "vda wr_bytes".into(), value: 42_991_616.0, verdict });
+    let summary = Summary { flagged: 2, learned: 8, learning: 5, events: 7, top };
+    let tags = "VMID=7,name=a,uuid=00000000-0000-0000-0000-000000000000";
+    assert_eq!(
+        anomalies_line(&summary),
+        format!(
+            "vm_anomalies,{tags} rate=25.0,score=62.5,flagged=2i,learned=8i,learning=5i,events=7i,\
+             top=\"vda wr_bytes\",top_value=42991616.0,top_low=204800.0,top_high=18874368.0,\
+             top_reason=\"range\" 1\n"
+        )
+    );
+    let learning = Summary { learning: 13, ..Summary::default() };
+    assert_eq!(
+        anomalies_line(&learning),
+        format!("vm_anomalies,{tags} flagged=0i,learned=0i,learning=13i,events=0i 1\n")
+    );
+    assert_eq!(anomalies_line(&Summary::default()), "");
 }

@@ -137,7 +137,7 @@ fn table(
         Row::of(sample, rates.as_ref(), None)
     };
     let rows: Vec<Row> = now.iter().map(row).collect();
-    table::text(&rows, &Look { width, colours: false })
+    table::text(&rows, &Look { width, ..Look::default() })
 }
 
 #[test]

@@ -10,7 +10,7 @@ use telegraf_virt::cli::{self, Command};
 use telegraf_virt::{check, config};
 
 /// The contract's options.
-const OPTIONS: [(&str, Option<char>); 13] = [
+const OPTIONS: [(&str, Option<char>); 21] = [
     ("config", Some('c')),
     ("uri", Some('u')),
     ("cache-dir", None),
@@ -18,6 +18,14 @@ const OPTIONS: [(&str, Option<char>); 13] = [
     ("deadline", None),
     ("interval", None),
     ("format", None),
+    ("sort", None),
+    ("top", None),
+    ("watch", None),
+    ("include", None),
+    ("exclude", None),
+    ("extra", None),
+    ("features", None),
+    ("effective", None),
     ("json", None),
     ("samples", None),
     ("anonymize", None),

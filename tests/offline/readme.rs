@@ -170,15 +170,15 @@ fn the_readme_names_the_packages_and_the_rust_that_the_first_command_asks_for() 
 }
 
 #[test]
-fn the_table_of_rooms_has_every_room_of_the_source() {
+fn the_table_of_modules_has_every_module_of_the_source() {
     let told: BTreeSet<String> =
-        rows("## How it works").iter().map(|row| quoted(&row["room"])[0].clone()).collect();
+        rows("## How it works").iter().map(|row| quoted(&row["module"])[0].clone()).collect();
     let entries = fs::read_dir(repository().join("src")).unwrap();
-    let rooms: BTreeSet<String> = entries
+    let modules: BTreeSet<String> = entries
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
-        .filter(|room| room != "lib")
+        .filter(|module| module != "lib")
         .collect();
-    assert_eq!(told, rooms);
+    assert_eq!(told, modules);
 }
 
 /// The anchors of a file's headings, as GitHub makes them.

@@ -108,13 +108,18 @@ fn extras_table() -> String {
         let calls = row.calls.iter().filter(|(_, group)| group.is_none());
         let calls = calls.map(|(call, _)| match call {
             telegraf_virt::schema::GuestCall::Definition => "two calls when its XML is read",
+            telegraf_virt::schema::GuestCall::Snapshots => {
+                "two calls when its XML is read, and two more for each chain of snapshots"
+            }
+            telegraf_virt::schema::GuestCall::BlockJobs => "one more call for each disk",
             _ => "one more call for each guest",
         });
         let xml = row.needs_xml.then(|| "the domain's XML, read anyway".to_owned());
+        let host = (!row.of_host.is_empty()).then(|| row.of_host.to_owned());
         // What takes more than one collection listens, or reckons.
         let listens = (extra == Extra::Events).then(|| "a connection to listen on".to_owned());
         let calls = calls.map(str::to_owned);
-        let asks: Vec<String> = groups.chain(calls).chain(xml).chain(listens).collect();
+        let asks: Vec<String> = groups.chain(calls).chain(xml).chain(host).chain(listens).collect();
         let asks = if asks.is_empty() { "nothing".to_owned() } else { asks.join("; ") };
         let adds: BTreeSet<String> = output_fields()
             .iter()
@@ -243,9 +248,17 @@ fn each_field_is_in_one_row_and_each_name_in_extra_adds_something() {
     let mut seen = BTreeMap::new();
     for field in output_fields() {
         let key = (field.measurement, field.devtype, field.row.name, field.tags);
-        // The guest's rate of dirty memory and that of a vCPU have one name, on lines with other tags.
+        // The guest's rate of dirty memory and that of a vCPU have one name, on lines with other tags; so
+        // have the mode of the guest's memory and that of a cell's, the host's memory and that of its cells.
         let is_twice = seen.insert(key, field).is_some();
-        assert!(!is_twice || field.measurement == "vm_dirty_rate", "twice: {field:?}");
+        let may_be = [
+            ("vm_dirty_rate", "mib_per_sec"),
+            ("vm_numa", "mode"),
+            ("vm_host", "memory_total_kib"),
+            ("vm_host", "memory_free_kib"),
+        ];
+        let is_known = may_be.contains(&(field.measurement, field.row.name));
+        assert!(!is_twice || is_known, "twice: {field:?}");
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "_*".contains(c);
         assert!(field.row.name.chars().all(is_plain), "{field:?}");
         assert!(!field.source.is_empty() || !field.row.text.is_empty(), "says nothing: {field:?}");

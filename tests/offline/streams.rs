@@ -65,8 +65,13 @@ fn execd(command: &mut Command, stdout: impl Into<Stdio>) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut ready = [0; 12];
-    child.stderr.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    // Behind the line that says which program it is.
+    let (mut byte, mut ready) = ([0], [0; 12]);
+    let stderr = child.stderr.as_mut().unwrap();
+    while byte != *b"\n" {
+        stderr.read_exact(&mut byte).unwrap();
+    }
+    stderr.read_exact(&mut ready).unwrap();
     assert_eq!(&ready[..8], b"I! ready");
     child
 }
@@ -311,8 +316,9 @@ fn file_descriptors_and_memory_stay_flat_over_a_thousand_collections() {
 fn a_reader_slower_than_the_deadline_is_told_of_with_the_triggers_that_were_merged() {
     let scratch = TempDir::new().unwrap();
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut command = command(scratch.path(), 400);
-    command.args(["--deadline", "1s"]);
+    // So few that a busy machine reads them all in time, and so many that a pipe does not hold their lines.
+    let mut command = command(scratch.path(), 200);
+    command.args(["--deadline", "2s"]);
     let mut child = execd(&mut command, OwnedFd::from(writer));
     // It holds the pipe's end as well.
     drop(command);
@@ -320,14 +326,14 @@ fn a_reader_slower_than_the_deadline_is_told_of_with_the_triggers_that_were_merg
     stdin.write_all(b"\n").unwrap();
     // It waits for the reader when the pipe, which holds 64 KiB, has no room for another piece.
     wait_until("the pipe is full", Duration::from_secs(60), || {
-        (ioctl_fionread(&reader).unwrap() > (60 << 10)).then_some(())
+        (ioctl_fionread(&reader).unwrap() > 60_000).then_some(())
     });
     for _ in 0..3 {
         stdin.write_all(b"\n").unwrap();
         thread::sleep(Duration::from_millis(200));
     }
     // Longer than the deadline.
-    thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(3));
     let output = thread::spawn(move || {
         let mut output = String::new();
         reader.read_to_string(&mut output).map(|_| output)
@@ -344,14 +350,24 @@ fn a_reader_slower_than_the_deadline_is_told_of_with_the_triggers_that_were_merg
 #[test]
 fn a_closed_standard_output_is_told_of() {
     let scratch = TempDir::new().unwrap();
-    let once = |redirection: &str| {
-        let script = format!("exec \"$0\" once --no-cache --uri test:///default {redirection}");
+    let program = |command: &str, redirection: &str| {
+        let script = format!("exec \"$0\" {command} {redirection}");
         let mut shell = Command::new("sh");
         crate::support::program::without_settings(&mut shell, scratch.path());
-        run(shell.args(["-c", &script, crate::support::program::PROGRAM])).success()
+        run(shell.args(["-c", &script, crate::support::program::PROGRAM]))
     };
-    assert_eq!(once(">&-").stderr, "W! standard output is closed: nothing is written\n");
-    assert_eq!(once(">/dev/null").stderr, "");
+    let once = "once --no-cache --uri test:///default";
+    for command in [once, "execd --no-cache </dev/null", "config", "help", "--version"] {
+        let closed = program(command, ">&-").code(1);
+        assert_eq!(
+            closed.stderr, "E! standard output is closed: nothing is written\n",
+            "{command}"
+        );
+    }
+    // Whoever throws lines away means it, however the null device is opened.
+    for redirection in [">/dev/null", "<&- >/dev/null", "1<>/dev/null"] {
+        assert_eq!(program(once, redirection).success().stderr, "", "{redirection}");
+    }
 }
 
 /// Whoever may read the file of lines can hold the file's own lock, and slows nobody by it.

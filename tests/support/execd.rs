@@ -107,7 +107,7 @@ impl Execd {
         if message.starts_with("D! ") {
             self.debug += &message;
             self.debug.push('\n');
-        } else {
+        } else if !message.starts_with("I! telegraf-virt ") {
             self.told.push(message);
         }
     }

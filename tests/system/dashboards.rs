@@ -226,6 +226,17 @@ impl<'a, D: Asked> Dashboard<'a, D> {
         self.database.ask(&self.filled(query), false)
     }
 
+    /// How many guests hang, and the last number of each in the graph of those.
+    pub fn silence(&self) -> (Option<f64>, BTreeMap<String, f64>) {
+        let find = |title: &str| {
+            panels(&self.board).into_iter().find(|panel| panel["title"] == title).unwrap()
+        };
+        let ask = |title| self.ask(find(title), "A", queries(find(title))[0].1);
+        let count = ask("Guests that hang").first().and_then(|(_, it)| it.last().copied());
+        let graph = ask("Collections that a guest did not answer").into_iter();
+        (count, graph.map(|(tags, it)| (tags["name"].clone(), *it.last().unwrap())).collect())
+    }
+
     /// The numbers of the graph of hung guests, by guest.
     fn unanswered(&self) -> BTreeMap<String, f64> {
         let title = "Collections that a guest did not answer";

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::alerts::{FIRE, about, lines as ailing_lines, now};
+use crate::alerts::{self, FIRE, about, lines as ailing_lines, now};
 use crate::dashboards::Dashboard;
 use crate::support::dashboards::path;
 use crate::support::lab::Lab;
@@ -58,14 +58,14 @@ fn prometheus_takes_the_rules_and_each_alert_fires_for_what_ails_and_for_nothing
     // What ails goes on, or has been over for ten minutes.
     for (ailing, fires) in [(end - 900..end, true), (end - 2100..end - 1200, false)] {
         let folder = tempfile::tempdir().unwrap();
-        let rules = quick_rules(folder.path(), RULES[0]);
+        let files = quick_rules(folder.path(), RULES[0]);
         fill(&program, folder.path(), &read_lines(&ailing_lines(end - 2400..end, &ailing)));
-        let prometheus = Prometheus::start(&program, folder.path(), &settings(&rules));
+        let prometheus = Prometheus::start(&program, folder.path(), &settings(&files));
         let asked = || prometheus.answer("/api/v1/rules").to_string();
         wait_until("each rule is evaluated", LIMIT, || {
             (!asked().contains("\"lastEvaluation\":\"0001")).then_some(())
         });
-        assert_eq!(prometheus.rule_faults(), (Vec::new(), FIRE.len()));
+        assert_eq!(prometheus.rule_faults(), (Vec::new(), alerts::rules()));
         let firing = || -> BTreeSet<(String, String)> {
             let alerts = prometheus.alerts().into_iter();
             let firing = alerts.filter(|(_, state, _)| state == "firing");
@@ -123,7 +123,7 @@ fn prometheus_answers_every_query_of_the_dashboard_and_of_the_page() {
         row.queries = format!("{} of {} of prometheus.md", queries.len(), queries.len());
         row.dashboards = format!("{count} of {count}");
     }
-    row.alerts = format!("{} of {}", FIRE.len(), FIRE.len());
+    row.alerts = format!("{} of {}", alerts::rules(), alerts::rules());
     row.hold();
 }
 
@@ -133,9 +133,9 @@ fn with_the_recording_rules_the_exporters_dashboards_draw() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let rules = quick_rules(folder.path(), RULES[1]);
+    let files = quick_rules(folder.path(), RULES[1]);
     let exposed = Exposed::start(guests([",host=hv-01", ",host=hv-01", ",host=hv-01"]));
-    let settings = settings(&rules) + &targets(exposed.port);
+    let settings = settings(&files) + &targets(exposed.port);
     let prometheus = Prometheus::start(&program, folder.path(), &settings);
     let mut count = 0;
     for name in ["exporters/kumina.json", "exporters/inovex.json"] {

@@ -9,11 +9,14 @@ const BOOT: Uuid = Uuid::from_u128(7);
 const LINES: [&str; 2] = [r#"{"sample":{"name":"db"}}"#, r#"{"sample":{"name":"web"}}"#];
 
 fn file(lines: &[&str]) -> Vec<u8> {
-    sealed(&FileHeader::new(URI, Some(BOOT)), lines.iter().map(|line| line.as_bytes()))
+    sealed(
+        &FileHeader::new(FileKind::State, URI, Some(BOOT)),
+        lines.iter().map(|line| line.as_bytes()),
+    )
 }
 
 fn opened(bytes: &[u8]) -> Result<Vec<(usize, &[u8])>, Flaw> {
-    open(bytes, URI).map(|file| file.lines().collect())
+    open(bytes, FileKind::State, URI).map(|file| file.lines().collect())
 }
 
 #[test]
@@ -33,17 +36,18 @@ fn what_was_written_is_read_back() {
     let bytes = file(&LINES);
     let numbered: Vec<(usize, &[u8])> = (2..).zip(LINES.map(str::as_bytes)).collect();
     assert_eq!(opened(&bytes), Ok(numbered));
-    assert_eq!(open(&bytes, URI).unwrap().boot, Some(BOOT));
+    assert_eq!(open(&bytes, FileKind::State, URI).unwrap().boot, Some(BOOT));
     assert_eq!(opened(&file(&[])), Ok(vec![]));
-    let without_boot = sealed(&FileHeader::new(URI, None), std::iter::empty());
-    assert_eq!(open(&without_boot, URI).unwrap().boot, None);
+    let without_boot =
+        sealed(&FileHeader::new(FileKind::State, URI, None), std::iter::empty::<&[u8]>());
+    assert_eq!(open(&without_boot, FileKind::State, URI).unwrap().boot, None);
 }
 
 #[test]
 fn a_file_cut_at_any_byte_is_damaged() {
     let bytes = file(&LINES);
     for end in 0..bytes.len() {
-        let flaw = open(&bytes[..end], URI);
+        let flaw = open(&bytes[..end], FileKind::State, URI);
         assert!(matches!(flaw, Err(Flaw::Corrupt(..))), "cut at {end}: {flaw:?}");
     }
 }
@@ -54,7 +58,7 @@ fn a_file_with_any_flipped_bit_is_no_file_of_ours() {
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        let flaw = open(&flipped, URI);
+        let flaw = open(&flipped, FileKind::State, URI);
         assert!(flaw.is_err(), "bit {bit}: {flaw:?}");
     }
 }
@@ -90,8 +94,11 @@ fn each_flaw_says_what_it_is() {
 fn a_file_with_too_many_lines_is_damaged() {
     let lines = vec!["{}"; LINES_MAX + 1];
     let last = LINES_MAX + 3;
-    assert_eq!(open(&file(&lines), URI), Err(Flaw::of_line(last, "the number of lines is wrong")));
-    assert!(open(&file(&lines[1..]), URI).is_ok());
+    assert_eq!(
+        open(&file(&lines), FileKind::State, URI),
+        Err(Flaw::of_line(last, "the number of lines is wrong"))
+    );
+    assert!(open(&file(&lines[1..]), FileKind::State, URI).is_ok());
 }
 
 proptest! {
@@ -99,10 +106,10 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic_or_believe_them(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(open(&bytes, URI).is_err());
+        prop_assert!(open(&bytes, FileKind::State, URI).is_err());
         let mut after_header = file(&[]);
         after_header.truncate(after_header.iter().position(|byte| *byte == b'\n').unwrap() + 1);
         after_header.extend(&bytes);
-        prop_assert!(open(&after_header, URI).is_err());
+        prop_assert!(open(&after_header, FileKind::State, URI).is_err());
     }
 }

@@ -120,6 +120,7 @@ fn locked(name: &str, number: u128, at: u64) -> SavedHealth {
         answer: Completeness::Locked,
         is_slow: false,
         locked: Some(locked),
+        is_beside_guests: false,
     }
 }
 
@@ -461,7 +462,7 @@ fn the_folder_is_made_again_when_it_was_removed() {
 
 /// A file with these lines, of which the form is right.
 fn sealed_lines(lines: &[Vec<u8>]) -> Vec<u8> {
-    sealed(&FileHeader::new(URI, Some(BOOT)), lines.iter().map(Vec::as_slice))
+    sealed(&FileHeader::new(FileKind::State, URI, Some(BOOT)), lines.iter().map(Vec::as_slice))
 }
 
 /// How many lines a load uses.
@@ -668,4 +669,27 @@ fn a_line_that_ours_replaces_need_not_be_right_and_any_other_must() {
     assert!(read(&bytes, &[]).is_err());
     let bytes = file_of(&[damaged("a", 1, 11), entry("b", 2, 20)]);
     assert!(read(&bytes, &newer).is_err());
+    // If ours is not first-hand, only the very same line need not be read.
+    let same = [entry("a", 1, 10)];
+    let bytes = file_of(&[entry("a", 1, 10), entry("b", 2, 20)]);
+    assert_eq!(read(&bytes, &same), Ok(vec!["b".to_owned()]));
+    let bytes = file_of(&[damaged("a", 1, 10), entry("b", 2, 20)]);
+    assert!(read(&bytes, &same).is_err());
+}
+
+#[test]
+fn of_guests_that_only_others_know_the_newest_stay() {
+    let file = TestFile::new();
+    let save = |numbers: &mut dyn Iterator<Item = u64>| {
+        let sample = |number| domain("x", u128::from(number), NOW_NS - HOUR_NS / 2 + number);
+        file.save_samples(&numbers.map(sample).collect::<Vec<Domain>>(), BOOT, NOW_NS)
+    };
+    let theirs = OTHERS_MAX as u64 + 100;
+    save(&mut (0..theirs));
+    // Of these 100, 50 are among the oldest of theirs, and stay since they are ours.
+    let saved = save(&mut (0..50).chain(theirs..theirs + 50));
+    assert_eq!(saved, Saved::Written { lines: OTHERS_MAX + 100, omitted: 0 });
+    let kept = file.samples(BOOT, NOW_NS);
+    let is_kept = |number: u64| kept.contains_key(&uuid(number.into()));
+    assert!((0..50).chain(100..theirs + 50).all(is_kept) && !(50..100).any(is_kept));
 }

@@ -85,7 +85,7 @@ findings! {
         run "deadline = \"10s\"";
 
     partly_unread(failure, guests, uri, first) = Lost "partly-unread": "{failure}, of {guests}"
-        lost "these figures, which are 0 instead, or left out with missing = \"omit\""
+        lost "these figures: they are left out where they were there before, and else not offered"
         fix "see what libvirt itself has of it, and what its log says"
         run "virsh -r -c {uri} domstats {first}";
 
@@ -147,6 +147,23 @@ findings! {
               their packets"
         fix "count inside the guest, with a Telegraf there and its inputs.net"
         run "[[inputs.net]]";
+
+    uncounted(devices, kind) = Advice "uncounted": "libvirt has no counters of {devices} of type {kind}"
+        lost "nothing that could be had: their figures are 0, or omitted with missing = \"omit\", and sums are \
+              over the other devices"
+        fix "count inside the guest, or where its packets and requests go to: a DPDK switch, an SPDK target";
+
+    no_usable(guests) = Advice "no-usable": "{guests} reported memavailable and not memusable"
+        lost "how much of their memory is in use: queries leave these guests out"
+        fix "update the balloon's driver in them; Windows has it in virtio-win"
+        run "modinfo virtio_balloon";
+
+    stopped_by_disk(guests, is, uri, first) = Advice "stopped-by-disk":
+        "{guests} {is} paused since a disk cannot be written: most likely its storage is full"
+        lost "nothing, but the guest does not run"
+        fix "see which disk it is, make room for it, and let the guest go on"
+        run "virsh -r -c {uri} domblkerror {first}"
+        run "virsh resume {first}";
 
     no_steal() = Advice "no-steal": "libvirt does not tell how long vCPUs wait for a host CPU"
         lost "steal_percent of vm_features"

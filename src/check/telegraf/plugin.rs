@@ -118,7 +118,7 @@ impl Plugin<'_> {
         let environment = |name: &str| self.variable(name, around);
         match cli.settings(&environment) {
             Ok((settings, _)) => Ok((cli, settings)),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
         }
     }
 
@@ -281,6 +281,9 @@ impl Plugin<'_> {
         cli.uris.iter().for_each(|uri| option("--uri", Some(uri.clone())));
         option("--cache-dir", cli.cache_dir.as_ref().map(text));
         option("--deadline", cli.deadline.map(duration::shown));
+        for (name, _, items) in cli.replaced() {
+            items.iter().for_each(|item| option(&format!("--{name}"), Some(item.clone())));
+        }
         if cli.no_cache {
             options.push("--no-cache".to_owned());
         }

@@ -103,6 +103,10 @@ fn run(
     if let Some(file) = cli.config.as_ref().or(subject.file.as_ref()) {
         command.arg("--config").arg(whole_path(file));
     }
+    for (option, _, items) in cli.replaced() {
+        let option = format!("--{option}");
+        items.iter().for_each(|item| _ = command.arg(&option).arg(item));
+    }
     if cli.no_cache {
         command.arg("--no-cache");
     }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::{Batch, Collection, KnownOf, ListPhase, RETRY};
 use crate::collect::assemble;
-use crate::collect::call::{Answer, Asked, Detailed, Done, How, Purpose, Sampled};
+use crate::collect::call::{Answer, Asked, Detailed, How, Purpose, Sampled};
 use crate::collect::cause::Cause;
 use crate::collect::gate::{CallKind, Hold, OpenCall};
 use crate::collect::guest_state::{Context, End, GuestState, Next, Stage};
 use crate::collect::health;
 use crate::collect::session::Listed;
+use crate::pool::Done;
 use crate::sample::{Completeness, Domain};
 
 /// The sample before this one, where it is of the same boot.
@@ -24,8 +25,8 @@ pub(in crate::collect) fn known_before<'k>(
 
 impl Collection<'_, '_> {
     /// Takes an answer.
-    pub(in crate::collect) fn take(&mut self, done: Done, now: Instant) {
-        let Done { id, result, is_last } = done;
+    pub(in crate::collect) fn take(&mut self, done: Done<Answer>, now: Instant) {
+        let Done { id, result, is_last, .. } = done;
         let is_list = ListPhase::Waiting(id) == self.list;
         let call = if is_last { self.core.close(id) } else { None };
         let is_now = match (&call, self.core.gate.find(id)) {
@@ -248,6 +249,7 @@ impl Collection<'_, '_> {
             was_starting: self.core.health.is_starting(&uuid, id),
         };
         if let Next::Again(pause) = guest.judge_skipped(control, context) {
+            self.asked_again += 1;
             let (places, stage, how) = (vec![index], guest.stage, How::Probed);
             let not_before = Some(now + pause);
             self.queue.push_back(Batch { places, stage, how, not_before });
@@ -279,6 +281,7 @@ impl Collection<'_, '_> {
     fn ask_again(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.reopen();
+        self.asked_again += 1;
         let (places, stage, how) = (vec![index], guest.stage, How::Probed);
         self.queue.push_back(Batch { places, stage, how, not_before: None });
     }
@@ -299,8 +302,11 @@ impl Collection<'_, '_> {
         let before = known_before(self.known, sample);
         let needs = assemble::needs(sample, &guest.request, before, shown, &read, selection);
         // One that answers now is not what a call with several guests waits for.
-        match needs.filter(|_| matches!(hold, Hold::None | Hold::Suspect)) {
+        match needs {
             None => guest.settle(completeness, None),
+            Some(_) if !matches!(hold, Hold::None | Hold::Suspect) => {
+                guest.settle_without_details();
+            }
             Some(purpose) => {
                 // What was read before its statistics came is read again with the rest.
                 if purpose == Purpose::WithXml {

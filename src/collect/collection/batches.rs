@@ -6,13 +6,14 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::{Batch, Collection, ListPhase};
-use crate::collect::call::{Ask, Call, CallId, DetailRequest, How, Progress, Purpose};
+use crate::collect::call::{Ask, Call, DetailRequest, How, Progress, Purpose};
 use crate::collect::cause::Cause;
 use crate::collect::gate::{CallKind, Hold};
 use crate::collect::guest_state::{GuestState, Stage};
 use crate::collect::request::{GuestRequest, always, of_inactive};
 use crate::collect::session::Listed;
 use crate::libvirt::{Group, Groups};
+use crate::pool::CallId;
 use crate::sample::Completeness;
 
 /// Most guests in one call. If one hangs, the others in it must be asked again.

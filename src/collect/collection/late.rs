@@ -100,10 +100,13 @@ impl Collection<'_, '_> {
             return;
         }
         match (guest.stage, is_culprit) {
-            // It answered, and waits now: what it said counts, with the device list that is known.
+            // A slow machine takes long as well, and without any list the guest has no disks.
+            (Stage::Detail(_), true) if guest.needs_list() => {
+                guest.list_until = Some(self.retry_until);
+                return;
+            }
             (Stage::Detail(_), true) => {
-                let completeness = guest.sampled.as_ref().map(|it| it.sample.completeness);
-                guest.settle(completeness.unwrap_or(Completeness::Busy), None);
+                guest.settle_without_details();
                 return;
             }
             (Stage::Metadata, true) => match guest.request.passes(&self.core.plan.selection) {
@@ -140,13 +143,16 @@ impl Collection<'_, '_> {
         self.queue.push_back(Batch { places, stage, how, not_before: None });
     }
 
-    /// Guests whose objects stay locked are not waited for any more, nor are network statistics that are slow.
+    /// Guests whose objects stay locked are not waited for any more, nor are network statistics or device
+    /// lists that are slow.
     pub(super) fn settle_overdue(&mut self, now: Instant) {
         for guest in self.guests.iter_mut().filter(|guest| !guest.is_settled) {
             if guest.slow_from.is_some_and(|from| from <= now) {
                 guest.settle(Completeness::Partial, Some(Cause::SlowHelper));
             } else if guest.locked_from.is_some_and(|from| from <= now) {
                 guest.settle(Completeness::Locked, Some(Cause::Locked));
+            } else if guest.list_until.is_some_and(|until| until <= now) {
+                guest.settle_without_details();
             }
         }
     }

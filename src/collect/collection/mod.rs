@@ -21,13 +21,14 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::call::{Call, CallId, How, Patience, Progress};
+use super::call::{Call, How, Patience, Progress};
 use super::coordinator::Coordinator;
 use super::gate::CallKind;
 use super::guest_state::{GuestState, Stage};
 use super::request::ReadRequest;
 use super::session::Listed;
 use super::{Excluded, Known};
+use crate::pool::CallId;
 
 /// A call that took this long is taken for stuck, and others do its work meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -78,6 +79,8 @@ pub(super) struct Collection<'a, 'k> {
     has_roster: bool,
     /// From which of libvirt's files on guests are looked up next, where nothing lists them.
     next_file: Option<usize>,
+    /// So often a guest was asked again.
+    pub(super) asked_again: usize,
     /// Guests that are known by such a file only, and whose objects are locked.
     pub(super) nameless: Vec<String>,
     pub(super) listed_at: Instant,
@@ -110,6 +113,7 @@ impl<'a, 'k> Collection<'a, 'k> {
             list: ListPhase::Held,
             has_roster: false,
             next_file: None,
+            asked_again: 0,
             nameless: Vec::new(),
             listed_at: now,
             guests: Vec::new(),
@@ -232,8 +236,8 @@ impl<'a, 'k> Collection<'a, 'k> {
         let until = |moment: Instant| moment.saturating_duration_since(now);
         let waiting = self.queue.iter().filter_map(|batch| batch.not_before).map(until);
         let overdue = self.guests.iter().filter(|guest| !guest.is_settled);
-        let overdue =
-            overdue.flat_map(|guest| [guest.locked_from, guest.slow_from]).flatten().map(until);
+        let overdue = overdue.flat_map(|it| [it.locked_from, it.slow_from, it.list_until]);
+        let overdue = overdue.flatten().map(until);
         let list = match self.list {
             ListPhase::Due(from) => Some(until(from)),
             ListPhase::Waiting(id) if !self.has_roster => {

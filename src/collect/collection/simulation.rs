@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::collect::call::{
-    Answer, Ask, Asked, Call, CallId, DetailRequest, Detailed, Done, How, Progress, Sampled, Step,
+    Answer, Ask, Asked, Call, DetailRequest, Detailed, How, Progress, Sampled, Step,
 };
 use crate::collect::request::{GuestRequest, always};
 use crate::collect::session::Listed;
+use crate::devices::{DiskDevice, Inventory, NicDevice};
 use crate::libvirt::{Control, Group, Offer};
+use crate::pool::{CallId, Done};
 use crate::sample::{Disk, Nic};
 
 /// libvirtd's own limit.
@@ -33,6 +35,8 @@ pub(super) enum Fault {
     Locked(Span),
     /// A job of libvirt goes on in it, such as a hot-unplug.
     Job(Span),
+    /// Its XML waits, and nothing else does.
+    LateXml(Span),
     /// Each bulk call with its network statistics takes so long, with its object locked.
     Slow(Duration),
     /// It ends at this moment.
@@ -44,7 +48,9 @@ pub(super) enum Fault {
 impl Fault {
     pub(super) fn span(&self) -> Option<Span> {
         match self {
-            Self::Silent(span) | Self::Locked(span) | Self::Job(span) => Some(*span),
+            Self::Silent(span) | Self::Locked(span) | Self::Job(span) | Self::LateXml(span) => {
+                Some(*span)
+            }
             _ => None,
         }
     }
@@ -68,6 +74,19 @@ pub(super) fn uuid(guest: usize) -> Uuid {
 pub(super) fn listed(guest: usize) -> Listed {
     let (uuid, id) = (uuid(guest), i32::try_from(guest).unwrap() + 1);
     Listed { uuid, id, name: format!("g{guest:03}").into(), state: None }
+}
+
+/// The devices that each guest has.
+pub(super) fn inventory(id: i32) -> Inventory {
+    let (nic, disk) = ("vnet0".to_owned(), "vda".to_owned());
+    Inventory {
+        id,
+        counted_nics: vec![nic.clone()],
+        counted_disks: vec![disk.clone()],
+        nics: vec![NicDevice { target: Some(nic), ..NicDevice::default() }],
+        disks: vec![DiskDevice { target: disk, ..DiskDevice::default() }],
+        ..Inventory::default()
+    }
 }
 
 /// A call that libvirtd is at.
@@ -149,6 +168,10 @@ impl Simulation {
 
     fn has_job(&self, guest: usize) -> bool {
         matches!(self.fault(guest), Some(Fault::Job(span)) if self.is_in(*span))
+    }
+
+    fn has_late_xml(&self, guest: usize) -> bool {
+        matches!(self.fault(guest), Some(Fault::LateXml(span)) if self.is_in(*span))
     }
 
     /// The call that waits in a guest's monitor, with its job.
@@ -240,7 +263,8 @@ impl Simulation {
             }
             Step::Detail => {
                 let waits = |guest: usize| {
-                    self.is_locked(guest, id) || self.has_job(guest) || self.is_silent(guest)
+                    let is_held = self.has_job(guest) || self.has_late_xml(guest);
+                    self.is_locked(guest, id) || is_held || self.is_silent(guest)
                 };
                 let is_waiting = of.iter().any(|&guest| waits(guest));
                 (!is_waiting).then_some(MS)
@@ -264,7 +288,7 @@ impl Simulation {
     }
 
     /// Lets time pass until a call has something to say, or until this moment. Returns what it says.
-    pub(super) fn advance(&mut self, until: Duration) -> Vec<Done> {
+    pub(super) fn advance(&mut self, until: Duration) -> Vec<Done<Answer>> {
         loop {
             let ids: Vec<CallId> = self.running.keys().copied().collect();
             for &id in ids.iter().take(LIBVIRTD_WORKERS) {
@@ -302,7 +326,7 @@ impl Simulation {
         }
     }
 
-    fn step_done(&mut self, id: CallId) -> Option<Done> {
+    fn step_done(&mut self, id: CallId) -> Option<Done<Answer>> {
         let now = self.instant();
         let running = self.running.get_mut(&id)?;
         running.until = None;
@@ -317,6 +341,7 @@ impl Simulation {
                 id,
                 result: Ok(Answer::Detailed(place.unwrap_or(0), detailed)),
                 is_last: false,
+                is_urgent: false,
             })
             .inspect(|_| self.end_if_over(id));
         }
@@ -340,7 +365,7 @@ impl Simulation {
             ),
             _ => Answer::Listed(Arc::default()),
         };
-        Some(Done { id, result: Ok(answer), is_last: true })
+        Some(Done { id, result: Ok(answer), is_last: true, is_urgent: true })
     }
 
     /// A call for details ends with an answer of its own.
@@ -359,9 +384,7 @@ impl Simulation {
             return Detailed::Gone;
         };
         let sample = requests[place].sample.clone();
-        let (nics, disks) = Default::default();
-        let inventory =
-            crate::devices::Inventory { id: sample.id, nics, disks, ..Default::default() };
+        let inventory = inventory(sample.id);
         let (inventory, failures) = (Some(inventory), Vec::new());
         Detailed::Filled(Box::new(crate::collect::call::Filled { sample, inventory, failures }))
     }
@@ -373,6 +396,7 @@ impl Simulation {
         }
         let mut sample = guest.sample(None);
         sample.state = Some(1);
+        sample.cpu.time_ns = Some(1);
         if ask.groups.has(Group::Interface) {
             sample.nics.push(Nic { name: "vnet0".into(), rx_bytes: Some(1), ..Nic::default() });
         }

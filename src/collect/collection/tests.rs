@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::simulation::{Fault, Host, LIBVIRTD_WORKERS, MS, OF_GUEST, Simulation, listed};
+use super::simulation::{
+    Fault, Host, LIBVIRTD_WORKERS, MS, OF_GUEST, Simulation, inventory, listed,
+};
 use super::*;
-use crate::collect::call::Done;
+use crate::collect::KnownDevices;
 use crate::collect::tests::plan;
 use crate::libvirt::{Error, Kind};
 use crate::log::{Level, Log};
+use crate::pool::Done;
 use crate::sample::Completeness;
 
 /// From one collection's start to the next.
@@ -42,7 +45,6 @@ fn run(
         let all = (0..simulation.host.guests).filter(|&guest| simulation.exists(guest));
         core.roster = all.map(listed).collect();
     }
-    let known_devices: Arc<crate::devices::Inventory> = Arc::default();
     let mut outcomes = Vec::new();
     for number in 0..collections {
         let started = INTERVAL * u32::try_from(number).unwrap();
@@ -69,21 +71,8 @@ fn run(
             core.health.restore(saved, now, ns);
         }
         let known = |guest: &Listed| {
-            let inventory = crate::devices::Inventory {
-                id: guest.id,
-                counted_nics: vec!["vnet0".to_owned()],
-                counted_disks: vec!["vda".to_owned()],
-                disks: vec![crate::devices::DiskDevice {
-                    target: "vda".to_owned(),
-                    ..Default::default()
-                }],
-                ..(*known_devices).clone()
-            };
-            let devices = Some(crate::collect::KnownDevices {
-                inventory: Arc::new(inventory),
-                is_fresh: true,
-            });
-            Known { devices, before: None }
+            let inventory = Arc::new(inventory(guest.id));
+            Known { devices: Some(KnownDevices { inventory, is_fresh: true }), before: None }
         };
         outcomes.push(collect(simulation, &mut core, &known, started));
     }
@@ -106,7 +95,10 @@ fn collect(
             if breaks && !has_broken && matches!(call, Call::Ask(_)) {
                 has_broken = true;
                 let result = Err(Error::of(Kind::Other, "the connection broke"));
-                collection.take(Done { id, result, is_last: true }, simulation.instant());
+                collection.take(
+                    Done { id, result, is_last: true, is_urgent: true },
+                    simulation.instant(),
+                );
                 continue;
             }
             simulation.submit(id, call, progress);
@@ -216,6 +208,24 @@ fn a_list_that_was_held_once_is_not_waited_for_longer() {
 }
 
 #[test]
+fn guests_that_are_locked_one_after_another_are_each_found_in_time() {
+    for between in [0, 1, 200] {
+        let lock = |it: u32| {
+            let from = SECOND * 15 + SECOND * 10 * it + MS * between * it;
+            (4 + it as usize, Fault::Locked((from, from + SECOND * 10)))
+        };
+        let faults = (0..6).map(lock).collect();
+        let host = Host { guests: 20, faults, slow_list: Duration::ZERO, breaks_in: None };
+        let mut simulation = Simulation::new(host);
+        let (outcomes, messages) = run(&mut simulation, 9, false, false);
+        for outcome in &outcomes {
+            assert!(outcome.complete.len() >= 19, "{between}: {outcomes:#?} {messages:#?}");
+            assert!(outcome.took <= MS * 1200, "{between}: {outcomes:#?} {messages:#?}");
+        }
+    }
+}
+
+#[test]
 fn a_guest_that_is_locked_just_after_the_list_came_is_whole_afterwards() {
     let mut simulation = one(2, 1, Fault::Locked((SECOND * 10 + MS, SECOND * 21)));
     let (outcomes, messages) = run(&mut simulation, 5, false, false);
@@ -257,6 +267,63 @@ fn guests_that_fall_silent_together_are_found_together() {
             }
         }
     }
+}
+
+/// Collections in which each guest's XML is read again; what is known of their devices, if anything, is old.
+fn with_late_xml(span: (Duration, Duration), knows: bool) -> (Vec<Outcome>, Vec<String>) {
+    let mut simulation = one(8, 3, Fault::LateXml(span));
+    let log = Arc::new(Log::kept(Level::Info));
+    let mut core = Coordinator::new(&"qemu:///nowhere".into(), plan(), &log);
+    core.files = None;
+    let known = |guest: &Listed| {
+        let inventory = Arc::new(inventory(guest.id));
+        let devices = knows.then_some(KnownDevices { inventory, is_fresh: false });
+        Known { devices, before: None }
+    };
+    let mut outcomes = Vec::new();
+    for number in 0..4 {
+        let started = INTERVAL * number;
+        while simulation.now < started {
+            for done in simulation.advance(started) {
+                core.take_late(done, simulation.instant());
+            }
+        }
+        outcomes.push(collect(&mut simulation, &mut core, &known, started));
+    }
+    (outcomes, log.take().into_iter().map(|(_, message)| message).collect())
+}
+
+fn complete(outcomes: &[Outcome]) -> Vec<usize> {
+    outcomes.iter().map(|outcome| outcome.complete.len()).collect()
+}
+
+#[test]
+fn the_xml_of_a_guest_without_any_list_is_waited_for_on_a_slow_machine() {
+    let (outcomes, messages) = with_late_xml((Duration::ZERO, MS * 1500), false);
+    assert_eq!(complete(&outcomes), [8, 8, 8, 8], "{messages:#?}");
+    assert!(outcomes[0].took <= MS * 1520, "{outcomes:#?}");
+    assert_eq!(messages, Vec::<String>::new());
+}
+
+#[test]
+fn an_xml_that_does_not_come_is_reported_once_and_no_later_collection_waits_for_it() {
+    let (outcomes, messages) = with_late_xml((Duration::ZERO, SECOND * 25), false);
+    assert_eq!(complete(&outcomes), [7, 7, 7, 8], "{messages:#?}");
+    // 0.6 of the deadline, the others' lines meanwhile.
+    assert!(outcomes[0].took <= MS * 2410, "{outcomes:#?}");
+    assert!(outcomes[1..].iter().all(|outcome| outcome.took <= MS * 100), "{outcomes:#?}");
+    let begins = "guest \"g003\": libvirt takes too long for its XML";
+    let ends = "guest \"g003\": no longer: libvirt takes too long for its XML";
+    assert_eq!(messages.len(), 2, "{messages:#?}");
+    assert!(messages[0].starts_with(begins) && messages[1].starts_with(ends), "{messages:#?}");
+}
+
+#[test]
+fn an_old_list_serves_a_guest_whose_xml_does_not_come() {
+    let (outcomes, messages) = with_late_xml((Duration::ZERO, SECOND * 25), true);
+    assert_eq!(complete(&outcomes), [8, 8, 8, 8], "{messages:#?}");
+    assert!(outcomes[0].took <= MS * 1100, "{outcomes:#?}");
+    assert_eq!(messages, Vec::<String>::new());
 }
 
 /// How many schedules are tried: PROPTEST_CASES of them, where that is set.

@@ -139,12 +139,13 @@ fn a_wrong_path_says_what_is_wrong_with_it() {
     let long = "a".repeat(PATH_MAX + 1);
     let no_step = |step: &str| {
         format!(
-            "has the step {step}, which is none: a step is an element's name, and the last one may be \
-             an @attribute; there are no [conditions], * or functions"
+            "has the step {step}, which is none: a step is an element's name, with {{URI}} before it or \
+             [@name='value'] after it where that is wanted, and the last one may be an @attribute"
         )
     };
-    let one_slash = "starts with one /, which only /domain/metadata/ may: write // for any depth, or \
-                     nothing before the first name";
+    let one_slash = "starts with one /, which only /domain/metadata/ may, /domain/title, \
+                     /domain/description and /domain/sysinfo/: write // for any depth, or nothing before \
+                     the first name";
     let cases = [
         ("", "is empty: write one such as //nova:project/@uuid".to_owned()),
         ("/nova:instance", one_slash.to_owned()),
@@ -163,10 +164,119 @@ fn a_wrong_path_says_what_is_wrong_with_it() {
         ("//a/@b/c", no_step("@b")),
         ("//a b", no_step("a b")),
         ("//nova:", no_step("nova:")),
+        ("//a[@b='c]", no_step("a[@b='c]")),
+        ("//a[@b=c]", no_step("a[@b=c]")),
+        ("//a[b='c']", no_step("a[b='c']")),
+        ("//a[@b='c'", no_step("a[@b='c'")),
+        ("//a[@b='c']d", no_step("a[@b='c']d")),
+        ("//a[@b=\"\\\"]x", no_step("a[@b=\"\\\"]x")),
+        ("//{}a", no_step("{}a")),
+        ("//{urn:x", no_step("{urn:x")),
+        ("//{urn:x}p:a", no_step("{urn:x}p:a")),
+        ("//a | ", "has a step without a name".to_owned()),
+        ("|", "has a step without a name".to_owned()),
+        ("/domain/devices/disk", one_slash.to_owned()),
+        ("/domain/titles", one_slash.to_owned()),
         (&long, format!("is longer than {PATH_MAX} bytes")),
     ];
     for (text, message) in cases {
         assert_eq!(Path::parse(text), Err(message), "{text}");
+    }
+}
+
+/// As Nova writes a guest of today, with the properties of its image, its ports and the host's SMBIOS.
+const RICH: &str = r#"<domain type='kvm' id='7'>
+  <name>instance-0000002a</name>
+  <title>Shop, front</title>
+  <description> Answers the web </description>
+  <metadata>
+    <nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">
+      <nova:flavor name="m1.small" id="42">
+        <nova:extraSpecs><nova:extraSpec name="hw:cpu_policy">dedicated</nova:extraSpec></nova:extraSpecs>
+      </nova:flavor>
+      <nova:image uuid="155d900f-4e14-4e4c-a73d-069cbf4541e6">
+        <nova:imageProperties>
+          <nova:property name="os_distro">debian</nova:property>
+          <nova:property name="os_version">12</nova:property>
+        </nova:imageProperties>
+      </nova:image>
+      <nova:ports>
+        <nova:port uuid="567a4527-b0e4-4d0a-bcc2-71fda37897f7">
+          <nova:ip type="fixed" address="192.168.1.1" ipVersion="4"/>
+          <nova:ip type="floating" address="11.22.33.44" ipVersion="4"/>
+        </nova:port>
+      </nova:ports>
+    </nova:instance>
+    <kubevirt xmlns="http://kubevirt.io"><uid>8f2c</uid></kubevirt>
+    <other xmlns:nova="urn:another"><nova:name>not Nova's</nova:name></other>
+  </metadata>
+  <sysinfo type='smbios'>
+    <system>
+      <entry name='manufacturer'>OpenStack Foundation</entry>
+      <entry name='serial'>f1c3</entry>
+    </system>
+  </sysinfo>
+  <devices><title>no</title></devices>
+</domain>"#;
+
+#[test]
+fn conditions_namespaces_and_what_is_beside_the_metadata_lead_to_their_values() {
+    let cases = [
+        ("//nova:property[@name='os_distro']", Some("debian")),
+        ("//nova:property[@name=\"os_version\"]", Some("12")),
+        ("//nova:property[@name='os_type']", None),
+        ("//nova:property[@name]", Some("debian")),
+        ("//nova:property[@value]", None),
+        ("//nova:ip[@type='floating']/@address", Some("11.22.33.44")),
+        ("//nova:ip[@type='floating'][@ipVersion='4']/@address", Some("11.22.33.44")),
+        ("//nova:ip[@type='floating'][@ipVersion='6']/@address", None),
+        (
+            "//nova:port[@uuid='567a4527-b0e4-4d0a-bcc2-71fda37897f7']/nova:ip/@address",
+            Some("192.168.1.1"),
+        ),
+        ("//nova:port[@uuid='x']/nova:ip/@address", None),
+        ("//nova:extraSpec[@name='hw:cpu_policy']", Some("dedicated")),
+        ("//{http://openstack.org/xmlns/libvirt/nova/1.1}flavor/@name", Some("m1.small")),
+        ("//{http://openstack.org/xmlns/libvirt/nova/1.1}property[@name='os_version']", Some("12")),
+        ("{http://openstack.org/xmlns/libvirt/nova/1.1}instance/nova:flavor/@id", Some("42")),
+        ("//{http://openstack.org/xmlns/libvirt/nova/1.0}flavor/@name", None),
+        ("//{http://kubevirt.io}uid", Some("8f2c")),
+        ("//{urn:another}name", Some("not Nova's")),
+        ("//{http://openstack.org/xmlns/libvirt/nova/1.1}name", None),
+        ("//nova:missing | //nova:flavor/@name", Some("m1.small")),
+        ("//nova:flavor/@id|//nova:flavor/@name", Some("42")),
+        ("//nova:missing | //nova:gone", None),
+        ("/domain/title", Some("Shop, front")),
+        ("/domain/description", Some("Answers the web")),
+        ("/domain/sysinfo/system/entry[@name='serial']", Some("f1c3")),
+        ("/domain/sysinfo/@type", Some("smbios")),
+        ("/domain/sysinfo[@type='fwcfg']/system/entry", None),
+        ("//nova:missing | /domain/title", Some("Shop, front")),
+        ("//title", None),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(value_in(RICH, text).as_deref(), expected, "{text}");
+    }
+    let paths: Vec<Path> = cases.iter().map(|(text, _)| path(text)).collect();
+    let together = Metadata::read(RICH, &paths).unwrap();
+    for ((text, expected), path) in cases.iter().zip(&paths) {
+        assert_eq!(together.value(path), *expected, "{text}, with all others");
+    }
+}
+
+#[test]
+fn signs_in_conditions_and_uris_part_nothing() {
+    let xml = "<a k='x|y/z=]'>1</a><b xmlns='urn:a|b=c/d'>2</b>";
+    assert_eq!(value_of(xml, "//a[@k='x|y/z=]']").as_deref(), Some("1"));
+    assert_eq!(value_of(xml, "//{urn:a|b=c/d}b").as_deref(), Some("2"));
+    let cases = [
+        ("//a[@k='x=y']/@b=pat=tern", ("//a[@k='x=y']/@b", Some("pat=tern"))),
+        ("//{u=v}a | b=x", ("//{u=v}a | b", Some("x"))),
+        ("//a", ("//a", None)),
+        ("//a=", ("//a", Some(""))),
+    ];
+    for (text, parts) in cases {
+        assert_eq!(Path::split_pattern(text), parts, "{text}");
     }
 }
 
@@ -235,13 +345,15 @@ proptest! {
             Ok(path) => {
                 prop_assert_eq!(path.as_str(), &text);
                 // Written as a document, it is found.
-                let inside: String = path.steps.iter().map(|step| format!("<{step} ")).fold(
+                let path = &path.alternatives[0];
+                let steps = || path.steps.iter().map(|step| &step.name);
+                let inside: String = steps().map(|step| format!("<{step} ")).fold(
                     String::new(),
                     |all, tag| if all.is_empty() { tag } else { all + ">" + &tag },
                 );
                 let attribute = path.attribute.as_ref().map(|name| format!("{name}='v'"));
                 let ends: String =
-                    path.steps.iter().rev().map(|step| format!("</{step}>")).collect();
+                    steps().rev().map(|step| format!("</{step}>")).collect();
                 let inside = format!("{inside}{}>v{ends}", attribute.unwrap_or_default());
                 prop_assert_eq!(value_of(&inside, &text), Some("v".to_owned()), "{}", inside);
             }

@@ -60,6 +60,9 @@ pub fn anonymize(recording: &mut Recording) {
     for guest in recording.moments.iter_mut().flat_map(|moment| &mut moment.guests) {
         anonymize_guest(guest, &mut words);
     }
+    for pool in recording.moments.iter_mut().flat_map(|moment| &mut moment.node.pools) {
+        pool.name = words.of(&pool.name);
+    }
 }
 
 fn anonymize_guest(guest: &mut RecordedGuest, words: &mut Words) {
@@ -76,6 +79,12 @@ fn anonymize_guest(guest: &mut RecordedGuest, words: &mut Words) {
     message(&mut calls.autostart, words);
     message(&mut calls.cpu_times, words);
     message(&mut calls.memory_statistics, words);
+    message(&mut calls.snapshots, words);
+    message(&mut calls.disk_errors, words);
+    if let Answer::Ok(errors) = &mut calls.disk_errors {
+        errors.iter_mut().for_each(|error| error.target = words.device(&error.target));
+    }
+    statistics(&mut calls.backing, words);
     message(&mut guest.vcpus, words);
     message(&mut guest.job, words);
     if let Answer::Ok(job) = &mut guest.job {
@@ -86,6 +95,7 @@ fn anonymize_guest(guest: &mut RecordedGuest, words: &mut Words) {
         message(&mut answers.nic_counters, words);
         message(&mut answers.block_counters, words);
         statistics(&mut answers.block_statistics, words);
+        message(&mut answers.block_job, words);
         guest.devices.insert(words.device(&target), answers);
     }
 }

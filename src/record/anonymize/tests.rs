@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::devices::xml::inventory;
 use crate::libvirt::OwnedValue;
-use crate::record::{DeviceAnswers, Moment, RecordedHost, RecordedJob};
+use crate::record::{DeviceAnswers, Moment, RecordedHost, RecordedJob, RecordedNode};
+use crate::schema::PoolReading;
 use uuid::Uuid;
 
 /// Everything that belongs to somebody; none of it may be left.
 const SECRETS: &[&str] = &[
     "db-prod,eu=1 \\ö",
     "web",
+    "tier1-acme",
     "0042424242",
     "4dea22b3-1d52-d8f3-2516-782e98ab3fa0",
     "4DEA22B3",
@@ -154,7 +156,9 @@ fn nasty() -> Recording {
             named("0042424242", "d41d8cd9-8f00-4204-a980-0998ecf8427e", "<domain><name>acme"),
         ]
     };
-    let moment = |unix_ns| Moment { unix_ns, boot_ns: 5, guests: guests() };
+    let pool = PoolReading { name: "tier1-acme".to_owned(), ..PoolReading::default() };
+    let node = RecordedNode { host: None, pools: vec![pool] };
+    let moment = |unix_ns| Moment { unix_ns, boot_ns: 5, guests: guests(), node: node.clone() };
     let mut host = RecordedHost {
         uri: "qemu+ssh://alice@hyp7.example.com:22/system?keyfile=/var/lib/k".to_owned(),
         name: Answer::Ok("hyp7.example.com".to_owned()),

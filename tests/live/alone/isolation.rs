@@ -5,7 +5,8 @@
 //! any moment; the longest `virsh dominfo` of a healthy guest. Times are milliseconds.
 //!
 //! With ISOLATION=long each fault lasts its full time, and there are more of them. ISOLATION_ROWS=TEXT measures
-//! only the rows whose names contain the text. With ISOLATION_TABLE=FILE the table is written there as well.
+//! only the rows whose names contain the text, ISOLATION_PART=K/N only every Nth of these, from the Kth on. With
+//! ISOLATION_TABLE=FILE the table is written there as well, row by row.
 
 use std::env;
 use std::fs;
@@ -105,6 +106,21 @@ fn cases() -> Vec<Case> {
     cases
 }
 
+/// The rows that are asked for.
+fn wanted() -> Vec<Case> {
+    let only = env::var("ISOLATION_ROWS").unwrap_or_default();
+    let (part, parts) = match env::var("ISOLATION_PART") {
+        Ok(text) => {
+            let (part, parts) = text.split_once('/').expect("ISOLATION_PART=K/N");
+            (part.parse().unwrap(), parts.parse().unwrap())
+        }
+        Err(_) => (1, 1),
+    };
+    assert!((1..=parts).contains(&part), "ISOLATION_PART={part}/{parts}");
+    let named = cases().into_iter().filter(|case| case.name().contains(&only));
+    named.skip(part - 1).step_by(parts).collect()
+}
+
 /// Raises a lab of this release, or of the machine's own libvirt, and measures one row after another.
 fn table(release: &str) {
     let _turn = Turn::alone();
@@ -116,18 +132,24 @@ fn table(release: &str) {
     let theatre = Theatre { lab: &lab, other: &other, fleet };
     let mut text = vec![lab.versions(), Row::head()];
     say(&text.join("\n"));
-    let only = env::var("ISOLATION_ROWS").unwrap_or_default();
+    let write = |text: &[String]| {
+        if let Ok(file) = env::var("ISOLATION_TABLE") {
+            fs::write(file, text.join("\n") + "\n").unwrap();
+        }
+    };
     let mut wrong = Vec::new();
-    for case in cases().iter().filter(|case| case.name().contains(&only)) {
+    for case in &wanted() {
         if !case.troubles.iter().all(|it| it.can_be(&lab)) {
             text.push(format!("{:<60} this libvirt has no such thing", case.name()));
             say(&text[text.len() - 1]);
+            write(&text);
             continue;
         }
         let row = theatre.measure(case);
         let shown = row.shown();
         say(&shown);
         text.push(shown);
+        write(&text);
         for what in &row.wrong {
             say(&format!("    {what}"));
         }
@@ -139,9 +161,6 @@ fn table(release: &str) {
         }
     }
     say(&format!("isolation: {} s", started.elapsed().as_secs()));
-    if let Ok(file) = env::var("ISOLATION_TABLE") {
-        fs::write(file, text.join("\n") + "\n").unwrap();
-    }
     assert!(
         wrong.is_empty(),
         "{} rows are not as they must be:\n{}",

@@ -97,7 +97,9 @@ const COMMANDS: [(&str, Told); 31] = [
         "echo | telegraf-virt execd",
         Run(|scratch, finished| {
             prints_80_lines(scratch, finished);
-            assert_eq!(finished.stderr, "I! ready: triggers count from here on\n");
+            let (first, rest) = finished.stderr.split_once('\n').unwrap();
+            assert!(first.starts_with("I! telegraf-virt "), "{first}");
+            assert_eq!(rest, "I! ready: triggers count from here on\n");
         }),
     ),
     (

@@ -4,17 +4,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use telegraf_virt::anomalies::{Summary, Top, Verdict};
 use telegraf_virt::config::extra::Extra;
 use telegraf_virt::config::{DeviceTag, Feature, Missing};
 use telegraf_virt::devices::details::details;
 use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::events::{self, Arrived, Event, LossCause, Told};
 use telegraf_virt::features::{DiskRates, NicRates, Rates, rates};
-use telegraf_virt::libvirt::{self, GuestEvent, Happening, OwnedValue, Parameter};
+use telegraf_virt::libvirt::{self, GuestEvent, Happening, OwnedValue, Parameter, Snapshots};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, CollectedGuests, Collector, Guest, Writer, write_collector};
 use telegraf_virt::sample::{Completeness, Disk, Domain, Job, Memory, More, Nic};
-use telegraf_virt::schema::{AskedBy, GUEST_TAGS, OutputField, output_fields};
+use telegraf_virt::schema::{
+    AskedBy, BackingImage, BlockJobLine, Details, DiskLimits, FieldKind, FieldRow, GUEST_TAGS,
+    HostCell, HostFacts, HostPages, HostReading, OutputField, PoolFacts, Section, output_fields,
+    write_host, write_pools,
+};
 use telegraf_virt::table::{self, Look};
 use uuid::Uuid;
 
@@ -166,17 +171,27 @@ const FEATURES: [(&str, Feature); 5] = [
 
 /// The statistics that the schema names, each one a number here, which all but the texts are.
 fn statistics_told() -> Vec<String> {
-    const TEXTS: [&str; 4] = [
+    const TEXTS: [&str; 5] = [
+        "cpu.energy.monitor.0.vcpus",
         "dirtyrate.calc_mode",
         "dirtyrate.calc_start_time",
         "memory.bandwidth.monitor.0.vcpus",
         "cpu.cache.monitor.0.vcpus",
     ];
-    let mut told = vec!["vcpu.0.halt_exits.sum".to_owned()];
+    let mut told = [
+        "vcpu.0.halt_exits.sum",
+        "block.0.latency_histogram.read.bin.0.start",
+        "block.0.timed_group.0.interval",
+        "cpu.energy.monitor.0.pkg.0.id",
+        "cpu.energy.monitor.0.pkg.0.core_energy",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     for field in output_fields() {
         let statistic = field.source.trim_start_matches("the sum of ");
         let statistic = statistic.replace(".N", ".0").replace(".M", ".0");
-        let is_known = statistic.contains('.') && !statistic.contains(['/', ' ']);
+        let statistic = statistic.replace(".OP.", ".read.").replace(".OP_", ".rd_");
+        let is_known = statistic.contains('.') && !statistic.contains(['/', ' ', '*']);
         if is_known && !TEXTS.contains(&&*statistic) && !told.contains(&statistic) {
             told.push(statistic);
         }
@@ -197,7 +212,9 @@ fn full_sample(count: u64) -> Domain {
     let numbers = statistics_told();
     let value = libvirt::Value::Uint(count);
     parameters.extend(numbers.iter().map(|name| Parameter { name: name.as_bytes(), value }));
-    let texts: [(&[u8], &[u8]); 7] = [
+    let texts: [(&[u8], &[u8]); 9] = [
+        (b"cpu.energy.monitor.0.name", b"a"),
+        (b"cpu.energy.monitor.0.vcpus", b"0"),
         (b"net.0.name", b"vnet0"),
         (b"block.0.name", b"vda"),
         (b"dirtyrate.calc_mode", b"dirty-ring"),
@@ -220,6 +237,28 @@ fn full_sample(count: u64) -> Domain {
     assert_eq!(domain.fill([unknown].into_iter()), 1);
     if let Some(more) = &mut domain.more {
         more.job = Job::of(1, job.into_iter());
+        let one = Some(1);
+        more.storage.block_jobs = vec![BlockJobLine {
+            target: "vda".to_owned(),
+            kind: 1,
+            done_bytes: one,
+            total_bytes: one,
+            bytes_sec: one,
+        }];
+        more.storage.backing = vec![BackingImage {
+            target: "vda".into(),
+            backing_index: one,
+            allocation_bytes: one,
+            capacity_bytes: one,
+            physical_bytes: one,
+            path: "/a".into(),
+            ..BackingImage::default()
+        }];
+    }
+    domain.started_at_ns = Some(0);
+    domain.disks[0].io_error = "none".into();
+    for vcpu in &mut domain.vcpus {
+        (vcpu.cpu, vcpu.affinity) = (Some(0), "0-1".into());
     }
     domain
 }
@@ -269,9 +308,20 @@ fn write_all_events(lines: &mut Lines) {
 
 /// A guest's device list with every tag that there is, and all else that the XML says.
 fn full_inventory() -> Inventory {
-    let text = "<domain><title>a</title><vcpu cpuset='0'>1</vcpu>
-         <os><type arch='x86_64' machine='q35'>hvm</type></os>
-         <numatune><memory mode='strict' nodeset='0'/></numatune>
+    let elements = |sections: &[Section], path: &str| {
+        let rows = sections.iter().flat_map(|section| section.rows);
+        let names =
+            rows.filter_map(|row| str::from_utf8(row.statistic).unwrap().strip_prefix(path));
+        names.map(|name| format!("<{name}>1</{name}>")).collect::<String>()
+    };
+    let [cputune, memtune, blkiotune] = ["cputune", "memtune", "blkiotune"]
+        .map(|it| format!("<{it}>{}</{it}>", elements(Details::SECTIONS, &format!("{it}/"))));
+    let iotune = elements(DiskLimits::SECTIONS, "iotune/");
+    let text = &format!(
+        "<domain><title>a</title><description>b</description><vcpu cpuset='0'>1</vcpu>
+         {cputune}{memtune}{blkiotune}<os><type arch='x86_64' machine='q35'>hvm</type></os>
+         <numatune><memory mode='strict' nodeset='0'/>
+         <memnode cellid='0' mode='strict' nodeset='0'/></numatune>
          <cpu><numa><cell id='0' cpus='0' memory='1' unit='KiB'/></numa></cpu><devices>
            <interface type='network'><mac address='52:54:00:00:00:01'/><source network='lan'/>
              <target dev='vnet0'/><model type='virtio'/><alias name='net0'/><bandwidth>
@@ -279,13 +329,15 @@ fn full_inventory() -> Inventory {
              <outbound average='5' peak='6' burst='7'/></bandwidth></interface>
            <disk type='file' device='disk' model='virtio-transitional'><source file='/a.raw'/>
              <target dev='vda' bus='virtio'/><serial>S1</serial><alias name='disk0'/>
-             <iotune><total_bytes_sec>1</total_bytes_sec><read_bytes_sec>1</read_bytes_sec>
-             <write_bytes_sec>1</write_bytes_sec><total_iops_sec>1</total_iops_sec>
-             <read_iops_sec>1</read_iops_sec><write_iops_sec>1</write_iops_sec></iotune></disk>
-         </devices></domain>";
+             <iotune>{iotune}</iotune></disk>
+         </devices></domain>"
+    );
     let (nics, disks) = xml::inventory(text).unwrap();
     let mut details = details(text).unwrap();
     (details.persistent, details.autostart) = (Some(true), Some(true));
+    let one = Some(1);
+    details.snapshots =
+        Some(Snapshots { count: one, oldest_s: one, newest_s: one, checkpoints: one });
     let details = Some(Box::new(details));
     Inventory { id: 1, nics, disks, details, ..Inventory::default() }
 }
@@ -314,7 +366,50 @@ fn all_lines_with(features: &[Feature], device_tags: &[DeviceTag], extra: &[Extr
     if choice.extra.has(Extra::Events) {
         write_all_events(&mut lines);
     }
+    if choice.extra.has(Extra::Host) {
+        write_host(&mut lines, "qemu:///system", &Tags::default(), &full_host());
+    }
+    if choice.extra.has(Extra::Pools) {
+        let pool = r#"{"name": "a", "kind": "dir", "state": 2, "facts": FACTS}"#;
+        let pool = pool.replace("FACTS", &facts(PoolFacts::SECTIONS));
+        let pools = [serde_json::from_str(&pool).unwrap()];
+        write_pools(&mut lines, "qemu:///system", &Tags::default(), &pools);
+    }
+    if choice.extra.has(Extra::Anomalies) {
+        let verdict = Verdict { range: 2.0, ..Verdict::default() };
+        let top = Some(Top { series: "vda wr_bytes".into(), value: 1.0, verdict });
+        let summary = Summary { flagged: 1, learned: 1, learning: 0, events: 1, top };
+        Writer::default().write_anomalies(&mut lines, guest.sample, &Tags::default(), &summary);
+    }
     lines::read(std::str::from_utf8(lines.as_bytes()).unwrap())
+}
+
+/// All fields of these rows as a recording has them.
+fn facts(sections: &[Section]) -> String {
+    let field = |row: &FieldRow| {
+        let value = match row.kind {
+            FieldKind::Text => "\"a\"",
+            FieldKind::Flag => "true",
+            _ => "1",
+        };
+        format!("\"{}\": {value}", row.name)
+    };
+    let rows = sections.iter().flat_map(|section| section.rows);
+    format!("{{{}}}", rows.map(field).collect::<Vec<_>>().join(", "))
+}
+
+fn full_host() -> HostReading {
+    let mut host: HostReading =
+        serde_json::from_str(&format!("{{\"facts\": {}}}", facts(HostFacts::SECTIONS))).unwrap();
+    let cell = HostCell {
+        memory_total_kib: Some(1),
+        memory_free_kib: Some(1),
+        cpuset: "0".into(),
+        ..HostCell::default()
+    };
+    host.cells.push(cell);
+    host.pages.push(HostPages { cell: 0, page_kib: 2048, total: Some(1), free: Some(1) });
+    host
 }
 
 fn all_lines(features: &[Feature]) -> Vec<Line> {
@@ -386,7 +481,9 @@ fn each_name_in_extra_adds_what_the_schema_says_and_nothing_else() {
             .filter(|it| !it.row.name.contains('*'))
             .map(|it| {
                 let of = format!("{} {}", it.measurement, it.devtype).trim_end().to_owned();
-                (of, it.row.name.to_owned(), it.row.kind.type_name().to_owned())
+                // Here libvirt sends a number.
+                let kind = it.row.kind.type_name().replace("as sent", "integer");
+                (of, it.row.name.to_owned(), kind)
             })
             .collect();
         if extra == Extra::Other {

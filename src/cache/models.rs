@@ -1,0 +1,145 @@
+//! What `anomalies` learned of a hypervisor's guests, in a file of its own: it is larger than the state, and
+//! written seldom. A line a guest; two writers' files are merged, of two lines of a guest the newer one stays.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::error::{CacheWarning, FileError};
+use super::lines::{FileHeader, FileKind, Flaw, LINES_MAX, line_of, open, read_line, sealed};
+use super::place::CacheDir;
+use super::slug;
+use super::state::Saved;
+use crate::anomalies::{GuestModel, KEPT_S, SavedGuest};
+
+/// How far in the future a line may be dated, in seconds: another writer made it after our `now`.
+const AHEAD_S: u64 = 60;
+
+/// The file of one hypervisor.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    folder: CacheDir,
+    uri: String,
+    name: String,
+}
+
+/// As much of a line as merging needs.
+#[derive(Deserialize)]
+struct ModelKey<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    uuid: Uuid,
+    at: u64,
+}
+
+impl ModelFile {
+    /// The file of the hypervisor with this URI.
+    pub fn new(folder: CacheDir, uri: &str) -> Self {
+        let name = format!("anomalies-{}.jsonl", slug(uri));
+        Self { folder, uri: uri.to_owned(), name }
+    }
+
+    /// Where it is, or will be.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join(&self.name)
+    }
+
+    /// The guests that were seen in the 14 days before `now_unix_s`, and what is wrong with the file.
+    pub fn load(&self, now_unix_s: u64) -> (Vec<GuestModel>, Option<CacheWarning>) {
+        let directory = match self.folder.directory() {
+            Ok(directory) => directory,
+            Err(error) => return (Vec::new(), Some(error.into())),
+        };
+        match directory.read(&self.name) {
+            Ok(Some(contents)) => match models(&contents.bytes, &self.uri, now_unix_s) {
+                Ok(models) => (models, None),
+                Err(flaw) => (Vec::new(), Some(flaw.in_file(&directory, &self.name))),
+            },
+            Ok(None) => (Vec::new(), None),
+            Err(error) => (Vec::new(), Some(error.into())),
+        }
+    }
+
+    /// Writes what is known of these guests. Lines of guests that others wrote stay for 14 days.
+    ///
+    /// # Errors
+    /// Where the folder or the file cannot be used, or another writer has it.
+    pub fn save<'a>(
+        &self,
+        guests: impl Iterator<Item = &'a GuestModel>,
+        now_unix_s: u64,
+    ) -> Result<Saved, FileError> {
+        let mut guests: Vec<&GuestModel> = guests.collect();
+        let directory = self.folder.directory()?;
+        let lock = directory.lock(&format!("{}.lock", self.name))?;
+        let standing = match directory.read(&self.name) {
+            Ok(contents) => contents.map(|contents| contents.bytes).unwrap_or_default(),
+            Err(error) if error.is_foreign() => return Err(error),
+            // Ours, but nothing in it can be kept.
+            Err(_) => Vec::new(),
+        };
+        let theirs = others(&standing, &self.uri, &guests, now_unix_s).unwrap_or_default();
+        drop(standing);
+        guests.retain(|guest| theirs.iter().all(|(_, uuid, _)| *uuid != guest.uuid()));
+        guests.sort_by(|a, b| (a.name(), a.uuid()).cmp(&(b.name(), b.uuid())));
+        guests.truncate(LINES_MAX.saturating_sub(theirs.len()));
+        let count = guests.len() + theirs.len();
+        // One line at a time: all of them together would need as much memory as the models.
+        let ours = guests.iter().filter_map(|guest| line_of(&SavedGuest::from(*guest)));
+        let theirs = theirs.into_iter().map(|(_, _, line)| line);
+        let header = FileHeader::new(FileKind::Anomalies, &self.uri, None);
+        let bytes = sealed(&header, ours.chain(theirs));
+        directory.replace(&self.name, &bytes, &lock)?;
+        Ok(Saved::Written { lines: count, omitted: 0 })
+    }
+}
+
+fn model(line: &[u8], number: usize) -> Result<GuestModel, Flaw> {
+    let saved: SavedGuest = read_line(line, number)?;
+    saved.model().ok_or_else(|| Flaw::of_line(number, "a series that is none"))
+}
+
+fn models(bytes: &[u8], uri: &str, now_unix_s: u64) -> Result<Vec<GuestModel>, Flaw> {
+    let file = open(bytes, FileKind::Anomalies, uri)?;
+    let mut models: HashMap<Uuid, GuestModel> = HashMap::new();
+    for (number, line) in file.lines() {
+        let model = model(line, number)?;
+        if models.insert(model.uuid(), model).is_some() {
+            return Err(Flaw::of_line(number, "a guest that was there before"));
+        }
+    }
+    let is_recent = |model: &GuestModel| is_kept(model.seen_unix_s(), now_unix_s);
+    Ok(models.into_values().filter(is_recent).collect())
+}
+
+fn is_kept(at: u64, now_unix_s: u64) -> bool {
+    (now_unix_s.saturating_sub(KEPT_S)..=now_unix_s.saturating_add(AHEAD_S)).contains(&at)
+}
+
+/// The lines of a file that a save keeps: of other guests, or newer ones.
+fn others(
+    bytes: &[u8],
+    uri: &str,
+    ours: &[&GuestModel],
+    now_unix_s: u64,
+) -> Result<Vec<(String, Uuid, Vec<u8>)>, Flaw> {
+    let ours: HashMap<Uuid, u64> =
+        ours.iter().map(|guest| (guest.uuid(), guest.seen_unix_s())).collect();
+    let file = open(bytes, FileKind::Anomalies, uri)?;
+    let mut others = Vec::new();
+    for (number, line) in file.lines() {
+        let ModelKey { name, uuid, at } = read_line(line, number)?;
+        let has_newer = ours.get(&uuid).is_some_and(|ours| *ours >= at);
+        if !has_newer && is_kept(at, now_unix_s) {
+            model(line, number)?;
+            others.push((name.into_owned(), uuid, line.to_vec()));
+        }
+    }
+    Ok(others)
+}
+
+#[cfg(test)]
+mod tests;

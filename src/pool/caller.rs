@@ -1,0 +1,68 @@
+//! One call after another, and the answers of each, one by one.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{CallId, Connected, Done, Pool, Report};
+use crate::deadline::Deadline;
+use crate::libvirt::Error;
+
+/// Nobody waits longer, whatever the deadline is: so that no sum of times overflows.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Makes one call after another. A call whose answers are not waited for any more is left behind with its
+/// thread and connection, and the next one is made on another.
+pub struct Caller<C, T> {
+    pool: Pool<C, T>,
+    call: CallId,
+    /// Whether it goes on.
+    is_open: bool,
+    answers: VecDeque<Done<T>>,
+}
+
+impl<T: Send + 'static> Caller<(), T> {
+    /// Calls that need no connection. `name` is that of the threads.
+    pub fn without_connection(name: &'static str) -> Self {
+        Self::new(name, || Ok(()))
+    }
+}
+
+impl<C: Connected + 'static, T: Send + 'static> Caller<C, T> {
+    /// A caller that opens a connection for its first call.
+    pub fn new(
+        name: &'static str,
+        open: impl Fn() -> Result<C, Error> + Send + Sync + 'static,
+    ) -> Self {
+        let pool = Pool::new(name, open, |_| true);
+        Self { pool, call: CallId(0), is_open: false, answers: VecDeque::new() }
+    }
+
+    /// Makes a call. What comes of an earlier one is dropped.
+    pub fn call(
+        &mut self,
+        work: impl FnOnce(&mut C, &Report<T>) -> Result<T, Error> + Send + 'static,
+    ) {
+        self.call.0 += 1;
+        self.is_open = true;
+        self.answers.clear();
+        self.pool.submit(self.call, Box::new(work));
+    }
+
+    /// The call's next answer, or why it failed; `None` when it is over, or the deadline is.
+    pub fn next(&mut self, deadline: &Deadline) -> Option<Result<T, Error>> {
+        while self.is_open {
+            if let Some(Done { id, result, is_last, .. }) = self.answers.pop_front() {
+                if id == self.call {
+                    self.is_open = !is_last;
+                    return Some(result);
+                }
+                continue;
+            }
+            self.answers = self.pool.wait(1, LONGEST, deadline).into();
+            if self.answers.is_empty() && deadline.is_over() {
+                return None;
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,298 @@
+//! Threads for calls that may never come back: those to libvirt, which cannot be cancelled, and those to
+//! files on storage that may be dead.
+//!
+//! Each worker is a thread with a connection of its own, since libvirt keeps its errors by thread. It makes
+//! one call at a time. A call that never comes back holds its thread, its connection and one of libvirtd's
+//! workers, and nothing else: the thread is left behind, and is used again when the call returns. Nobody
+//! waits for a thread, only for its answers, and no longer than until a deadline.
+//!
+//! ```text
+//! mod.rs      the workers
+//! results.rs  the answers, on their way back
+//! caller.rs   one call after another, for who needs no more
+//! ```
+
+mod caller;
+mod results;
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::libvirt::{Error, Kind};
+use crate::log::{Level, Log};
+
+pub use caller::Caller;
+pub use results::Done;
+use results::ResultQueue;
+
+/// The number of a call, unique in its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// What a worker opens and then keeps from one call to the next.
+pub trait Connected {
+    /// Whether it can still be used.
+    fn is_alive(&self) -> bool;
+}
+
+/// For calls that need no connection.
+impl Connected for () {
+    fn is_alive(&self) -> bool {
+        true
+    }
+}
+
+/// Makes a call over a worker's connection. Its last answer is what it returns.
+pub type Work<C, T> = Box<dyn FnOnce(&mut C, &Report<T>) -> Result<T, Error> + Send>;
+
+type Open<C> = dyn Fn() -> Result<C, Error> + Send + Sync;
+
+/// A call on its way to a worker.
+struct Order<C, T> {
+    id: CallId,
+    work: Work<C, T>,
+}
+
+struct Worker<C, T> {
+    orders: Sender<Order<C, T>>,
+    /// The call that it is at.
+    call: Option<CallId>,
+}
+
+/// Workers with connections of one kind.
+pub struct Pool<C, T> {
+    name: &'static str,
+    open: Arc<Open<C>>,
+    is_urgent: fn(&T) -> bool,
+    results: ResultQueue<T>,
+    workers: Vec<Worker<C, T>>,
+    started: usize,
+    /// Workers' threads that have not ended: some may still be closing their connections.
+    threads: Arc<Threads>,
+    /// Where it is reported that no thread can be started.
+    log: Option<Arc<Log>>,
+}
+
+impl<C: Connected + 'static, T: Send + 'static> Pool<C, T> {
+    /// A pool without any worker yet. `name` is that of its threads. An answer that is urgent wakes whoever
+    /// waits for answers; others wait until enough calls have ended.
+    pub fn new(
+        name: &'static str,
+        open: impl Fn() -> Result<C, Error> + Send + Sync + 'static,
+        is_urgent: fn(&T) -> bool,
+    ) -> Self {
+        Self {
+            name,
+            open: Arc::new(open),
+            is_urgent,
+            results: ResultQueue::default(),
+            workers: Vec::new(),
+            started: 0,
+            threads: Arc::default(),
+            log: None,
+        }
+    }
+
+    /// Reports there, too, if no thread can be started.
+    pub fn log_to(mut self, log: &Arc<Log>) -> Self {
+        self.log = Some(Arc::clone(log));
+        self
+    }
+
+    /// Workers that have a connection, or had one, and no call.
+    pub fn idle(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.call.is_none()).count()
+    }
+
+    /// Gives a call to a worker that is idle, else to a new one. If no thread can be started, the call has
+    /// failed.
+    pub fn submit(&mut self, id: CallId, work: Work<C, T>) {
+        let mut order = Order { id, work };
+        loop {
+            let position = match self.idle_or_new() {
+                Ok(position) => position,
+                Err(error) => {
+                    let words =
+                        format!("cannot start a thread: {error}; raise the limit on processes");
+                    if let Some(log) = &self.log {
+                        log.begins("threads", Level::Error, &words);
+                    }
+                    let result = Err(Error::of(Kind::Other, words));
+                    self.results.put(Done { id, result, is_last: true, is_urgent: true });
+                    return;
+                }
+            };
+            let Some(worker) = self.workers.get_mut(position) else { return };
+            match worker.orders.send(order) {
+                Ok(()) => {
+                    worker.call = Some(id);
+                    return;
+                }
+                // Its thread is gone: only a panic does that.
+                Err(mpsc::SendError(back)) => {
+                    order = back;
+                    self.workers.swap_remove(position);
+                }
+            }
+        }
+    }
+
+    fn idle_or_new(&mut self) -> std::io::Result<usize> {
+        if let Some(idle) = self.workers.iter().position(|worker| worker.call.is_none()) {
+            return Ok(idle);
+        }
+        let (orders, inbox) = mpsc::channel();
+        let (open, results) = (Arc::clone(&self.open), self.results.clone());
+        let is_urgent = self.is_urgent;
+        let running = RunningThread::new(&self.threads);
+        let body = move || {
+            let _running = running;
+            work(&*open, &inbox, &results, is_urgent);
+        };
+        let name = format!("{}-{}", self.name, self.started);
+        thread::Builder::new().name(name).spawn(body)?;
+        self.started += 1;
+        self.workers.push(Worker { orders, call: None });
+        Ok(self.workers.len() - 1)
+    }
+
+    /// Waits for answers: until `enough` calls have ended or an answer is urgent, but no longer than `most`
+    /// and the deadline. A worker whose call has ended is idle then.
+    pub fn wait(&mut self, enough: usize, most: Duration, deadline: &Deadline) -> Vec<Done<T>> {
+        let done = self.results.take(enough, most, deadline);
+        self.noted(done)
+    }
+
+    /// The answers that are there.
+    pub fn arrived(&mut self) -> Vec<Done<T>> {
+        let done = self.results.arrived();
+        self.noted(done)
+    }
+
+    fn noted(&mut self, done: VecDeque<Done<T>>) -> Vec<Done<T>> {
+        for done in done.iter().filter(|done| done.is_last) {
+            if let Some(worker) = self.workers.iter_mut().find(|it| it.call == Some(done.id)) {
+                worker.call = None;
+            }
+        }
+        done.into()
+    }
+
+    /// Ends those idle workers that are more than `most`: they were needed while others were stuck.
+    pub fn shrink(&mut self, most: usize) {
+        let mut idle = 0;
+        self.workers.retain(|worker| {
+            idle += usize::from(worker.call.is_none());
+            worker.call.is_some() || idle <= most
+        });
+    }
+
+    /// Closes the connections of all idle workers, and waits for that, at most so long: libvirtd logs an
+    /// error for each connection that ends unclosed. A connection with a call that is stuck stays as it is.
+    pub fn close(&mut self, most: Duration) {
+        let stuck = self.workers.iter().filter(|worker| worker.call.is_some()).count();
+        self.shrink(0);
+        self.threads.wait_for(stuck, most);
+    }
+}
+
+/// The thread of a worker.
+fn work<C: Connected, T>(
+    open: &Open<C>,
+    inbox: &Receiver<Order<C, T>>,
+    results: &ResultQueue<T>,
+    is_urgent: fn(&T) -> bool,
+) {
+    let mut connection: Option<C> = None;
+    while let Ok(Order { id, work }) = inbox.recv() {
+        let mut report = Report { results, id, is_urgent, is_over: false };
+        // A connection that broke while it was idle is replaced by a new one.
+        let result = match &mut connection {
+            Some(alive) if alive.is_alive() => work(alive, &report),
+            _ => open().and_then(|opened| work(connection.insert(opened), &report)),
+        };
+        report.end(result);
+        // Closing asks libvirtd once more, which may take long: the result has been reported by then.
+        if connection.as_ref().is_some_and(|connection| !connection.is_alive()) {
+            connection = None;
+        }
+    }
+}
+
+/// Reports the answers of a call, and its end, also if its thread panics.
+pub struct Report<'a, T> {
+    results: &'a ResultQueue<T>,
+    id: CallId,
+    is_urgent: fn(&T) -> bool,
+    is_over: bool,
+}
+
+impl<T> Report<'_, T> {
+    /// Hands over an answer before the call is over: what comes next may never come back.
+    pub fn hand_over(&self, answer: T) {
+        self.put(Ok(answer), false);
+    }
+
+    fn end(&mut self, result: Result<T, Error>) {
+        self.is_over = true;
+        self.put(result, true);
+    }
+
+    fn put(&self, result: Result<T, Error>, is_last: bool) {
+        let is_urgent = result.as_ref().map_or(true, self.is_urgent);
+        self.results.put(Done { id: self.id, result, is_last, is_urgent });
+    }
+}
+
+impl<T> Drop for Report<'_, T> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let words = "this program failed while it read the answer: please report this";
+            self.end(Err(Error::of(Kind::Other, words)));
+        }
+    }
+}
+
+/// How many threads there are.
+#[derive(Default)]
+struct Threads {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Threads {
+    fn change(&self, change: impl FnOnce(usize) -> usize) {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        *count = change(*count);
+        self.changed.notify_one();
+    }
+
+    fn wait_for(&self, few: usize, most: Duration) {
+        let guard = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        // Threads that take longer are left behind.
+        let _ = self.changed.wait_timeout_while(guard, most, |count| *count > few);
+    }
+}
+
+/// Counts a thread until it ends.
+struct RunningThread(Arc<Threads>);
+
+impl RunningThread {
+    fn new(threads: &Arc<Threads>) -> Self {
+        threads.change(|count| count + 1);
+        Self(Arc::clone(threads))
+    }
+}
+
+impl Drop for RunningThread {
+    fn drop(&mut self) {
+        self.0.change(|count| count.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests;
