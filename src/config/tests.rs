@@ -1,6 +1,5 @@
 //! Every message of the configuration, word for word, and the sample held against the code.
 
-
 use super::*;
 use crate::schema::{FEATURES, output_fields};
 
