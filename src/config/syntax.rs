@@ -176,7 +176,13 @@ fn hint(text: &str, error: &Error, at: usize, start: usize, statement: &Statemen
     }
     let string = text[start..].lines().next().and_then(wrong_escape);
     if let Some(string) = string {
-        let single = format!("write '{}', in single quotes", names::plain(string));
+        let shown = names::plain(string);
+        // A message has room for short ones only.
+        let single = if shown.len() <= 24 {
+            format!("write '{shown}', in single quotes")
+        } else {
+            "write it in single quotes".to_owned()
+        };
         let double = "write each \\ twice";
         let cure = if string.contains('\'') {
             double.to_owned()
