@@ -17,6 +17,7 @@
 //! | [`deadline`] | by when something must be done, which comes nearer when the program is told to end |
 //! | [`pool`] | threads for calls that may never come back |
 //! | [`collect`] | which guests, on which worker, by when; a guest that does not answer |
+//! | [`node`] | the host beside its guests, and its storage pools |
 //! | [`host`] | what collect asks: a hypervisor over libvirt, or a recording of one |
 //! | [`libvirt`] | the only module with unsafe code: connection, bulk call, calls for one guest |
 //! | [`sample`] | what was measured, typed; absent is `None` |

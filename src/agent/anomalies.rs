@@ -18,7 +18,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(15 * 60);
 const PACE_OF_TESTS: &str = "TELEGRAF_VIRT_TEST_PACE";
 
 /// What is learned, and where it is kept.
-pub(super) struct Watch {
+pub(super) struct Learned {
     pub(super) models: Anomalies,
     /// Of each hypervisor, where there is a cache.
     files: Vec<Option<ModelFile>>,
@@ -48,7 +48,7 @@ impl Agent {
             }
             files.push(file);
         }
-        self.watch = Some(Watch { models, files, saved: Instant::now() });
+        self.watch = Some(Learned { models, files, saved: Instant::now() });
     }
 
     /// After a collection: forgets the guests that are gone, and writes what is learned where it is time.
@@ -69,7 +69,7 @@ impl Agent {
             return;
         }
         watch.saved = Instant::now();
-        let Watch { models, files, .. } = watch;
+        let Learned { models, files, .. } = watch;
         for (place, (file, source)) in files.iter().zip(&self.sources).enumerate() {
             let Some(file) = file else { continue };
             let saved = file.save(models.guests(place), now_unix_s);

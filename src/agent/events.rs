@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::{Agent, Exit, source, source_tag};
+use super::{Agent, Exit, source};
 use crate::cli::Format;
 use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::events::{self, Arrived, Event, Events, Told};
@@ -13,9 +13,6 @@ use crate::json;
 use crate::line_protocol::{Lines, Tags};
 use crate::sink::SinkError;
 use crate::trigger::Triggers;
-
-/// How often the command looks whether it was told to end.
-const GLANCE: Duration = Duration::from_millis(100);
 
 impl Agent {
     /// Begins to listen to the hypervisors.
@@ -52,19 +49,19 @@ impl Agent {
 
     fn write_event(&mut self, arrived: &Arrived, names: &[Option<String>], tags: &[Tags]) {
         let Some(tags) = tags.get(arrived.place) else { return };
-        let metadata = match &arrived.event {
+        let user = match &arrived.event {
             Event::Guest(guest) => {
                 let source = self.sources.get(arrived.place);
                 let inventory = source.and_then(|source| source.inventory(&guest.uuid));
-                inventory.and_then(|inventory| inventory.metadata.as_ref())
+                let metadata = inventory.and_then(|inventory| inventory.metadata.as_ref());
+                self.tags.of_guest(tags, metadata).clone()
             }
-            Event::Lost { .. } => None,
+            Event::Lost { .. } => {
+                let mut user = tags.clone();
+                user.append(self.tags.fixed());
+                user
+            }
         };
-        let mut user = self.tags.of_guest(tags, metadata).clone();
-        if matches!(arrived.event, Event::Lost { .. }) {
-            user.clone_from(tags);
-            user.append(self.tags.fixed());
-        }
         let Self { sources, lines, settings, .. } = self;
         with_told(sources, settings, arrived, names, |told| events::write(lines, told, &user));
     }
@@ -75,8 +72,7 @@ impl Agent {
             return Exit::Fine;
         }
         self.lines.start(0);
-        let names = source::names(&self.sources);
-        let tags: Vec<Tags> = names.iter().map(|name| source_tag(name.as_deref())).collect();
+        let (names, tags) = self.names_and_tags();
         self.write_events(&names, &tags);
         match self.print(&Deadline::at_ending(ending, self.grace())) {
             Ok(()) | Err(SinkError::Gone) => Exit::Fine,
@@ -92,9 +88,10 @@ impl Agent {
         // The guests' devices, for their names.
         self.collect_quietly(&triggers.ending);
         let zone = TimeZone::system();
+        let until_end = Deadline::at_ending(&triggers.ending, Duration::ZERO);
         let exit = loop {
             let Some(events) = &self.events else { break Exit::Failed };
-            events.wait(GLANCE);
+            events.wait(&until_end);
             let arrived = events.drain();
             if arrived.is_empty() && events.is_over() {
                 self.log.error("no hypervisor that is read has events");
@@ -123,21 +120,16 @@ impl Agent {
 
     /// A collection of which nothing is printed.
     fn collect_quietly(&mut self, ending: &Ending) {
+        self.outdate_touched();
+        // What arrives meanwhile is not this collection's to print.
         let listening = self.events.take();
-        if let Some(events) = &listening {
-            for (place, uuid) in events.take_touched() {
-                if let Some(source) = self.sources.get_mut(place) {
-                    source.outdate(&uuid);
-                }
-            }
-        }
         let time = time_to_collect(self.settings.deadline);
         self.collect(&Deadline::within(time, ending, Duration::ZERO));
         self.events = listening;
     }
 
     fn text_of(&mut self, arrived: &[Arrived], format: Format, zone: &TimeZone) -> Vec<u8> {
-        let names = source::names(&self.sources);
+        let (names, tags) = self.names_and_tags();
         if format == Format::Text {
             let mut text = String::new();
             for arrived in arrived {
@@ -147,7 +139,6 @@ impl Agent {
             }
             return text.into_bytes();
         }
-        let tags: Vec<Tags> = names.iter().map(|name| source_tag(name.as_deref())).collect();
         self.lines = Lines::default();
         for arrived in arrived {
             self.write_event(arrived, &names, &tags);

@@ -39,7 +39,7 @@ use crate::schema;
 use crate::sink::{self, Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
-use anomalies::Watch;
+use anomalies::Learned;
 pub use anomalies::anomalies;
 use source::Source;
 
@@ -85,7 +85,7 @@ struct Agent {
     /// Where the cache is.
     folder: Option<CacheDir>,
     /// Which guests behave unlike themselves, where that is asked for.
-    watch: Option<Watch>,
+    watch: Option<Learned>,
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
@@ -345,8 +345,7 @@ impl Agent {
             sources => source::read_all(sources, settings, started, deadline),
         };
         self.lines.start(unix_ns(started));
-        let names = source::names(&self.sources);
-        let tags: Vec<Tags> = names.iter().map(|name| source_tag(name.as_deref())).collect();
+        let (names, tags) = self.names_and_tags();
         let up = collected.iter().flatten().count();
         self.write_events(&names, &tags);
         let mut collectors = self.collectors(&collected);
@@ -392,6 +391,13 @@ impl Agent {
         self.write_beside(&tags);
         self.sources.iter_mut().for_each(Source::forget_old);
         up
+    }
+
+    /// The hypervisors' names, where there are several, and the tag that each makes.
+    fn names_and_tags(&self) -> (Vec<Option<String>>, Vec<Tags>) {
+        let names = source::names(&self.sources);
+        let tags = names.iter().map(|name| source_tag(name.as_deref())).collect();
+        (names, tags)
     }
 
     /// What each hypervisor's collection cost and met, as yet without its lines.

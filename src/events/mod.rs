@@ -27,6 +27,7 @@ pub use lines::{Told, text, write};
 pub use queue::{Arrived, Event, LossCause};
 pub use report::{Report, report};
 
+use crate::deadline::Deadline;
 use crate::libvirt;
 use crate::log::Log;
 use queue::Queue;
@@ -75,9 +76,9 @@ impl Events {
         self.queue.has_touched()
     }
 
-    /// Waits for an event, but not longer than this.
-    pub fn wait(&self, time: Duration) {
-        self.queue.wait(time);
+    /// Waits for an event, for the last hypervisor to be given up, or for this deadline.
+    pub fn wait(&self, deadline: &Deadline) {
+        self.queue.wait(deadline);
     }
 
     /// Whether none of the hypervisors is listened to any more, since none has events.

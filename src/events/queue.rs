@@ -1,15 +1,18 @@
 //! Events between the thread that they arrive on and whoever prints them.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
+use crate::deadline::{Deadline, Wake};
 use crate::libvirt::{GuestEvent, Happening};
 
 /// So many events wait at most. What comes then is counted, and lost.
 pub const MOST: usize = 10_000;
+/// A waiter looks around at least so often.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// An event, and when it arrived.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +73,15 @@ struct Waiting {
     last_ns: i64,
     /// Guests of which something changed that the cache may know, by hypervisor.
     touched: HashSet<(usize, Uuid)>,
+    /// Whoever waits is to look around.
+    is_woken: bool,
+}
+
+impl Wake for Queue {
+    fn wake(&self) {
+        self.lock().is_woken = true;
+        self.changed.notify_all();
+    }
 }
 
 impl Queue {
@@ -129,15 +141,20 @@ impl Queue {
         !self.lock().touched.is_empty()
     }
 
-    /// Waits until there is an event, but not longer than this.
-    pub fn wait(&self, time: Duration) {
-        let until = Instant::now() + time;
+    /// Waits until there is an event, until it is woken, or for this deadline.
+    pub fn wait(self: &Arc<Self>, deadline: &Deadline) {
+        let waiter: Arc<dyn Wake> = Arc::<Self>::clone(self);
+        let _woken = deadline.wakes(&waiter);
         let mut state = self.lock();
-        while state.events.is_empty() && state.dropped.is_empty() {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { break };
+        while state.events.is_empty() && state.dropped.is_empty() && !state.is_woken {
+            let left = deadline.left(LONGEST_WAIT);
+            if left.is_zero() {
+                break;
+            }
             let waited = self.changed.wait_timeout(state, left);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
+        state.is_woken = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -201,6 +218,7 @@ fn unix_ns(time: SystemTime) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deadline::Ending;
 
     fn guest(what: Happening) -> Event {
         Event::Guest(GuestEvent { id: 1, name: "web".to_owned(), uuid: Uuid::from_u128(7), what })
@@ -266,10 +284,20 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_ends_with_an_event_or_with_its_time() {
-        let queue = Queue::default();
-        queue.wait(Duration::ZERO);
+    fn a_wait_ends_with_an_event_with_its_time_when_it_is_woken_or_told_to_end() {
+        let queue = Arc::new(Queue::default());
+        let ending = Ending::default();
+        let within =
+            |seconds| Deadline::within(Duration::from_secs(seconds), &ending, Duration::ZERO);
+        queue.wait(&within(0));
+        queue.wake();
+        queue.wait(&within(600));
+        let waiter = Arc::clone(&queue);
+        let deadline = within(600);
+        let waits = std::thread::spawn(move || waiter.wait(&deadline));
+        ending.begin();
+        waits.join().unwrap();
         queue.push_at(0, guest(Happening::Rebooted), 1);
-        queue.wait(Duration::from_secs(600));
+        queue.wait(&within(600));
     }
 }

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::queue::{Event, LossCause, Queue};
+use crate::deadline::Wake;
 use crate::libvirt::{ClosedTaker, EventTaker, Kind, Subscription};
 use crate::log::{Level, Log};
 
@@ -46,6 +47,8 @@ impl Watch {
         let body = move || {
             watch(place, &uri, &queue, &log_of_thread, &of_thread);
             of_thread.set(|phase| (phase.is_tried, phase.is_over) = (true, true));
+            // Whoever waits for an event may wait in vain.
+            queue.wake();
         };
         if let Err(error) = thread::Builder::new().name(format!("watch-{place}")).spawn(body) {
             log.error(format_args!("no events: cannot start a thread: {error}"));
