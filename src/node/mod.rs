@@ -32,7 +32,7 @@ use crate::libvirt::{Error, Kind};
 use crate::log::{Level, Log};
 use crate::sample::boottime_ns;
 use crate::schema::{HostReading, PoolReading};
-use worker::{Event, ListOrder, Order, Target, Told};
+use worker::{ListOrder, NodeEvent, NodeNews, Order, Target};
 
 /// How long one answer is waited for. libvirtd takes some milliseconds, unless something holds it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -69,8 +69,8 @@ pub struct NodeReader {
     wants_pools: bool,
     workers: Vec<NodeWorker>,
     started: u64,
-    events: Receiver<Told>,
-    tell: Sender<Told>,
+    events: Receiver<NodeNews>,
+    tell: Sender<NodeNews>,
     /// What did not answer, and when it may be asked again.
     held: HashMap<Target, Backoff>,
     /// What took long the last time, and is hardly waited for.
@@ -248,7 +248,7 @@ impl NodeReader {
             while let Ok(told) =
                 self.events.recv_timeout(until.saturating_duration_since(Instant::now()))
             {
-                if matches!(told.event, Event::Closed) {
+                if matches!(told.event, NodeEvent::Closed) {
                     break;
                 }
             }
@@ -333,7 +333,8 @@ impl NodeReader {
         let (uri, id, events) = (Arc::clone(&self.uri), self.started, self.tell.clone());
         let body = move || {
             worker::work(&uri, id, &inbox, &events);
-            let _ = events.send(Told { worker: id, at: Instant::now(), event: Event::Closed });
+            let _ =
+                events.send(NodeNews { worker: id, at: Instant::now(), event: NodeEvent::Closed });
         };
         if let Err(error) = thread::Builder::new().name(format!("node-{id}")).spawn(body) {
             let message =
@@ -352,7 +353,7 @@ impl NodeReader {
         }
     }
 
-    fn on(&mut self, Told { worker, at, event }: Told) {
+    fn on(&mut self, NodeNews { worker, at, event }: NodeNews) {
         let worker = self.workers.iter_mut().find(|it| it.id == worker);
         let slot = worker.map(|worker| &mut worker.task);
         let took = match &slot {
@@ -360,22 +361,22 @@ impl NodeReader {
             _ => Duration::ZERO,
         };
         match event {
-            Event::At(target) => {
+            NodeEvent::At(target) => {
                 if let Some(Some(task)) = slot {
                     (task.target, task.since) = (target, at);
                 }
             }
-            Event::Done | Event::Closed => {
+            NodeEvent::Done | NodeEvent::Closed => {
                 if let Some(slot) = slot {
                     *slot = None;
                 }
             }
-            Event::Host(answer) => {
+            NodeEvent::Host(answer) => {
                 self.came_back(Target::Host, took);
                 self.tell_failure(Target::Host, answer.as_ref().err());
                 self.host = answer.ok().map(|host| *host).or(self.host.take());
             }
-            Event::Listed(answer) => {
+            NodeEvent::Listed(answer) => {
                 self.came_back(Target::List, took);
                 self.tell_failure(Target::List, answer.as_ref().err());
                 if let Ok(mut listed) = answer {
@@ -384,7 +385,7 @@ impl NodeReader {
                     self.known = listed;
                 }
             }
-            Event::Pool(uuid, answer) => {
+            NodeEvent::Pool(uuid, answer) => {
                 let target = Target::Pool(uuid);
                 self.came_back(target, took);
                 self.answered.insert(uuid);

@@ -61,7 +61,7 @@ pub(super) enum ListOrder {
 
 /// What a worker tells.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum NodeEvent {
     /// It asks this now.
     At(Target),
     Host(Result<Box<HostReading>, Error>),
@@ -77,11 +77,11 @@ pub(super) enum Event {
 
 /// What a worker tells, and when it was so.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct NodeNews {
     /// The worker's number.
     pub(super) worker: u64,
     pub(super) at: Instant,
-    pub(super) event: Event,
+    pub(super) event: NodeEvent,
 }
 
 /// A connection, and what lasts as long as it does.
@@ -94,29 +94,29 @@ struct NodeSession {
 }
 
 /// The thread of a worker.
-pub(super) fn work(uri: &str, worker: u64, inbox: &Receiver<Order>, events: &Sender<Told>) {
+pub(super) fn work(uri: &str, worker: u64, inbox: &Receiver<Order>, events: &Sender<NodeNews>) {
     let mut session: Option<NodeSession> = None;
     while let Ok(order) = inbox.recv() {
         // Nobody listens any more to a thread that was left behind when the program ends.
         let tell = |event| {
-            let _ = events.send(Told { worker, at: Instant::now(), event });
+            let _ = events.send(NodeNews { worker, at: Instant::now(), event });
         };
         perform(uri, &mut session, &order, &tell);
-        tell(Event::Done);
+        tell(NodeEvent::Done);
         if session.as_ref().is_some_and(|session| !session.connection.is_alive()) {
             session = None;
         }
     }
 }
 
-fn perform(uri: &str, session: &mut Option<NodeSession>, order: &Order, tell: &impl Fn(Event)) {
+fn perform(uri: &str, session: &mut Option<NodeSession>, order: &Order, tell: &impl Fn(NodeEvent)) {
     let is_left = || order.is_left.load(Ordering::Relaxed);
     let first = match (order.host, order.pools.first()) {
         (true, _) => Target::Host,
         (false, Some(&pool)) if order.list != ListOrder::First => Target::Pool(pool),
         (false, _) => Target::List,
     };
-    tell(Event::At(first));
+    tell(NodeEvent::At(first));
     let session = match session {
         Some(alive) if alive.connection.is_alive() => alive,
         // Whoever reads the guests says why there is no connection.
@@ -126,7 +126,7 @@ fn perform(uri: &str, session: &mut Option<NodeSession>, order: &Order, tell: &i
         },
     };
     if order.host {
-        tell(Event::Host(session.host().map(Box::new)));
+        tell(NodeEvent::Host(session.host().map(Box::new)));
     }
     let mut pools = order.pools.clone();
     if order.list == ListOrder::First {
@@ -142,8 +142,8 @@ fn perform(uri: &str, session: &mut Option<NodeSession>, order: &Order, tell: &i
         if is_left() {
             return;
         }
-        tell(Event::At(Target::Pool(uuid)));
-        tell(Event::Pool(uuid, session.pool(uuid)));
+        tell(NodeEvent::At(Target::Pool(uuid)));
+        tell(NodeEvent::Pool(uuid, session.pool(uuid)));
     }
     if order.list == ListOrder::Last && !is_left() {
         session.list(tell);
@@ -157,14 +157,14 @@ impl NodeSession {
     }
 
     /// Tells of the list; the pools that are on it.
-    fn list(&self, tell: &impl Fn(Event)) -> Option<Vec<Uuid>> {
-        tell(Event::At(Target::List));
+    fn list(&self, tell: &impl Fn(NodeEvent)) -> Option<Vec<Uuid>> {
+        tell(NodeEvent::At(Target::List));
         let listed = self
             .connection
             .pools()
             .map(|pools| pools.iter().map(|pool| (pool.uuid(), pool.name())).collect::<Vec<_>>());
         let uuids = listed.as_ref().ok().map(|it| it.iter().map(|(uuid, _)| *uuid).collect());
-        tell(Event::Listed(listed));
+        tell(NodeEvent::Listed(listed));
         uuids
     }
 
