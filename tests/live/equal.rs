@@ -165,13 +165,7 @@ fn guests(lab: &Lab) -> Guests<'_> {
 
 /// Gives a Linux guest a disk that it fills, so that QEMU pauses it.
 fn fill(lab: &Lab, guest: &str) {
-    let script = "mkdir -p /var/lib/libvirt/images/full
-        mount -t tmpfs -o size=448k tmpfs /var/lib/libvirt/images/full
-        qemu-img create -q -f qcow2 /var/lib/libvirt/images/full/disk.qcow2 64M";
-    lab.inside(&["sh", "-euc", script]);
-    let xml = file_disk("/var/lib/libvirt/images/full/disk.qcow2", "vdb")
-        .replace("type='raw'", "type='qcow2' error_policy='stop'");
-    lab.virsh_device("attach-device", guest, &xml);
+    faults::attach_small_disk(lab, guest);
     wait_until("the guest's disk is full", Duration::from_secs(120), || {
         let state = lab.virsh(&["domstate", "--reason", guest]);
         (state.trim() == "paused (I/O error)").then_some(())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::events::{PROBE, Seen, VirshEvents, of_lines};
 use crate::support::execd::Execd;
-use crate::support::faults::file_disk;
+use crate::support::faults::{attach_small_disk, file_disk};
 use crate::support::lab::Lab;
 use crate::support::lines::{Line, Value};
 use crate::support::process::run;
@@ -188,13 +188,7 @@ fn a_full_disk_is_told_with_its_name_and_why() {
     let virsh = VirshEvents::start(&lab);
     let mut ours = Vec::new();
     events(&mut execd);
-    let script = "mkdir -p /var/lib/libvirt/images/full
-        mount -t tmpfs -o size=448k tmpfs /var/lib/libvirt/images/full
-        qemu-img create -q -f qcow2 /var/lib/libvirt/images/full/disk.qcow2 64M";
-    lab.inside(&["sh", "-euc", script]);
-    let xml = file_disk("/var/lib/libvirt/images/full/disk.qcow2", "vdb")
-        .replace("type='raw'", "type='qcow2' error_policy='stop'");
-    lab.virsh_device("attach-device", &guest, &xml);
+    attach_small_disk(&lab, &guest);
     lab.virsh(&["domblkthreshold", &guest, "vdb", "300000"]);
     let mut all = Vec::new();
     wait_until("the disk is full", Duration::from_secs(120), || {

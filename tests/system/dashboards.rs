@@ -90,50 +90,35 @@ impl Asked for InDatabase<'_> {
     }
 }
 
-impl Asked for VictoriaMetrics {
-    const FILE: &'static str = "metricsql.json";
+/// Databases that are asked in PromQL.
+macro_rules! asked_in_promql {
+    ($($database:ty),+) => {$(
+        impl Asked for $database {
+            const FILE: &'static str = "metricsql.json";
 
-    fn part(text: &str) -> String {
-        // It stands in a string there.
-        escaped(text).replace('\\', "\\\\")
-    }
+            fn part(text: &str) -> String {
+                // It stands in a string there.
+                escaped(text).replace('\\', "\\\\")
+            }
 
-    fn ask(&self, query: &str, is_instant: bool) -> Answer {
-        if is_instant {
-            let rows = self.query(query).into_iter();
-            return rows.map(|(labels, value)| (labels, vec![value])).collect();
+            fn ask(&self, query: &str, is_instant: bool) -> Answer {
+                if is_instant {
+                    let rows = self.query(query).into_iter();
+                    return rows.map(|(labels, value)| (labels, vec![value])).collect();
+                }
+                self.query_range(query, 60, 2)
+            }
+
+            fn choices(&self, query: &str) -> BTreeSet<String> {
+                let inside = query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
+                let (selector, label) = inside.rsplit_once(", ").unwrap();
+                self.label_values(selector, label)
+            }
         }
-        self.query_range(query, 60, 2)
-    }
-
-    fn choices(&self, query: &str) -> BTreeSet<String> {
-        let inside = query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
-        let (selector, label) = inside.rsplit_once(", ").unwrap();
-        self.label_values(selector, label)
-    }
+    )+};
 }
 
-impl Asked for Prometheus {
-    const FILE: &'static str = "metricsql.json";
-
-    fn part(text: &str) -> String {
-        escaped(text).replace('\\', "\\\\")
-    }
-
-    fn ask(&self, query: &str, is_instant: bool) -> Answer {
-        if is_instant {
-            let rows = self.query(query).into_iter();
-            return rows.map(|(labels, value)| (labels, vec![value])).collect();
-        }
-        self.query_range(query, 60, 2)
-    }
-
-    fn choices(&self, query: &str) -> BTreeSet<String> {
-        let inside = query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
-        let (selector, label) = inside.rsplit_once(", ").unwrap();
-        self.label_values(selector, label)
-    }
-}
+asked_in_promql!(VictoriaMetrics, Prometheus);
 
 /// A dashboard over its database.
 pub struct Dashboard<'a, D> {
