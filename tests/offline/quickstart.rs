@@ -1,18 +1,23 @@
-//! `tests/quickstart` looks at Rust before it installs anything, and says the one command that helps.
+//! `tests/quickstart` looks at Rust before it installs anything, and says the one command that helps. Then it
+//! prints the lines of made-up guests.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::support::process::{Finished, run};
+use crate::support::program::PROGRAM;
 use crate::support::repository;
 
 const WITH_CURL: &str =
     "apt-get install -y ca-certificates curl && curl -sSf https://sh.rustup.rs | sh -s -- -y";
 const WITH_PACKAGE: &str = "apt-get install -y rustup && rustup default stable";
 
-/// Runs it on a system like this, where cargo prints this and apt-get tells that it ran.
-fn quickstart(release: &str, cargo: Option<&str>) -> Finished {
+/// A dpkg-query that tells that it ran, and knows no package.
+const NONE: &str = "echo \"$0 ran\" >&2";
+
+/// Runs it on a system like this, where this script stands in for cargo and apt-get tells that it ran.
+fn quickstart(release: &str, cargo: Option<&str>, dpkg_query: &str) -> Finished {
     let scratch = tempfile::tempdir().unwrap();
     let place = |name: &str| scratch.path().join(name);
     let program = |name: &str, script: &str| {
@@ -20,11 +25,12 @@ fn quickstart(release: &str, cargo: Option<&str>) -> Finished {
         fs::set_permissions(place(name), fs::Permissions::from_mode(0o755)).unwrap();
     };
     fs::write(place("os-release"), release).unwrap();
-    for name in ["apt-get", "sudo", "dpkg-query"] {
+    for name in ["apt-get", "sudo"] {
         program(name, "echo \"$0 ran\" >&2");
     }
-    if let Some(version) = cargo {
-        program("cargo", &format!("echo 'cargo {version} (0123 2026-01-01)'"));
+    program("dpkg-query", dpkg_query);
+    if let Some(script) = cargo {
+        program("cargo", script);
     }
     let mut command = Command::new("sh");
     command.arg(repository().join("tests/quickstart")).env_clear();
@@ -56,10 +62,28 @@ fn without_the_right_rust_nothing_is_installed_and_one_command_is_named() {
             (None, "there is no cargo; this installs Rust: "),
             (Some("1.63.0"), "cargo is 1.63.0, but must be "),
         ] {
-            let finished = quickstart(release, cargo).code(1);
+            let cargo = cargo.map(|version| format!("echo 'cargo {version} (0123 2026-01-01)'"));
+            let finished = quickstart(release, cargo.as_deref(), NONE).code(1);
             assert_eq!(finished.stderr.lines().count(), 1, "{finished}");
             assert!(finished.stderr.starts_with(&format!("quickstart: {reason}")), "{finished}");
             assert!(finished.stderr.trim_end().ends_with(command), "{finished}");
         }
     }
+}
+
+#[test]
+fn with_rust_and_the_packages_it_prints_the_lines_of_ten_guests() {
+    // The build is done already: cargo run is the program under test.
+    let cargo = format!(
+        "case $1 in
+         --version) echo 'cargo 1.99.0 (0123 2026-01-01)' ;;
+         run)
+             while [ \"$1\" != -- ]; do shift; done
+             shift
+             exec {PROGRAM} \"$@\" ;;
+         esac"
+    );
+    let finished = quickstart("ID=debian\n", Some(&cargo), "echo installed").success();
+    assert_eq!(finished.stdout.lines().count(), 80, "{finished}");
+    assert_eq!(finished.stderr.lines().count(), 2, "{finished}");
 }
