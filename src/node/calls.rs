@@ -1,11 +1,8 @@
-//! Threads that ask a hypervisor for its host and for its storage pools, each with a connection of its own.
-//! A call that never comes back holds its thread, its connection and one of libvirtd's workers, and nothing
-//! else.
+//! The calls that ask a hypervisor for its host and for its storage pools. Any of them may never come back.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use smol_str::SmolStr;
@@ -13,6 +10,7 @@ use uuid::Uuid;
 
 use super::topology::{Topology, pool_type};
 use crate::libvirt::{Connection, Error, Kind, StoragePool};
+use crate::pool::{CallReport, Connected};
 use crate::schema::{HostCell, HostPages, HostReading, PoolFacts, PoolReading};
 
 /// The topology changes when huge pages are added, which is seldom; it is large.
@@ -34,7 +32,7 @@ pub(super) enum Target {
 
 /// What a worker is to ask.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Order {
+pub(super) struct NodeOrder {
     pub(super) host: bool,
     pub(super) list: ListOrder,
     /// The pools, as far as they are known.
@@ -71,21 +69,17 @@ pub(super) enum NodeEvent {
     Pool(Uuid, Result<PoolReading, Error>),
     /// All was asked.
     Done,
-    /// Its connection is closed, and it ends.
-    Closed,
 }
 
 /// What a worker tells, and when it was so.
 #[derive(Debug)]
 pub(super) struct NodeNews {
-    /// The worker's number.
-    pub(super) worker: u64,
     pub(super) at: Instant,
     pub(super) event: NodeEvent,
 }
 
 /// A connection, and what lasts as long as it does.
-struct NodeSession {
+pub(super) struct NodeSession {
     connection: Connection,
     versions: Option<(SmolStr, SmolStr)>,
     topology: Option<(Instant, Topology)>,
@@ -93,67 +87,68 @@ struct NodeSession {
     kinds: HashMap<Uuid, SmolStr>,
 }
 
-/// The thread of a worker.
-pub(super) fn work(uri: &str, worker: u64, inbox: &Receiver<Order>, events: &Sender<NodeNews>) {
-    let mut session: Option<NodeSession> = None;
-    while let Ok(order) = inbox.recv() {
-        // Nobody listens any more to a thread that was left behind when the program ends.
-        let tell = |event| {
-            let _ = events.send(NodeNews { worker, at: Instant::now(), event });
-        };
-        perform(uri, &mut session, &order, &tell);
-        tell(NodeEvent::Done);
-        if session.as_ref().is_some_and(|session| !session.connection.is_alive()) {
-            session = None;
+impl NodeOrder {
+    /// What is asked first.
+    pub(super) fn first(&self) -> Target {
+        match (self.host, self.pools.first()) {
+            (true, _) => Target::Host,
+            (false, Some(&pool)) if self.list != ListOrder::First => Target::Pool(pool),
+            (false, _) => Target::List,
         }
     }
 }
 
-fn perform(uri: &str, session: &mut Option<NodeSession>, order: &Order, tell: &impl Fn(NodeEvent)) {
-    let is_left = || order.is_left.load(Ordering::Relaxed);
-    let first = match (order.host, order.pools.first()) {
-        (true, _) => Target::Host,
-        (false, Some(&pool)) if order.list != ListOrder::First => Target::Pool(pool),
-        (false, _) => Target::List,
-    };
-    tell(NodeEvent::At(first));
-    let session = match session {
-        Some(alive) if alive.connection.is_alive() => alive,
-        // Whoever reads the guests says why there is no connection.
-        _ => match NodeSession::open(uri) {
-            Ok(opened) => session.insert(opened),
-            Err(_) => return,
-        },
-    };
-    if order.host {
-        tell(NodeEvent::Host(session.host().map(Box::new)));
+impl NodeNews {
+    fn now(event: NodeEvent) -> Self {
+        Self { at: Instant::now(), event }
     }
-    let mut pools = order.pools.clone();
-    if order.list == ListOrder::First {
-        match session.list(tell) {
-            Some(listed) => pools = listed,
-            None => return,
-        }
-    }
-    pools.retain(|pool| !order.skip.contains(pool));
-    // The order among the others stays.
-    pools.sort_by_key(|pool| order.last.contains(pool));
-    for uuid in pools {
-        if is_left() {
-            return;
-        }
-        tell(NodeEvent::At(Target::Pool(uuid)));
-        tell(NodeEvent::Pool(uuid, session.pool(uuid)));
-    }
-    if order.list == ListOrder::Last && !is_left() {
-        session.list(tell);
+}
+
+impl Connected for NodeSession {
+    fn is_alive(&self) -> bool {
+        self.connection.is_alive()
     }
 }
 
 impl NodeSession {
-    fn open(uri: &str) -> Result<Self, Error> {
+    pub(super) fn open(uri: &str) -> Result<Self, Error> {
         let connection = Connection::open(uri)?;
         Ok(Self { connection, versions: None, topology: None, kinds: HashMap::new() })
+    }
+
+    /// Asks for all that is ordered, and hands over each answer as it comes.
+    pub(super) fn perform(
+        &mut self,
+        order: &NodeOrder,
+        report: &CallReport<NodeNews>,
+    ) -> Result<NodeNews, Error> {
+        let is_left = || order.is_left.load(Ordering::Relaxed);
+        let tell = |event| report.hand_over(NodeNews::now(event));
+        let over = || Ok(NodeNews::now(NodeEvent::Done));
+        if order.host {
+            tell(NodeEvent::Host(self.host().map(Box::new)));
+        }
+        let mut pools = order.pools.clone();
+        if order.list == ListOrder::First {
+            match self.list(&tell) {
+                Some(listed) => pools = listed,
+                None => return over(),
+            }
+        }
+        pools.retain(|pool| !order.skip.contains(pool));
+        // The order among the others stays.
+        pools.sort_by_key(|pool| order.last.contains(pool));
+        for uuid in pools {
+            if is_left() {
+                return over();
+            }
+            tell(NodeEvent::At(Target::Pool(uuid)));
+            tell(NodeEvent::Pool(uuid, self.pool(uuid)));
+        }
+        if order.list == ListOrder::Last && !is_left() {
+            self.list(&tell);
+        }
+        over()
     }
 
     /// Tells of the list; the pools that are on it.
