@@ -122,7 +122,7 @@ impl Host {
         let now_unix_s = now_ns.unsigned_abs() / 1_000_000_000;
         for Guest { now, rates, .. } in &self.guests {
             let inventory = Some(&self.inventory);
-            let guest = points::Guest { sample: now, rates: rates.as_ref(), inventory };
+            let guest = points::PrintedGuest { sample: now, rates: rates.as_ref(), inventory };
             self.writer.write(&mut self.lines, &guest, &self.tags, &self.choice, now_unix_s);
         }
         &self.lines

@@ -24,7 +24,7 @@ use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::features::{self, Rates};
 use telegraf_virt::libvirt::{OwnedValue, Parameter};
 use telegraf_virt::line_protocol::{Lines, Tags};
-use telegraf_virt::points::{Choice, Guest, Writer};
+use telegraf_virt::points::{Choice, PrintedGuest, Writer};
 use telegraf_virt::sample::{Completeness, Domain, More};
 use telegraf_virt_fuzz::reference::{as_tag, points_of, tags_of};
 use telegraf_virt_fuzz::schema;
@@ -55,7 +55,7 @@ fuzz_target!(|text: &str| {
     lines.start(TIMESTAMP_NS);
     let mut writer = Writer::default();
     let mut write = |sample, rates| {
-        let guest = Guest { sample, rates, inventory };
+        let guest = PrintedGuest { sample, rates, inventory };
         let first = lines.as_bytes().len();
         writer.write(&mut lines, &guest, &user, &input.choice, 1_700_000_000);
         (lines.as_bytes()[first..].to_vec(), lines.count())

@@ -363,7 +363,7 @@ impl Agent {
                 source.take(reading, |sample, before, rates, inventory| match &mut self.rows {
                     Some(rows) => rows.push(Row::of(sample, rates, name)),
                     None => {
-                        let guest = points::Guest { sample, rates, inventory };
+                        let guest = points::PrintedGuest { sample, rates, inventory };
                         let metadata = inventory.and_then(|inventory| inventory.metadata.as_ref());
                         let tags = self.tags.of_guest(tags, metadata);
                         let now_unix_s = moment.unix.as_secs();

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::Cli;
 use crate::config::{
-    ConfigError, DEFAULT_URI, SETTINGS, Settings, URI_VARIABLE, Written, duration,
+    ConfigError, DEFAULT_URI, FileSetting, SETTINGS, Settings, URI_VARIABLE, duration,
 };
 use crate::printable::sanitize;
 
@@ -62,7 +62,7 @@ fn line(key: &str, value: &str, origin: &str) -> String {
     format!("{} # {}\n", sanitize(&format!("{key} = {value}")), sanitize(origin))
 }
 
-fn origin(written: &Written) -> String {
+fn origin(written: &FileSetting) -> String {
     format!("{}, line {}", written.file.display(), written.line)
 }
 

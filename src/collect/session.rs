@@ -27,11 +27,11 @@ pub struct Session {
     handles: HashMap<Uuid, HostGuest>,
     /// Handles that came with a list and have not been asked for, by name.
     unclaimed: HashMap<String, HostGuest>,
-    list: Option<List>,
+    list: Option<LastList>,
 }
 
 /// The running guests as they were listed.
-struct List {
+struct LastList {
     at: Instant,
     /// Their ids, in order.
     ids: Vec<i32>,
@@ -110,13 +110,13 @@ impl Session {
         ids.sort_unstable();
         let guests: Arc<[Listed]> = listed.into();
         if may_serve {
-            self.list = Some(List { at: Instant::now(), ids, guests: Arc::clone(&guests) });
+            self.list = Some(LastList { at: Instant::now(), ids, guests: Arc::clone(&guests) });
         }
         Ok(guests)
     }
 
     /// Whether the very guests run that are on the list: their ids cost a tenth of a list.
-    fn has_same_ids(&self, list: &List) -> bool {
+    fn has_same_ids(&self, list: &LastList) -> bool {
         let Ok(Some(mut ids)) = self.connection.running_ids(list.ids.len()) else { return false };
         ids.sort_unstable();
         ids == list.ids

@@ -34,23 +34,23 @@ pub(super) struct Lists<L> {
 }
 
 /// A list of what fits.
-pub(super) trait List {
+pub(super) trait PatternSet {
     fn is_empty(&self) -> bool;
 }
 
-impl<T> List for Vec<T> {
+impl<T> PatternSet for Vec<T> {
     fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }
 }
 
-impl List for Patterns {
+impl PatternSet for Patterns {
     fn is_empty(&self) -> bool {
         self.is_empty()
     }
 }
 
-impl<L: List> Lists<L> {
+impl<L: PatternSet> Lists<L> {
     fn is_empty(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty()
     }
@@ -69,7 +69,7 @@ pub(super) struct Uuids {
     patterns: Patterns,
 }
 
-impl List for Uuids {
+impl PatternSet for Uuids {
     fn is_empty(&self) -> bool {
         self.whole.is_empty() && self.patterns.is_empty()
     }
@@ -177,13 +177,13 @@ pub struct DeviceFilter {
 /// What is said of a device, and how it must be said.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct DevicePatterns {
-    part: Part,
+    part: FilterPart,
     patterns: Patterns,
 }
 
 /// What a device is told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum FilterPart {
     /// Its name, as the tag `device` has it.
     Device,
     /// What a tag of it has.
@@ -191,9 +191,9 @@ pub(super) enum Part {
 }
 
 /// What devices with these tags are told apart by.
-pub(super) fn parts<T>(rows: &[TagRow<T>]) -> Vec<(&'static str, Part)> {
-    let tags = rows.iter().map(|row| (row.tag.name(), Part::Tag(row.tag)));
-    [("device", Part::Device)].into_iter().chain(tags).collect()
+pub(super) fn parts<T>(rows: &[TagRow<T>]) -> Vec<(&'static str, FilterPart)> {
+    let tags = rows.iter().map(|row| (row.tag.name(), FilterPart::Tag(row.tag)));
+    [("device", FilterPart::Device)].into_iter().chain(tags).collect()
 }
 
 impl DeviceFilter {
@@ -207,8 +207,8 @@ impl DeviceFilter {
         self.nics.take(|all| {
             all.iter().any(|DevicePatterns { part, patterns }| {
                 let value = match part {
-                    Part::Device => Some(name),
-                    Part::Tag(tag) => {
+                    FilterPart::Device => Some(name),
+                    FilterPart::Tag(tag) => {
                         known.and_then(|nic| TagRow::value(NIC_TAGS, *tag, nic)).map(String::as_str)
                     }
                 };
@@ -222,13 +222,13 @@ impl DeviceFilter {
         self.disks.take(|all| {
             all.iter().any(|DevicePatterns { part, patterns }| {
                 let value = match part {
-                    Part::Device => Some(name),
-                    Part::Tag(tag) => known
+                    FilterPart::Device => Some(name),
+                    FilterPart::Tag(tag) => known
                         .and_then(|disk| TagRow::value(DISK_TAGS, *tag, disk))
                         .map(String::as_str),
                 };
                 // A disk has two types: that of its source, and disk or lun.
-                let kind = known.filter(|_| *part == Part::Tag(DeviceTag::Type));
+                let kind = known.filter(|_| *part == FilterPart::Tag(DeviceTag::Type));
                 let kind = kind.map(|disk| disk.kind.name());
                 [value, kind].into_iter().flatten().any(|value| patterns.matches(value))
             })
@@ -296,7 +296,7 @@ pub(super) fn of_metadata(entry: &Entry) -> Result<Vec<MetadataPatterns>, Compla
 /// `PATTERN` over the device's name, or `PART=PATTERN`.
 pub(super) fn of_devices(
     entry: &Entry,
-    parts: &[(&str, Part)],
+    parts: &[(&str, FilterPart)],
 ) -> Result<Vec<DevicePatterns>, Complaint> {
     let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphabetic());
     let mut all: Vec<DevicePatterns> = Vec::new();
@@ -308,10 +308,10 @@ pub(super) fn of_devices(
                 };
                 (*part, pattern)
             }
-            _ => (Part::Device, item.text),
+            _ => (FilterPart::Device, item.text),
         };
         // libvirt writes a MAC address in small letters.
-        let parse = if part == Part::Tag(DeviceTag::Mac) {
+        let parse = if part == FilterPart::Tag(DeviceTag::Mac) {
             Pattern::parse_caseless
         } else {
             Pattern::parse
@@ -325,7 +325,7 @@ pub(super) fn of_devices(
     Ok(all)
 }
 
-fn unknown_part(entry: &Entry, item: &Item, word: &str, parts: &[(&str, Part)]) -> Complaint {
+fn unknown_part(entry: &Entry, item: &Item, word: &str, parts: &[(&str, FilterPart)]) -> Complaint {
     let all: Vec<String> = parts.iter().map(|(name, _)| (*name).to_owned()).collect();
     let nearest = names::nearest(word, parts.iter().map(|(name, _)| *name));
     let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();

@@ -22,11 +22,11 @@ const BYTES_MAX: usize = 10 << 20;
 #[derive(Clone, Debug)]
 pub struct Glob {
     text: String,
-    kind: Kind,
+    kind: GlobKind,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum GlobKind {
     /// A name as it is.
     Exactly(String),
     Signs {
@@ -52,11 +52,11 @@ impl Glob {
             return Err("is empty: write * for anything".to_owned());
         }
         let mut reading =
-            Reading { rest: text.chars().peekable(), regex: String::from("^"), ends: None };
+            GlobParser { rest: text.chars().peekable(), regex: String::from("^"), ends: None };
         let mut first = String::new();
         reading.sequence(0, &mut first)?;
         let Some(last) = reading.ends else {
-            return Ok(Self { text: text.to_owned(), kind: Kind::Exactly(first) });
+            return Ok(Self { text: text.to_owned(), kind: GlobKind::Exactly(first) });
         };
         reading.regex.push('$');
         let built = RegexBuilder::new(&reading.regex)
@@ -64,22 +64,22 @@ impl Glob {
             .size_limit(BYTES_MAX)
             .build();
         let regex = built.map_err(|_| "takes too much memory: write several".to_owned())?;
-        Ok(Self { text: text.to_owned(), kind: Kind::Signs { ends: [first, last], regex } })
+        Ok(Self { text: text.to_owned(), kind: GlobKind::Signs { ends: [first, last], regex } })
     }
 
     /// The one name that it describes, where it has no signs.
     pub fn exactly(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Exactly(name) => Some(name),
-            Kind::Signs { .. } => None,
+            GlobKind::Exactly(name) => Some(name),
+            GlobKind::Signs { .. } => None,
         }
     }
 
     /// Whether the whole name is what the pattern describes.
     pub fn matches(&self, name: &str) -> bool {
         match &self.kind {
-            Kind::Exactly(wanted) => wanted == name,
-            Kind::Signs { ends: [first, last], regex } => {
+            GlobKind::Exactly(wanted) => wanted == name,
+            GlobKind::Signs { ends: [first, last], regex } => {
                 name.starts_with(first) && name.ends_with(last) && regex.is_match(name)
             }
         }
@@ -87,7 +87,7 @@ impl Glob {
 }
 
 /// A pattern that is being read.
-struct Reading<'t> {
+struct GlobParser<'t> {
     rest: Peekable<Chars<'t>>,
     /// The same as a regular expression, as far as it is read.
     regex: String,
@@ -95,7 +95,7 @@ struct Reading<'t> {
     ends: Option<String>,
 }
 
-impl Reading<'_> {
+impl GlobParser<'_> {
     /// Reads to the end of the pattern, or inside braces (`depth` of them) to the next comma or closing brace,
     /// which stays. What is before the first sign goes to `first`.
     fn sequence(&mut self, depth: usize, first: &mut String) -> Result<(), String> {

@@ -181,7 +181,7 @@ impl Settings {
     pub fn load_written(
         named: Option<&Path>,
         environment: &dyn Fn(&str) -> Option<OsString>,
-    ) -> Result<(Self, Option<PathBuf>, Vec<Written>), ConfigError> {
+    ) -> Result<(Self, Option<PathBuf>, Vec<FileSetting>), ConfigError> {
         let system = Path::new(SYSTEM_FILE);
         let found = file::find(named, environment, system)?;
         let path = found.as_ref().map(|(path, _)| path.clone());
@@ -302,7 +302,7 @@ const MISTAKES_MAX: usize = 10;
 
 /// A setting as a file has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct FileSetting {
     /// Its table; empty for none.
     pub table: String,
     /// Its key in that table.
@@ -330,7 +330,7 @@ fn parse_over(
     settings: Settings,
     text: &str,
     file: &Path,
-    written: &mut Vec<Written>,
+    written: &mut Vec<FileSetting>,
 ) -> Result<Settings, ConfigError> {
     let Readable { text: readable, mut mistakes, end } = syntax::readable(text, MISTAKES_MAX);
     let settings = match DeTable::parse(&readable) {
@@ -343,7 +343,7 @@ fn parse_over(
             written.extend(entries.iter().map(|entry| {
                 line += file::line_of(&text.as_bytes()[counted..], entry.at() - counted) - 1;
                 counted = entry.at();
-                Written {
+                FileSetting {
                     table: entry.table.to_owned(),
                     key: entry.key.to_owned(),
                     value: entry.written().to_owned(),

@@ -39,7 +39,7 @@ pub struct Path {
 pub(super) struct Alternative {
     pub(super) start: Start,
     /// Elements, each inside the one before.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<PathStep>,
     /// The attribute of the last one; else its text is meant.
     pub(super) attribute: Option<String>,
 }
@@ -57,7 +57,7 @@ pub(super) enum Start {
 
 /// An element.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct PathStep {
     /// The URI of its namespace; `None` where the name has the prefix that the XML has.
     pub(super) namespace: Option<String>,
     pub(super) name: String,
@@ -72,7 +72,7 @@ struct Condition {
     value: Option<String>,
 }
 
-impl Step {
+impl PathStep {
     /// Whether the element has the attributes that it must have.
     pub(super) fn fits(&self, tag: &BytesStart<'_>) -> Result<bool, AttrError> {
         for Condition { attribute: name, value } in &self.conditions {
@@ -195,7 +195,7 @@ fn is_beside(inside: &str) -> bool {
     BESIDE.contains(&&inside[..end])
 }
 
-fn step(text: &str) -> Result<Step, String> {
+fn step(text: &str) -> Result<PathStep, String> {
     let (namespace, rest) = match text.strip_prefix('{') {
         Some(rest) => match rest.split_once('}') {
             Some((uri, rest)) if !uri.is_empty() => (Some(uri.to_owned()), rest),
@@ -214,7 +214,7 @@ fn step(text: &str) -> Result<Step, String> {
         conditions.push(condition);
         rest = more;
     }
-    Ok(Step { namespace, name: name.to_owned(), conditions })
+    Ok(PathStep { namespace, name: name.to_owned(), conditions })
 }
 
 /// A condition at the beginning of a text, and what is after it.

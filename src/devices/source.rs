@@ -8,7 +8,7 @@ use super::walk::{VALUE_MAX, attribute};
 
 /// What has been found of a device's source so far.
 #[derive(Debug, Default)]
-pub(super) struct Source {
+pub(super) struct DeviceSource {
     /// `<source protocol>`: nbd, rbd, iscsi, …
     protocol: Option<String>,
     name: Option<String>,
@@ -21,20 +21,20 @@ pub(super) struct Source {
     address: Option<String>,
     port: Option<String>,
     /// The first `<host>`.
-    host: Option<Host>,
+    host: Option<SourceHost>,
     /// `<address type='pci'>` of a device that is passed through.
     pci: Option<String>,
 }
 
 #[derive(Debug, Default)]
-struct Host {
+struct SourceHost {
     transport: Option<String>,
     name: Option<String>,
     port: Option<String>,
     socket: Option<String>,
 }
 
-impl Source {
+impl DeviceSource {
     /// Takes an element below the device's own.
     pub(super) fn open(&mut self, path: &str, tag: &BytesStart<'_>) -> Result<(), AttrError> {
         match path {
@@ -53,7 +53,7 @@ impl Source {
                 }
             }
             "source/host" if self.host.is_none() => {
-                self.host = Some(Host {
+                self.host = Some(SourceHost {
                     transport: attribute(tag, "transport")?,
                     name: attribute(tag, "name")?,
                     port: attribute(tag, "port")?,
@@ -82,7 +82,7 @@ impl Source {
 
     /// protocol://host:port/name, as QEMU and virsh write it.
     fn of_network(self) -> Option<String> {
-        let Host { transport, name: host, port, socket } = self.host.unwrap_or_default();
+        let SourceHost { transport, name: host, port, socket } = self.host.unwrap_or_default();
         let mut text = self.protocol?;
         if let Some(transport) = transport.filter(|it| it != "tcp") {
             text.push('+');

@@ -9,7 +9,7 @@ use quick_xml::events::attributes::AttrError;
 
 use super::details::DetailsReader;
 use super::metadata::{Metadata, MetadataSearch, Path};
-use super::source::Source;
+use super::source::DeviceSource;
 use super::walk::{DEVICES_MAX, OpenPath, Stop, Visitor, XmlError, attribute, walk};
 use super::{DiskDevice, DiskKind, NicDevice};
 use crate::schema::{DISK_TAGS, Details, NIC_TAGS, TagRow};
@@ -93,7 +93,7 @@ struct DeviceReader {
     /// The device whose element is open.
     device: Option<Device>,
     /// Its source, where that is more than one attribute.
-    source: Source,
+    source: DeviceSource,
     nics: Vec<NicDevice>,
     disks: Vec<DiskDevice>,
 }
@@ -109,7 +109,7 @@ impl Visitor for DeviceReader {
         match (path.split_once('/'), &mut self.device) {
             (None, _) if ["interface", "disk"].contains(&path) => {
                 self.device = device(path, tag)?;
-                self.source = Source::default();
+                self.source = DeviceSource::default();
                 let found = self.nics.len() + self.disks.len() + usize::from(self.device.is_some());
                 if found > DEVICES_MAX {
                     return Err(Stop::Bound(XmlError::TooManyDevices));

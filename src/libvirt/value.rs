@@ -73,24 +73,24 @@ mod float {
 
     #[derive(Serialize, Deserialize)]
     #[serde(untagged)]
-    enum Written {
+    enum FloatForm {
         Number(f64),
         Word(String),
     }
 
     pub(super) fn serialize<S: Serializer>(float: &f64, to: S) -> Result<S::Ok, S::Error> {
         let written = if float.is_finite() {
-            Written::Number(*float)
+            FloatForm::Number(*float)
         } else {
-            Written::Word(float.to_string())
+            FloatForm::Word(float.to_string())
         };
         written.serialize(to)
     }
 
     pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<f64, D::Error> {
-        match Written::deserialize(from)? {
-            Written::Number(float) => Ok(float),
-            Written::Word(word) => match word.as_str() {
+        match FloatForm::deserialize(from)? {
+            FloatForm::Number(float) => Ok(float),
+            FloatForm::Word(word) => match word.as_str() {
                 "NaN" => Ok(f64::NAN),
                 "inf" => Ok(f64::INFINITY),
                 "-inf" => Ok(f64::NEG_INFINITY),

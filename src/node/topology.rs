@@ -114,8 +114,8 @@ impl Visitor for TopologyReader {
 
 /// The type of a storage pool, by its XML.
 pub(super) fn pool_type(xml: &str) -> Option<String> {
-    struct Kind(Option<String>);
-    impl Visitor for Kind {
+    struct TypeReader(Option<String>);
+    impl Visitor for TypeReader {
         fn open(&mut self, path: &OpenPath, tag: &BytesStart<'_>) -> Result<bool, Stop> {
             if path.depth() == 1 {
                 self.0 = attribute(tag, "type")?;
@@ -127,7 +127,7 @@ pub(super) fn pool_type(xml: &str) -> Option<String> {
             self.0.is_some()
         }
     }
-    let mut kind = Kind(None);
+    let mut kind = TypeReader(None);
     walk_root("pool", xml, &mut kind).ok()?;
     kind.0
 }

@@ -58,7 +58,7 @@ impl Choice {
 }
 
 /// One guest, ready to be printed.
-pub struct Guest<'a> {
+pub struct PrintedGuest<'a> {
     /// What was measured.
     pub sample: &'a Domain,
     /// Its rates, where there is an earlier sample.
@@ -81,7 +81,7 @@ impl Writer {
     pub fn write(
         &mut self,
         lines: &mut Lines,
-        guest: &Guest<'_>,
+        guest: &PrintedGuest<'_>,
         user: &Tags,
         choice: &Choice,
         now_unix_s: u64,
@@ -120,7 +120,7 @@ impl Writer {
 struct Page<'a> {
     tags: &'a Tags,
     user: &'a Tags,
-    guest: &'a Guest<'a>,
+    guest: &'a PrintedGuest<'a>,
     choice: &'a Choice,
     policy: MissingPolicy<'a>,
 }

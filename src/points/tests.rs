@@ -12,7 +12,7 @@ fn page(id: i64, name: &str, uuid: &str, sample: &Domain, timestamp_ns: i64) -> 
     tags.add("name", name);
     tags.add("uuid", uuid);
     let user = Tags::default();
-    let guest = Guest { sample, rates: None, inventory: None };
+    let guest = PrintedGuest { sample, rates: None, inventory: None };
     let policy = MissingPolicy::new(sample, CHOICE.missing);
     let page = Page { tags: &tags, user: &user, guest: &guest, choice: &CHOICE, policy };
     let mut lines = Lines::default();
@@ -24,7 +24,7 @@ fn page(id: i64, name: &str, uuid: &str, sample: &Domain, timestamp_ns: i64) -> 
 fn lines_of(sample: &Domain, choice: &Choice) -> Vec<String> {
     let mut lines = Lines::default();
     lines.start(1);
-    let guest = Guest { sample, rates: None, inventory: None };
+    let guest = PrintedGuest { sample, rates: None, inventory: None };
     Writer::default().write(&mut lines, &guest, &Tags::default(), choice, 0);
     let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
     text.lines().map(str::to_owned).collect()

@@ -49,7 +49,7 @@ impl Lost {
 }
 
 /// A NIC or a disk, as far as its counters go.
-trait Device {
+trait DeviceFigures {
     const GROUP: &'static str;
     fn name(&self) -> &SmolStr;
     fn is_counted(&self) -> bool;
@@ -58,7 +58,7 @@ trait Device {
 
 macro_rules! devices {
     ($($device:ident $group:literal;)+) => {$(
-        impl Device for $device {
+        impl DeviceFigures for $device {
             const GROUP: &'static str = $group;
 
             fn name(&self) -> &SmolStr {
@@ -114,7 +114,7 @@ impl Absent {
         absent
     }
 
-    fn add_devices<T: Device>(
+    fn add_devices<T: DeviceFigures>(
         &mut self,
         devices: &[T],
         earlier: &[T],

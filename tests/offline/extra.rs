@@ -10,7 +10,7 @@ use telegraf_virt::devices::details::details;
 use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::libvirt::{Parameter, Snapshots, Value};
 use telegraf_virt::line_protocol::{Lines, Tags};
-use telegraf_virt::points::{Choice, Guest, Writer};
+use telegraf_virt::points::{Choice, PrintedGuest, Writer};
 use telegraf_virt::sample::{Domain, Job, More};
 use telegraf_virt::schema::{BackingImage, BlockJobLine, Details};
 
@@ -42,7 +42,7 @@ fn more_lines(
     let choice = Choice { extra: extras(on), ..Choice::DEFAULT };
     let mut lines = Lines::default();
     lines.start(1);
-    let guest = Guest { sample, rates: None, inventory };
+    let guest = PrintedGuest { sample, rates: None, inventory };
     writer.write(&mut lines, &guest, &Tags::default(), &choice, 0);
     let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
     let always = ["vm_metrics", "vm_devices", "vm_totals"];
@@ -63,7 +63,7 @@ fn always_line(sent: &[Sent], on: &[Extra], start: &str) -> String {
     let mut lines = Lines::default();
     lines.start(1);
     let sample = domain(sent);
-    let guest = Guest { sample: &sample, rates: None, inventory: None };
+    let guest = PrintedGuest { sample: &sample, rates: None, inventory: None };
     Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 0);
     let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
     let line = text.lines().find(|line| line.starts_with(start)).unwrap();
@@ -284,7 +284,7 @@ fn jobs_errors_images_and_snapshots_of_disks_are_told() {
     let choice = Choice { extra: extras(&[Extra::DiskErrors]), ..Choice::DEFAULT };
     let mut lines = Lines::default();
     lines.start(1);
-    let guest = Guest { sample: &sample, rates: None, inventory: None };
+    let guest = PrintedGuest { sample: &sample, rates: None, inventory: None };
     Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 0);
     let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
     let told: Vec<&str> = text.lines().filter(|line| line.contains("io_error")).collect();
@@ -511,7 +511,7 @@ fn no_field_that_libvirt_names_has_the_name_of_a_users_tag() {
     let user_tags = vec!["exits_sum".to_owned(), "rack".to_owned()];
     let choice = Choice { extra: extras(&on), user_tags, ..Choice::DEFAULT };
     let sample = domain(&sent);
-    let guest = Guest { sample: &sample, rates: None, inventory: None };
+    let guest = PrintedGuest { sample: &sample, rates: None, inventory: None };
     let mut lines = Lines::default();
     lines.start(1);
     // Whether this guest has them or not: another one of the same measurement may.
@@ -552,7 +552,7 @@ fn a_guest_that_is_off_has_nothing_of_it() {
     let mut lines = Lines::default();
     lines.start(1);
     let inventory = Inventory { details: Some(Box::default()), ..Inventory::default() };
-    let guest = Guest { sample: &sample, rates: None, inventory: Some(&inventory) };
+    let guest = PrintedGuest { sample: &sample, rates: None, inventory: Some(&inventory) };
     Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 0);
     let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
     let printed: Vec<&str> = text.lines().filter_map(|line| line.split(' ').nth(1)).collect();

@@ -10,7 +10,7 @@ use telegraf_virt::config::{DeviceTag, Feature, Missing};
 use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::features;
 use telegraf_virt::line_protocol::{Lines, Tags};
-use telegraf_virt::points::{Choice, Guest, Writer};
+use telegraf_virt::points::{Choice, PrintedGuest, Writer};
 use telegraf_virt::record::Recording;
 use telegraf_virt::sample::Domain;
 use telegraf_virt::table::{self, Look, Row};
@@ -61,7 +61,7 @@ fn lines(
     for (sample, inventory) in guests {
         let earlier = before.iter().find(|(earlier, _)| earlier.uuid == sample.uuid);
         let rates = earlier.and_then(|(earlier, _)| features::rates(sample, earlier));
-        let guest = Guest { sample, rates: rates.as_ref(), inventory: Some(inventory) };
+        let guest = PrintedGuest { sample, rates: rates.as_ref(), inventory: Some(inventory) };
         writer.write(&mut lines, &guest, &Tags::default(), choice, NOW_UNIX_S);
     }
     String::from_utf8(lines.as_bytes().to_vec()).unwrap()

@@ -4,7 +4,7 @@ use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
 use proptest::prelude::*;
 use telegraf_virt::config::Missing;
 use telegraf_virt::line_protocol::{Lines, Tags};
-use telegraf_virt::points::{Choice, Guest, Writer};
+use telegraf_virt::points::{Choice, PrintedGuest, Writer};
 use telegraf_virt::sample::{Cpu, Disk, Domain, Memory, Nic};
 use uuid::Uuid;
 
@@ -132,7 +132,7 @@ proptest! {
         let choice = Choice { missing, ..Choice::DEFAULT };
         let mut lines = Lines::default();
         lines.start(1);
-        let guest = Guest { sample: &sample, rates: None, inventory: None };
+        let guest = PrintedGuest { sample: &sample, rates: None, inventory: None };
         Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 0);
         let parsed = parse(lines.as_bytes());
         prop_assert_eq!(parsed.len(), lines.count());

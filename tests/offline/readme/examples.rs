@@ -6,7 +6,7 @@ use std::fs;
 use telegraf_virt::config::extra::Extra;
 use telegraf_virt::libvirt::{Parameter, Value};
 use telegraf_virt::line_protocol::{Lines, Tags};
-use telegraf_virt::points::{Choice, Guest, Writer};
+use telegraf_virt::points::{Choice, PrintedGuest, Writer};
 use telegraf_virt::sample::{Domain, More};
 
 use super::{blocks_of, read, repository};
@@ -48,7 +48,7 @@ fn what_no_guest_here_has_is_shown_as_it_would_be_printed() {
     let choice = Choice { extra: extra.into_iter().collect(), ..Choice::DEFAULT };
     let mut lines = Lines::default();
     lines.start(1_795_531_654_633_065_685);
-    let guest = Guest { sample: &sample, rates: None, inventory: None };
+    let guest = PrintedGuest { sample: &sample, rates: None, inventory: None };
     Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 0);
     let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
     let always = ["vm_metrics,", "vm_devices,", "vm_totals,"];

@@ -13,7 +13,9 @@ use telegraf_virt::events::{self, Arrived, Event, LossCause, Told};
 use telegraf_virt::features::{DiskRates, NicRates, Rates, rates};
 use telegraf_virt::libvirt::{self, GuestEvent, Happening, OwnedValue, Parameter, Snapshots};
 use telegraf_virt::line_protocol::{Lines, Tags};
-use telegraf_virt::points::{Choice, CollectedGuests, Collector, Guest, Writer, write_collector};
+use telegraf_virt::points::{
+    Choice, CollectedGuests, Collector, PrintedGuest, Writer, write_collector,
+};
 use telegraf_virt::sample::{Completeness, Disk, Domain, Job, Memory, More, Nic};
 use telegraf_virt::schema::{
     AskedBy, BackingImage, BlockJobLine, Details, DiskLimits, FieldKind, FieldRow, GUEST_TAGS,
@@ -347,7 +349,7 @@ fn all_lines_with(features: &[Feature], device_tags: &[DeviceTag], extra: &[Extr
     let (before, sample) = (full_sample(100), full_sample(110));
     let rates = rates(&sample, &before).unwrap();
     let inventory = full_inventory();
-    let guest = Guest { sample: &sample, rates: Some(&rates), inventory: Some(&inventory) };
+    let guest = PrintedGuest { sample: &sample, rates: Some(&rates), inventory: Some(&inventory) };
     let choice = Choice {
         missing: Missing::Omit,
         features: features.to_vec(),
