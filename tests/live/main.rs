@@ -11,6 +11,7 @@ mod check;
 mod containers;
 mod equal;
 mod escalation;
+mod event_kinds;
 mod events;
 mod extra;
 mod filters;
