@@ -14,6 +14,7 @@ use crate::support::lab::Lab;
 use crate::support::lines::{Line, Value};
 use crate::support::process::run;
 use crate::support::program::program;
+use crate::support::tally::files_and_memory;
 use crate::support::{say, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -351,5 +352,48 @@ fn of_more_events_than_fit_the_rest_is_counted() {
     assert_eq!(lost.int("dropped"), i64::try_from(2 * pairs - MOST).unwrap());
     lab.virsh(&["resume", "web"]);
     wait_until("the next event comes", LIMIT, || (events(&mut execd).len() == 1).then_some(()));
+    drop(execd);
+}
+
+#[test]
+#[ignore = "takes ten minutes"]
+fn a_day_of_events_in_fast_motion_leaves_memory_and_files_flat() {
+    const EVENTS: usize = 100_000;
+    const OF_A_COLLECTION: usize = 200;
+    let Some(lab) = Lab::require("events, a day") else { return };
+    create(&lab, "web");
+    let mut execd = listen(&[&lab], "");
+    events(&mut execd);
+    let mut virsh = Command::new("virsh")
+        .args(["-q", "-c", &lab.write_uri()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut commands = virsh.stdin.take().unwrap();
+    let (mut seen, mut used) = (0, Vec::new());
+    for round in 1..=EVENTS / OF_A_COLLECTION {
+        let text = "resume web\nsuspend web\n".repeat(OF_A_COLLECTION / 2);
+        commands.write_all(text.as_bytes()).unwrap();
+        commands.flush().unwrap();
+        wait_until("all of a round", LIMIT, || {
+            let lines = events(&mut execd);
+            let of = |event: &str| lines.iter().all(|line| line.tag("event") != event);
+            assert!(of("lost"), "{lines:#?}");
+            seen += lines.len();
+            (seen >= round * OF_A_COLLECTION).then_some(())
+        });
+        assert_eq!(seen, round * OF_A_COLLECTION);
+        if round % 50 == 0 {
+            used.push(files_and_memory(execd.id()));
+        }
+    }
+    drop(commands);
+    assert!(virsh.wait().unwrap().success());
+    say(&format!("events: {seen}; files and KiB of memory after each 10,000: {used:?}"));
+    let (files, memory) = used[0];
+    let (last_files, last_memory) = used[used.len() - 1];
+    assert_eq!(files, last_files);
+    assert!(last_memory <= memory + 1024, "{used:?}");
     drop(execd);
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod alone;
+mod anomalies;
 mod beside;
 mod cache;
 mod check;
