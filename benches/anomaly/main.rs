@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench anomaly                  the tables of docs/anomalies.md
+//! cargo bench --bench anomaly -- cost          the last of them alone
 //! cargo bench --bench anomaly -- ratios        values on standard input, a ratio a line on standard output
 //! cargo bench --bench anomaly -- score SCORE   runs the program SCORE, which runs `ratios` for each series of
 //!                                              the Numenta Anomaly Benchmark
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             faults();
             cost::print();
         }
+        ["cost"] => cost::print(),
         ["ratios"] => ratios().unwrap(),
         ["score", program] => {
             let own = env::current_exe().unwrap();
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
             process::exit(status.code().unwrap_or(1));
         }
         _ => {
-            eprintln!("usage: anomaly [ratios | score PROGRAM]");
+            eprintln!("usage: anomaly [cost | ratios | score PROGRAM]");
             return ExitCode::from(2);
         }
     }

@@ -22,8 +22,8 @@ const BLEND_EVERY: u32 = 4;
 const NOVELTY: f32 = 0.0125;
 /// The most that one value widens the range, as a multiple of the range.
 const WIDEN: f32 = 2.0;
-/// What a bin that a pattern never saw counts, as a share of the window.
-const UNSEEN: f32 = 0.001;
+/// What a bin that a pattern never saw counts, a thousandth of the window, as the patterns have it.
+const UNSEEN: u16 = 23384;
 /// Slots after which the range forgets what was before the last epoch: 28 days.
 const EPOCH: u32 = 8064;
 /// The narrowest range, on the scale of asinh.
@@ -79,12 +79,15 @@ pub struct Detector {
     seen: u32,
     low: f32,
     high: f32,
+    /// The range in the series' own unit.
+    edges: [f64; 2],
     /// The range in this epoch, and in the one before it.
     epochs: [[f32; 2]; 2],
     window: [u8; WINDOW],
     current: [u8; BINS],
     count: u8,
-    patterns: [[u16; BINS]; PATTERNS],
+    /// By bin, so that a bin's count meets all patterns at once.
+    patterns: [[u16; PATTERNS]; BINS],
     used: [u32; PATTERNS],
 }
 
@@ -97,11 +100,12 @@ impl Default for Detector {
             seen: 0,
             low: 0.0,
             high: 0.0,
+            edges: [0.0; 2],
             epochs: [EMPTY; 2],
             window: [0; WINDOW],
             current: [0; BINS],
             count: 0,
-            patterns: [[0; BINS]; PATTERNS],
+            patterns: [[0; PATTERNS]; BINS],
             used: [0; PATTERNS],
         }
     }
@@ -129,15 +133,12 @@ impl Detector {
             return Verdict::default();
         }
         let number = self.seen - WINDOW as u32;
-        let x = (value / self.scale).asinh() as f32;
+        let x = asinh(value / self.scale);
         if number == 0 {
-            (self.low, self.high) = (x, x);
+            self.set_range(x, x);
         }
-        let mut verdict = Verdict {
-            low: self.plain(self.low),
-            high: self.plain(self.high),
-            ..Verdict::default()
-        };
+        let [low, high] = self.edges;
+        let mut verdict = Verdict { low, high, ..Verdict::default() };
         verdict.range = self.outside(value, x, number, scale, &verdict);
         self.seen = self.seen.saturating_add(1);
         self.forget(x, number + 1);
@@ -145,12 +146,21 @@ impl Detector {
         if is_full && self.high > self.low {
             let ratio = self.unlike(number + 1, scale.upward);
             // A range of less than two units has no shape that is worth comparing.
-            let is_wide = || self.plain(self.high) - self.plain(self.low) >= 2.0 * scale.unit;
-            if ratio > 0.0 && (scale.unit <= 0.0 || is_wide()) {
+            let is_wide = self.edges[1] - self.edges[0] >= 2.0 * scale.unit;
+            if ratio > 0.0 && (scale.unit <= 0.0 || is_wide) {
                 verdict.pattern = ratio;
             }
         }
         verdict
+    }
+
+    /// The logarithms of a pattern.
+    fn pattern(&self, place: usize) -> [u16; BINS] {
+        self.patterns.map(|logs| logs[place])
+    }
+
+    fn set_pattern(&mut self, place: usize, pattern: [u16; BINS]) {
+        self.patterns.iter_mut().zip(pattern).for_each(|(logs, log)| logs[place] = log);
     }
 
     /// A value of the scale of asinh in its own unit.
@@ -212,13 +222,16 @@ impl Detector {
     fn unlike(&mut self, number: u32, upward: bool) -> f32 {
         let known = usize::from(self.count).min(PATTERNS);
         let own: f32 = self.current.iter().map(|&count| LOGS.of(count)).sum();
-        let floor = fixed((UNSEEN * WINDOW as f32).ln());
-        let (mut most, mut nearest) = (0_u32, 0);
-        for (place, pattern) in self.patterns[..known].iter().enumerate() {
-            let mut sum = 0_u32;
-            for (&count, &log) in self.current.iter().zip(pattern) {
-                sum += u32::from(count) * u32::from(log.max(floor));
+        let mut sums = [0_u32; PATTERNS];
+        for (&count, logs) in
+            self.current.iter().zip(&self.patterns).filter(|(count, _)| **count > 0)
+        {
+            for (sum, &log) in sums.iter_mut().zip(logs) {
+                *sum += u32::from(count) * u32::from(log.max(UNSEEN));
             }
+        }
+        let (mut most, mut nearest) = (0_u32, 0);
+        for (place, &sum) in sums[..known].iter().enumerate() {
             if sum > most {
                 (most, nearest) = (sum, place);
             }
@@ -229,11 +242,11 @@ impl Detector {
         } else {
             f32::INFINITY
         };
-        let is_rise = !upward || known == 0 || self.level() > level_of(&self.patterns[nearest]);
+        let is_rise = !upward || known == 0 || self.level() > level_of(self.pattern(nearest));
         if best < UNLIKE {
             self.used[nearest] = number;
             if number.is_multiple_of(BLEND_EVERY) {
-                follow(&mut self.patterns[nearest], &self.current);
+                self.set_pattern(nearest, follow(self.pattern(nearest), &self.current));
             }
             return if is_rise { 0.9 * best / UNLIKE } else { 0.0 };
         }
@@ -243,7 +256,7 @@ impl Detector {
         } else {
             (0..PATTERNS).min_by_key(|&place| self.used[place]).unwrap_or(0)
         };
-        self.patterns[place] = self.current.map(|count| fixed(f32::from(count).ln()));
+        self.set_pattern(place, self.current.map(|count| fixed(f32::from(count).ln())));
         self.used[place] = number;
         if known > 0 && is_rise { (best / UNLIKE).min(RATIO_MAX) } else { 0.0 }
     }
@@ -258,6 +271,7 @@ impl Detector {
     fn set_range(&mut self, low: f32, high: f32) {
         let (old_low, old_high) = (self.low, self.high);
         (self.low, self.high) = (low, high);
+        self.edges = [self.plain(low), self.plain(high)];
         if old_high <= old_low || high <= low {
             return;
         }
@@ -274,10 +288,13 @@ impl Detector {
         let mut moved = [0; BINS];
         self.current.iter().zip(to).for_each(|(&count, to)| moved[to] += count);
         self.current = moved;
-        for pattern in &mut self.patterns[..usize::from(self.count).min(PATTERNS)] {
+        for place in 0..usize::from(self.count).min(PATTERNS) {
             let mut moved = [0.0_f32; BINS];
-            pattern.iter().zip(to).for_each(|(&log, to)| moved[to] += count_of(log));
-            *pattern = moved.map(|count| fixed(count.ln()));
+            self.pattern(place)
+                .into_iter()
+                .zip(to)
+                .for_each(|(log, to)| moved[to] += count_of(log));
+            self.set_pattern(place, moved.map(|count| fixed(count.ln())));
         }
     }
 
@@ -290,8 +307,8 @@ impl Detector {
         bytes.extend(self.window);
         bytes.push(self.count);
         let known = usize::from(self.count).min(PATTERNS);
-        for (pattern, used) in self.patterns.iter().zip(self.used).take(known) {
-            pattern.iter().for_each(|log| bytes.extend(log.to_le_bytes()));
+        for (place, used) in self.used.into_iter().enumerate().take(known) {
+            self.pattern(place).iter().for_each(|log| bytes.extend(log.to_le_bytes()));
             bytes.extend(used.to_le_bytes());
         }
     }
@@ -318,9 +335,9 @@ impl Detector {
             return None;
         }
         for place in 0..usize::from(count) {
-            for log in &mut detector.patterns[place] {
+            for logs in &mut detector.patterns {
                 let (number, rest) = bytes.split_first_chunk()?;
-                (*log, bytes) = (u16::from_le_bytes(*number), rest);
+                (logs[place], bytes) = (u16::from_le_bytes(*number), rest);
             }
             let (used, rest) = bytes.split_first_chunk()?;
             (detector.used[place], bytes) = (u32::from_le_bytes(*used), rest);
@@ -328,6 +345,9 @@ impl Detector {
         let kept = detector.seen.saturating_sub(WINDOW as u32).min(WINDOW as u32) as usize;
         for &bin in &detector.window[..kept] {
             *detector.current.get_mut(usize::from(bin))? += 1;
+        }
+        if detector.seen > WINDOW as u32 {
+            detector.edges = [detector.plain(detector.low), detector.plain(detector.high)];
         }
         (bytes.is_empty() && detector.is_sound()).then_some(detector)
     }
@@ -340,6 +360,7 @@ impl Detector {
             && self.scale >= 0.0
             && [self.low, self.high].into_iter().all(|edge| edge.is_finite() && edge.abs() < 600.0)
             && self.low <= self.high
+            && self.edges.into_iter().all(f64::is_finite)
             && self.epochs.into_iter().all(is_range)
             && self.window.iter().all(|bin| usize::from(*bin) < BINS)
     }
@@ -361,7 +382,7 @@ fn count_of(log: u16) -> f32 {
 }
 
 /// A pattern goes a little towards the histogram that was like it.
-fn follow(pattern: &mut [u16; BINS], current: &[u8; BINS]) {
+fn follow(mut pattern: [u16; BINS], current: &[u8; BINS]) -> [u16; BINS] {
     for (log, &count) in pattern.iter_mut().zip(current) {
         if *log == 0 && count == 0 {
             continue;
@@ -371,12 +392,19 @@ fn follow(pattern: &mut [u16; BINS], current: &[u8; BINS]) {
             *log = fixed((old + BLEND * (count - old)).ln());
         }
     }
+    pattern
 }
 
 /// The mean bin of a pattern.
-fn level_of(pattern: &[u16; BINS]) -> f32 {
-    let bins = pattern.iter().enumerate();
-    bins.map(|(bin, &log)| bin as f32 * count_of(log)).sum::<f32>() / WINDOW as f32
+fn level_of(pattern: [u16; BINS]) -> f32 {
+    let bins = pattern.into_iter().enumerate();
+    bins.map(|(bin, log)| bin as f32 * count_of(log)).sum::<f32>() / WINDOW as f32
+}
+
+/// With less than half of the work of f64's own, since nothing here needs the digits that it saves near 0.
+fn asinh(value: f64) -> f32 {
+    let size = value.abs();
+    (size + (size * size + 1.0).sqrt()).ln().copysign(value) as f32
 }
 
 /// The logarithms of the counts of a histogram, each times the count.

@@ -89,6 +89,21 @@ fn a_saved_detector_goes_on_as_if_nothing_had_been() {
 }
 
 #[test]
+fn the_count_of_a_bin_that_was_never_seen_is_a_thousandth_of_the_window() {
+    assert_eq!(UNSEEN, fixed((0.001 * WINDOW as f32).ln()));
+}
+
+#[test]
+fn values_go_through_asinh() {
+    for exponent in -120..=109 {
+        for value in [1.0, 2.7, -9.9].map(|it: f64| it * 10_f64.powi(exponent)) {
+            let (ours, theirs) = (asinh(value), value.asinh() as f32);
+            assert!((ours - theirs).abs() <= 1e-6 * theirs.abs().max(1.0), "{value}");
+        }
+    }
+}
+
+#[test]
 fn the_state_of_a_series_is_less_than_a_kib() {
     assert!(size_of::<Detector>() <= 400, "{}", size_of::<Detector>());
 }

@@ -354,8 +354,8 @@ impl GuestModel {
     /// Ends the open slot.
     fn close(&mut self, pace: Pace) -> Summary {
         let mut summary = Summary::default();
-        let mut best = -1.0;
-        for part in &mut self.parts {
+        let (mut best, mut top) = (-1.0, None);
+        for (place, part) in self.parts.iter_mut().enumerate() {
             for series in &mut part.series {
                 let has_learned = series.detector.seen() >= pace.learning;
                 if has_learned {
@@ -376,12 +376,7 @@ impl GuestModel {
                     }
                     if has_learned && verdict.ratio() > best {
                         best = verdict.ratio();
-                        let series = if part.name.is_empty() {
-                            SmolStr::new_static(series.kind.name())
-                        } else {
-                            format_smolstr!("{} {}", part.name, series.kind.name())
-                        };
-                        summary.top = Some(Top { series, value, verdict });
+                        top = Some((place, series.kind, value, verdict));
                     }
                 }
                 (series.sum, series.seconds) = (0.0, 0.0);
@@ -389,6 +384,15 @@ impl GuestModel {
             }
         }
         summary.events = self.events;
+        summary.top = top.map(|(place, kind, value, verdict)| {
+            let name = &self.parts[place].name;
+            let series = if name.is_empty() {
+                SmolStr::new_static(kind.name())
+            } else {
+                format_smolstr!("{name} {}", kind.name())
+            };
+            Top { series, value, verdict }
+        });
         summary
     }
 }

@@ -1,96 +1,23 @@
 //! What happens to real guests between two collections, beside what `virsh event` tells of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::events::{PROBE, Seen, VirshEvents, of_lines};
-use crate::support::execd::Execd;
-use crate::support::faults::{attach_small_disk, file_disk};
+use crate::support::events::{
+    PROBE, VirshEvents, assert_same, create, events, listen, of_lines, write_port,
+};
+use crate::support::faults::attach_small_disk;
 use crate::support::lab::Lab;
 use crate::support::lines::{Line, Value};
 use crate::support::process::run;
 use crate::support::program::program;
+use crate::support::tally::files_and_memory;
 use crate::support::{say, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// execd with events on, over the hypervisors of these labs.
-fn listen(labs: &[&Lab], settings: &str) -> Execd {
-    let scratch = labs[0].scratch();
-    let file = scratch.join("events.toml");
-    fs::write(&file, format!("extra = [\"events\"]\n{settings}")).unwrap();
-    let mut command = program(scratch);
-    command.arg("--config").arg(&file).arg("--cache-dir").arg(scratch.join("cache"));
-    for lab in labs {
-        command.args(["--uri", &lab.uri()]);
-    }
-    Execd::of(&mut command)
-}
-
-/// What a collection has of events.
-fn events(execd: &mut Execd) -> Vec<Line> {
-    let lines = execd.collect().lines;
-    let first = lines.iter().position(|line| line.measurement != "vm_events");
-    let (events, guests) = lines.split_at(first.unwrap_or(lines.len()));
-    assert!(guests.iter().all(|line| line.measurement != "vm_events"), "before all else");
-    assert!(events.is_sorted_by(|a, b| a.timestamp < b.timestamp), "{events:#?}");
-    events.to_vec()
-}
-
-/// A guest whose QEMU has a device that panics, one that watches, and a USB bus.
-fn create(lab: &Lab, name: &str) -> String {
-    let image = lab.scratch().join(format!("{name}.qcow2"));
-    run(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&image).arg("16M"))
-        .success();
-    let disk = file_disk(&image.display().to_string(), "vda").replace("'raw'", "'qcow2'");
-    let text = format!(
-        "<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>\
-         <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>\
-         <on_crash>preserve</on_crash><devices>{disk}<controller type='usb' model='piix3-uhci'/>\
-         <panic model='isa'><address type='isa' iobase='0x505'/></panic>\
-         <watchdog model='ib700' action='reset'/><memballoon model='virtio'/></devices></domain>"
-    );
-    let file = lab.scratch().join(format!("{name}.xml"));
-    fs::write(&file, text).unwrap();
-    lab.virsh(&["define", file.to_str().unwrap()]);
-    lab.virsh(&["start", "--paused", name]);
-    lab.virsh(&["domuuid", name]).trim().to_owned()
-}
-
-/// Writes a byte to an I/O port of the guest.
-fn write_port(lab: &Lab, guest: &str, port: &str, byte: &str) {
-    lab.virsh(&["qemu-monitor-command", guest, "--hmp", &format!("o/b {port} {byte}")]);
-}
-
-/// Collects until virsh and we have seen the same of each guest, in the same order.
-fn assert_same(execd: &mut Execd, virsh: &VirshEvents, ours: &mut Vec<Seen>) {
-    let by_guest = |seen: &[Seen]| {
-        let mut by_guest: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-        for (guest, event, key) in seen.iter().filter(|(guest, ..)| guest != PROBE) {
-            by_guest.entry(guest.clone()).or_default().push((event.clone(), key.clone()));
-        }
-        by_guest
-    };
-    let mut last = None;
-    let mut attempts = 0;
-    loop {
-        ours.extend(of_lines(&events(execd)));
-        let both = (by_guest(ours), by_guest(&virsh.seen()));
-        // Twice the same, so that nothing is on its way.
-        if both.0 == both.1 && last.as_ref() == Some(&both) {
-            return;
-        }
-        attempts += 1;
-        if attempts > 50 {
-            assert_eq!(both.0, both.1);
-        }
-        last = Some(both);
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
 
 #[test]
 fn each_event_that_virsh_sees_is_one_line() {
@@ -425,5 +352,48 @@ fn of_more_events_than_fit_the_rest_is_counted() {
     assert_eq!(lost.int("dropped"), i64::try_from(2 * pairs - MOST).unwrap());
     lab.virsh(&["resume", "web"]);
     wait_until("the next event comes", LIMIT, || (events(&mut execd).len() == 1).then_some(()));
+    drop(execd);
+}
+
+#[test]
+#[ignore = "takes ten minutes"]
+fn a_day_of_events_in_fast_motion_leaves_memory_and_files_flat() {
+    const EVENTS: usize = 100_000;
+    const OF_A_COLLECTION: usize = 200;
+    let Some(lab) = Lab::require("events, a day") else { return };
+    create(&lab, "web");
+    let mut execd = listen(&[&lab], "");
+    events(&mut execd);
+    let mut virsh = Command::new("virsh")
+        .args(["-q", "-c", &lab.write_uri()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut commands = virsh.stdin.take().unwrap();
+    let (mut seen, mut used) = (0, Vec::new());
+    for round in 1..=EVENTS / OF_A_COLLECTION {
+        let text = "resume web\nsuspend web\n".repeat(OF_A_COLLECTION / 2);
+        commands.write_all(text.as_bytes()).unwrap();
+        commands.flush().unwrap();
+        wait_until("all of a round", LIMIT, || {
+            let lines = events(&mut execd);
+            let of = |event: &str| lines.iter().all(|line| line.tag("event") != event);
+            assert!(of("lost"), "{lines:#?}");
+            seen += lines.len();
+            (seen >= round * OF_A_COLLECTION).then_some(())
+        });
+        assert_eq!(seen, round * OF_A_COLLECTION);
+        if round % 50 == 0 {
+            used.push(files_and_memory(execd.id()));
+        }
+    }
+    drop(commands);
+    assert!(virsh.wait().unwrap().success());
+    say(&format!("events: {seen}; files and KiB of memory after each 10,000: {used:?}"));
+    let (files, memory) = used[0];
+    let (last_files, last_memory) = used[used.len() - 1];
+    assert_eq!(files, last_files);
+    assert!(last_memory <= memory + 1024, "{used:?}");
     drop(execd);
 }

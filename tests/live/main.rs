@@ -5,12 +5,14 @@
 mod support;
 
 mod alone;
+mod anomalies;
 mod beside;
 mod cache;
 mod check;
 mod containers;
 mod equal;
 mod escalation;
+mod event_kinds;
 mod events;
 mod extra;
 mod filters;

@@ -1,10 +1,16 @@
 //! Events as `virsh event` tells of them, and as our lines do, in one form.
 
+use super::execd::Execd;
+use super::faults::file_disk;
 use super::lab::Lab;
 use super::lines::{Line, Value};
+use super::process::run;
+use super::program::program;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Guest, event, and what tells it from others of its kind.
 pub type Seen = (String, String, String);
@@ -27,7 +33,7 @@ impl VirshEvents {
             .unwrap();
         let this = VirshEvents { child, file };
         // It says nothing when it is ready: an event that it has seen does.
-        super::wait_until("virsh listens", std::time::Duration::from_secs(20), || {
+        super::wait_until("virsh listens", Duration::from_secs(20), || {
             lab.virsh(&["metadata", PROBE, "--uri", "urn:probe", "--key", "p", "--set", "<p/>"]);
             (!this.text().is_empty()).then_some(())
         });
@@ -90,7 +96,8 @@ fn of_virsh(event: &str, words: &str, after: &[&str]) -> Option<(String, String)
         // PATH (ALIAS) pause due to enospc
         "io-error-reason" => {
             let (path, rest) = words.split_once(" (").unwrap();
-            with("io_error", &format!("{path} {}", rest.rsplit(' ').next().unwrap()))
+            let reason = rest.rsplit(' ').next().filter(|it| !it.is_empty()).unwrap_or("-");
+            with("io_error", &format!("{path} {reason}"))
         }
         // Block Copy for vda ready
         "block-job-2" => {
@@ -150,4 +157,79 @@ fn of_line(line: &Line) -> Seen {
         _ => text("detail"),
     };
     (line.tag("name").to_owned(), event.to_owned(), key)
+}
+
+/// execd with events on, over the hypervisors of these labs.
+pub fn listen(labs: &[&Lab], settings: &str) -> Execd {
+    let scratch = labs[0].scratch();
+    let file = scratch.join("events.toml");
+    fs::write(&file, format!("extra = [\"events\"]\n{settings}")).unwrap();
+    let mut command = program(scratch);
+    command.arg("--config").arg(&file).arg("--cache-dir").arg(scratch.join("cache"));
+    for lab in labs {
+        command.args(["--uri", &lab.uri()]);
+    }
+    Execd::of(&mut command)
+}
+
+/// What a collection has of events.
+pub fn events(execd: &mut Execd) -> Vec<Line> {
+    let lines = execd.collect().lines;
+    let first = lines.iter().position(|line| line.measurement != "vm_events");
+    let (events, guests) = lines.split_at(first.unwrap_or(lines.len()));
+    assert!(guests.iter().all(|line| line.measurement != "vm_events"), "before all else");
+    assert!(events.is_sorted_by(|a, b| a.timestamp < b.timestamp), "{events:#?}");
+    events.to_vec()
+}
+
+/// A guest whose QEMU has a device that panics, one that watches, and a USB bus.
+pub fn create(lab: &Lab, name: &str) -> String {
+    let image = lab.scratch().join(format!("{name}.qcow2"));
+    run(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&image).arg("16M"))
+        .success();
+    let disk = file_disk(&image.display().to_string(), "vda").replace("'raw'", "'qcow2'");
+    let text = format!(
+        "<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>\
+         <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>\
+         <on_crash>preserve</on_crash><devices>{disk}<controller type='usb' model='piix3-uhci'/>\
+         <panic model='isa'><address type='isa' iobase='0x505'/></panic>\
+         <watchdog model='ib700' action='reset'/><memballoon model='virtio'/></devices></domain>"
+    );
+    let file = lab.scratch().join(format!("{name}.xml"));
+    fs::write(&file, text).unwrap();
+    lab.virsh(&["define", file.to_str().unwrap()]);
+    lab.virsh(&["start", "--paused", name]);
+    lab.virsh(&["domuuid", name]).trim().to_owned()
+}
+
+/// Writes a byte to an I/O port of the guest.
+pub fn write_port(lab: &Lab, guest: &str, port: &str, byte: &str) {
+    lab.virsh(&["qemu-monitor-command", guest, "--hmp", &format!("o/b {port} {byte}")]);
+}
+
+/// Collects until virsh and we have seen the same of each guest, in the same order.
+pub fn assert_same(execd: &mut Execd, virsh: &VirshEvents, ours: &mut Vec<Seen>) {
+    let by_guest = |seen: &[Seen]| {
+        let mut by_guest: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+        for (guest, event, key) in seen.iter().filter(|(guest, ..)| guest != PROBE) {
+            by_guest.entry(guest.clone()).or_default().push((event.clone(), key.clone()));
+        }
+        by_guest
+    };
+    let mut last = None;
+    let mut attempts = 0;
+    loop {
+        ours.extend(of_lines(&events(execd)));
+        let both = (by_guest(ours), by_guest(&virsh.seen()));
+        // Twice the same, so that nothing is on its way.
+        if both.0 == both.1 && last.as_ref() == Some(&both) {
+            return;
+        }
+        attempts += 1;
+        if attempts > 50 {
+            assert_eq!(both.0, both.1);
+        }
+        last = Some(both);
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

@@ -429,12 +429,17 @@ pub fn storage_daemon(socket: &Path, options: &[&str]) -> Child {
 
 /// Gives a Linux guest the disk vdb, so small that it soon fills it, and QEMU pauses it.
 pub fn attach_small_disk(lab: &Lab, guest: &str) {
+    attach_small_disk_with(lab, guest, "stop");
+}
+
+/// The same, with this policy for errors.
+pub fn attach_small_disk_with(lab: &Lab, guest: &str, policy: &str) {
     let script = "mkdir -p /var/lib/libvirt/images/full
         mount -t tmpfs -o size=448k tmpfs /var/lib/libvirt/images/full
         qemu-img create -q -f qcow2 /var/lib/libvirt/images/full/disk.qcow2 64M";
     lab.inside(&["sh", "-euc", script]);
     let xml = file_disk("/var/lib/libvirt/images/full/disk.qcow2", "vdb")
-        .replace("type='raw'", "type='qcow2' error_policy='stop'");
+        .replace("type='raw'", &format!("type='qcow2' error_policy='{policy}'"));
     lab.virsh_device("attach-device", guest, &xml);
 }
 

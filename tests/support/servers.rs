@@ -124,6 +124,11 @@ impl Drop for Server {
 
 /// A real Telegraf with the file that users copy and an output of the test's.
 pub fn telegraf(program: &Path, lab: &Lab, output: &str) -> Server {
+    telegraf_with(program, lab, "", output)
+}
+
+/// The same, with settings of ours.
+pub fn telegraf_with(program: &Path, lab: &Lab, settings: &str, output: &str) -> Server {
     let scratch = lab.scratch();
     let configuration = scratch.join("telegraf.conf");
     let agent = "[agent]\ninterval = \"1s\"\nflush_interval = \"1s\"\nomit_hostname = true\n";
@@ -131,6 +136,9 @@ pub fn telegraf(program: &Path, lab: &Lab, output: &str) -> Server {
     let mut command = Command::new(program);
     for_telegraf(&mut command, lab);
     command.arg("--config").arg(configuration).arg("--config").arg(shipped("telegraf-virt.conf"));
+    let own = scratch.join("settings.toml");
+    std::fs::write(&own, settings).unwrap();
+    command.env("TELEGRAF_VIRT_CONFIG", own);
     Server::start(&mut command, scratch.join("telegraf.log"))
 }
 

@@ -84,16 +84,19 @@ impl Tally {
     }
 }
 
+/// The open files and the resident KiB of a process.
+pub fn files_and_memory(pid: u32) -> (usize, i64) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let rss_kib = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), rss_kib)
+}
+
 /// Collects so often, each time at least so many lines, and expects the process to hold as many files
 /// and as much memory at the end as after the first hundred.
 pub fn assert_flat(execd: &mut Execd, lines: usize, collections: usize) {
     let pid = execd.id();
-    let hold = || {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        let rss_kib: i64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        (std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), rss_kib)
-    };
+    let hold = || files_and_memory(pid);
     let mut collect = |count: usize| {
         for _ in 0..count {
             assert!(execd.collect().lines.len() >= lines);

@@ -1,5 +1,6 @@
 //! Through a real Telegraf, with the file that users copy, into a real InfluxDB 1.x.
 
+use crate::support::events::{PROBE, VirshEvents, create};
 use crate::support::expect::field_types;
 use crate::support::lab::Lab;
 use crate::support::lines::{Line, Value, read};
@@ -9,11 +10,12 @@ use crate::support::program::{PROGRAM, once, without_settings};
 use crate::support::repository;
 use crate::support::say;
 use crate::support::servers::{
-    Influxdb, Server, errors, for_telegraf, require_program, shipped, telegraf,
+    Influxdb, Server, errors, for_telegraf, require_program, shipped, telegraf, telegraf_with,
 };
 use crate::support::stage::times;
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Ends Telegraf, and expects nothing that it calls an error.
@@ -117,6 +119,67 @@ fn all_four_measurements_arrive_in_influxdb_with_their_types_and_the_users_queri
         memory.len(),
         times.len()
     ));
+    end_cleanly(telegraf);
+}
+
+#[test]
+fn each_event_is_one_point_in_influxdb() {
+    const PAIRS: usize = 200;
+    let test = "telegraf, events";
+    let Some(telegraf_program) = require_program(test, "TELEGRAF", "telegraf") else { return };
+    let Some(influxd_program) = require_program(test, "INFLUXD", "influxd") else { return };
+    let Some(lab) = Lab::require(test) else { return };
+    create(&lab, PROBE);
+    create(&lab, "web");
+    let influxdb = Influxdb::start(&influxd_program, &lab.scratch().join("influxdb"));
+    let output = format!(
+        "[[outputs.influxdb]]\nurls = [\"http://127.0.0.1:{}\"]\ndatabase = \"telegraf\"\n",
+        influxdb.port
+    );
+    let settings = "extra = [\"events\"]\n";
+    let mut telegraf = telegraf_with(&telegraf_program, &lab, settings, &output);
+    telegraf.wait_until("a collection", Duration::from_secs(60), || {
+        let databases = influxdb.query("", "SHOW DATABASES");
+        databases[0].rows.iter().any(|row| row[0] == "telegraf").then_some(())?;
+        (!influxdb.query("telegraf", "SHOW SERIES FROM vm_totals").is_empty()).then_some(())
+    });
+    // Many in a second, of which each is alike in its tags and fields to a hundred others.
+    let virsh = VirshEvents::start(&lab);
+    let mut commands = Command::new("virsh")
+        .args(["-q", "-c", &lab.write_uri()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let text = "resume web\nsuspend web\n".repeat(PAIRS) + "reset web\nresume web\ndestroy web\n";
+    commands.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(commands.wait().unwrap().success());
+
+    let by_event = || {
+        let query = "SELECT COUNT(\"count\"), SUM(\"count\") FROM vm_events \
+                     WHERE \"name\"='web' GROUP BY \"event\"";
+        let mut counts = BTreeMap::new();
+        for series in influxdb.query("telegraf", query) {
+            let numbers = series.numbers();
+            assert_eq!(numbers[0], numbers[1], "{series:?}");
+            counts.insert(series.tags["event"].clone(), numbers[0] as usize);
+        }
+        counts
+    };
+    let told = || {
+        let mut counts = BTreeMap::new();
+        for (_, event, _) in virsh.seen().into_iter().filter(|(guest, ..)| guest == "web") {
+            *counts.entry(event).or_insert(0) += 1;
+        }
+        counts
+    };
+    let arrived = telegraf.wait_until("all events", Duration::from_secs(60), || {
+        let arrived = by_event();
+        (arrived.contains_key("stopped") && arrived == told()).then_some(arrived)
+    });
+    assert_eq!(arrived["suspended"], PAIRS);
+    assert_eq!(arrived["resumed"], PAIRS + 1);
+    say(&format!("telegraf: {} events, a point in InfluxDB each", arrived.values().sum::<usize>()));
     end_cleanly(telegraf);
 }
 

@@ -1,0 +1,107 @@
+//! Which of several real guests behaves unlike itself, in fast motion: slots of two seconds.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::execd::Execd;
+use crate::support::lab::Lab;
+use crate::support::lines::{Line, Value};
+use crate::support::process::run;
+use crate::support::program::program;
+use crate::support::say;
+
+/// A slot's milliseconds, and how many slots are learned from.
+const PACE: &str = "2000,300";
+/// For so long nothing happens, of which the first two thirds are learned from.
+const QUIET: Duration = Duration::from_secs(900);
+/// For so long one guest is unlike itself.
+const BUSY: Duration = Duration::from_secs(120);
+
+/// The image of the guest's first disk.
+fn first_disk(lab: &Lab, guest: &str) -> PathBuf {
+    let list = lab.virsh(&["domblklist", guest]);
+    let line = list.lines().find(|line| line.trim_start().starts_with("vda")).unwrap();
+    let path = line.split_whitespace().nth(1).unwrap();
+    lab.image(path.strip_prefix("/var/lib/libvirt/images/").unwrap())
+}
+
+/// What the guests' lines say for so long: of each, the lines in their order.
+fn watch(execd: &mut Execd, time: Duration) -> BTreeMap<String, Vec<Line>> {
+    let until = Instant::now() + time;
+    let mut lines: BTreeMap<String, Vec<Line>> = BTreeMap::new();
+    while Instant::now() < until {
+        let collection = execd.collect().lines.into_iter();
+        for line in collection.filter(|line| line.measurement == "vm_anomalies") {
+            lines.entry(line.tag("name").to_owned()).or_default().push(line);
+        }
+        thread::sleep(Duration::from_millis(950));
+    }
+    lines
+}
+
+/// Whether the one rule that the page suggests holds: two in a row with 2 series and 10 % of them.
+fn is_unlike_itself(lines: &[Line]) -> bool {
+    let is_flagged = |line: &Line| {
+        let rate = line.find_field("rate");
+        line.int("flagged") >= 2 && matches!(rate, Some(Value::Float(rate)) if *rate >= 10.0)
+    };
+    lines.windows(2).any(|two| two.iter().all(is_flagged))
+}
+
+#[test]
+#[ignore = "takes 17 minutes"]
+fn the_guest_that_begins_to_write_and_to_burn_cpu_is_flagged_and_named() {
+    let Some(lab) = Lab::require("anomalies") else { return };
+    let names = ["web-1", "web-2", "web-3"];
+    let guests: Vec<String> = names.iter().map(|name| lab.linux(name)).collect();
+    let settings = lab.scratch().join("anomalies.toml");
+    fs::write(&settings, "extra = [\"anomalies\"]\n").unwrap();
+    let cache = lab.scratch().join("cache");
+    let ours = |words: &[&str]| {
+        let mut command = program(lab.scratch());
+        command.env("TELEGRAF_VIRT_TEST_PACE", PACE).arg("--config").arg(&settings);
+        command.args(["--uri", &lab.uri(), "--cache-dir"]).arg(&cache).args(words);
+        command
+    };
+    let mut execd = Execd::of(&mut ours(&[]));
+
+    let before = watch(&mut execd, QUIET);
+    let learned = &before[names[0]].last().unwrap();
+    assert!(learned.int("learned") >= 8, "{learned:?}");
+    let mut disk = OpenOptions::new().write(true).open(first_disk(&lab, &guests[0])).unwrap();
+    disk.seek(SeekFrom::Start(65535 * 512)).unwrap();
+    disk.write_all(b"burn").unwrap();
+    let during = watch(&mut execd, BUSY);
+    execd.end();
+    let told = run(&mut ours(&["anomalies"])).success().stdout;
+
+    let flagged = |lines: &BTreeMap<String, Vec<Line>>, name: &str| {
+        let of = lines.get(name).into_iter().flatten();
+        of.map(|line| line.int("flagged")).max().unwrap_or(0)
+    };
+    for name in names {
+        let slots = before[name].len() + during[name].len();
+        let (quiet, busy) = (flagged(&before, name), flagged(&during, name));
+        say(&format!("anomalies: {name}: {slots} slots, flagged at most {quiet}, then {busy}"));
+    }
+    say(&told);
+    assert!(is_unlike_itself(&during[names[0]]), "{:#?}", during[names[0]]);
+    for name in names {
+        assert!(!is_unlike_itself(&before[name]), "{:#?}", before[name]);
+    }
+    for name in &names[1..] {
+        assert!(!is_unlike_itself(&during[*name]), "{:#?}", during[*name]);
+    }
+    let tops: Vec<&Value> = during[names[0]].iter().filter_map(|it| it.find_field("top")).collect();
+    let of_fault = ["vda wr_bytes", "vda wr_reqs", "cpu_percent"];
+    let named = tops.iter().any(|top| of_fault.iter().any(|it| **top == Value::Text((*it).into())));
+    assert!(named, "{tops:?}");
+    let of_first: String = told.split("\nweb-").next().unwrap().to_owned();
+    assert!(of_first.starts_with("web-1: "), "{told}");
+    assert!(of_first.contains("vda writes "), "{told}");
+    assert!(of_first.contains("its vCPUs are busy for "), "{told}");
+}
