@@ -129,7 +129,7 @@ impl Detector {
             return Verdict::default();
         }
         let number = self.seen - WINDOW as u32;
-        let x = (value / self.scale).asinh() as f32;
+        let x = asinh(value / self.scale) as f32;
         if number == 0 {
             (self.low, self.high) = (x, x);
         }
@@ -343,6 +343,13 @@ impl Detector {
             && self.epochs.into_iter().all(is_range)
             && self.window.iter().all(|bin| usize::from(*bin) < BINS)
     }
+}
+
+/// The standard library's calls `hypot`, and a program linked with glibc 2.35 or later then asks for a `hypot`
+/// that older ones lack. Of the numbers here only 0 and those next to it have a square that is infinite.
+fn asinh(x: f64) -> f64 {
+    let inverse = 1.0 / x.abs();
+    (x.abs() + x.abs() / ((1.0 + inverse * inverse).sqrt() + inverse)).ln_1p().copysign(x)
 }
 
 /// The bin of a value at this share of the range.

@@ -141,3 +141,15 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn asinh_is_that_of_the_standard_library() {
+    let numbers = (-40..=100).map(|power| 1.7 * 10f64.powi(power));
+    for x in numbers.flat_map(|x| [x, -x]).chain([0.0, f64::MIN_POSITIVE, 1e-200]) {
+        let (ours, expected) = (asinh(x), x.asinh());
+        assert!(
+            (ours - expected).abs() <= 4.0 * f64::EPSILON * expected.abs(),
+            "{x}: {ours}, not {expected}"
+        );
+    }
+}
