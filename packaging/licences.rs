@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `copyright` | each crate with its licence and the licence's text, and how to link the program again with another libvirt binding, in [Debian's form] |
 //! | `telegraf-virt.cdx.json` | the same crates for machines, a [CycloneDX] bill of materials |
+//! | `licence` | one SPDX expression of all the licences that apply, for an rpm |
 //!
 //! All is read from Cargo.lock and from the crates' own files, by `cargo metadata`, without a network. A
 //! licence that is not in [`ALLOWED`] is an error, here and in tests/licences.rs.
@@ -306,6 +307,16 @@ fn indented(text: &str) -> String {
     text.trim_end().lines().map(line).collect()
 }
 
+/// All the licences that apply, as an SPDX expression. Where a crate offers a choice, it is made.
+pub fn expression(inside: &[Crate]) -> String {
+    let chosen = inside.iter().filter_map(Crate::chosen).flatten();
+    // The program's own comes first.
+    let others: BTreeSet<String> = chosen.filter(|licence| licence != "MIT").collect();
+    let spdx = |licence: &str| licence.replace("LGPL-2.1", "LGPL-2.1-only");
+    let others = others.iter().map(|licence| format!(" AND {}", spdx(licence)));
+    format!("MIT{}", others.collect::<String>())
+}
+
 /// The bill of materials.
 pub fn bill(inside: &[Crate]) -> Value {
     let root = purl(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
@@ -364,5 +375,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut bill = serde_json::to_string_pretty(&bill(&inside))?;
     bill.push('\n');
     fs::write(folder.join("telegraf-virt.cdx.json"), bill)?;
+    fs::write(folder.join("licence"), expression(&inside))?;
     Ok(())
 }

@@ -401,7 +401,8 @@ fn level_of(pattern: [u16; BINS]) -> f32 {
     bins.map(|(bin, log)| bin as f32 * count_of(log)).sum::<f32>() / WINDOW as f32
 }
 
-/// With less than half of the work of f64's own, since nothing here needs the digits that it saves near 0.
+/// Not the standard library's, which calls `hypot`: a program linked with glibc 2.35 or later then asks for one
+/// that older ones lack. Also with less than half of its work, since nothing here needs the digits that it saves near 0.
 fn asinh(value: f64) -> f32 {
     let size = value.abs();
     (size + (size * size + 1.0).sqrt()).ln().copysign(value) as f32

@@ -5,7 +5,7 @@ mod made;
 
 use std::collections::BTreeSet;
 
-use made::{ALLOWED, Crate, EXCEPTIONS, bill, copyright, crates};
+use made::{ALLOWED, Crate, EXCEPTIONS, bill, copyright, crates, expression};
 
 /// What crates may have that only build or test the program, and are no part of it.
 const BESIDE: [&str; 2] = ["BSD-2-Clause", "ISC"];
@@ -55,6 +55,19 @@ fn an_expression_is_read_as_spdx_has_it() {
         assert_eq!(chosen(refused), None, "{refused}");
     }
     assert!(ALLOWED.iter().all(|licence| !licence.contains("GPL")));
+}
+
+#[test]
+fn the_licences_together_are_one_expression() {
+    let (inside, _) = crates().unwrap();
+    let together = expression(&inside);
+    let words: Vec<&str> = together.split(" AND ").collect();
+    assert_eq!(words[0], "MIT", "{together}");
+    assert!(words.contains(&"LGPL-2.1-only"), "{together}");
+    let unique: BTreeSet<&str> = words.iter().copied().collect();
+    assert_eq!(unique.len(), words.len(), "{together}");
+    let is_known = |word: &&str| ALLOWED.contains(word) || *word == "LGPL-2.1-only";
+    assert!(words.iter().all(is_known), "{together}");
 }
 
 #[test]
