@@ -6,15 +6,19 @@
 //! for that page alone. Nothing here reads a file or runs anything.
 //!
 //! ```text
-//! mod.rs      commands and options, and which go together
-//! help.rs     the texts of --help
+//! mod.rs        commands and options
+//! values.rs     the values of the options
+//! misfit.rs     which options do not go together
+//! help.rs       the texts of --help
 //! effective.rs  the settings in force, and where each comes from
-//! refusal.rs  what is wrong with a command line, in one line
+//! refusal.rs    what is wrong with a command line, in one line
 //! ```
 
 mod effective;
 mod help;
+mod misfit;
 mod refusal;
+mod values;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -23,11 +27,13 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueHint};
 
-use crate::config::names::{self, quoted};
-use crate::config::{self, ConfigError, Settings, duration, foreign};
+use crate::config::names::quoted;
+use crate::config::{self, ConfigError, Settings, duration};
 use crate::log::Level;
-use crate::record::{self, MOMENTS_MAX};
-use crate::table::{Column, SORTABLE};
+use crate::record;
+use crate::table::Column;
+pub use values::LEVELS;
+use values::{column, command, format, level, samples, text_as, top, uri};
 
 /// What the program is asked to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -525,195 +531,9 @@ impl Cli {
         ];
         lists.into_iter().filter_map(|(option, path, list)| Some((option, path, list?)))
     }
-
-    /// What is wrong with options that are right one by one.
-    fn misfit(&self) -> Option<String> {
-        if let Some(file) = self.file.as_ref().filter(|_| self.command != Command::Record) {
-            let word = quoted(&file.to_string_lossy());
-            return Some(format!("{word} is one word too many; {SHOWS}"));
-        }
-        if let Some(message) = self.misplaced() {
-            return Some(message);
-        }
-        let command = self.command;
-        for option in self.given() {
-            if command == Command::Config && (self.effective || option == "effective") {
-                if option == "effective" || SETTING_OPTIONS.contains(&option) {
-                    continue;
-                }
-            } else if command == Command::Config {
-                let only = "config, which only prints the sample: leave it out";
-                return Some(format!("--{option} does nothing for {only}"));
-            }
-            if command.offers(option) {
-                continue;
-            }
-            return Some(match OWN.iter().find(|(name, ..)| *name == option) {
-                Some((_, commands, example)) => format!(
-                    "--{option} belongs to {}, not to {}, as in {example}",
-                    commands.iter().map(|it| it.name()).collect::<Vec<_>>().join(" and "),
-                    command.name()
-                ),
-                None => format!(
-                    "--{option} does nothing for {}, which reads and keeps nothing there: leave it out",
-                    command.name()
-                ),
-            });
-        }
-        if command == Command::Record {
-            return self.misfit_of_record();
-        }
-        if command == Command::Events && self.view.format == Format::Table {
-            let how = "leave --format out for what a person reads";
-            return Some(format!("events has no table: {how}"));
-        }
-        let of_table = ["sort", "top", "watch"];
-        if self.view.format != Format::Table
-            && let Some(option) = self.given().find(|option| of_table.contains(option))
-        {
-            return Some(format!(
-                "--{option} is of the table: write --format table, or leave it out"
-            ));
-        }
-        let twice = self.uris.iter().enumerate().find(|(n, uri)| self.uris[..*n].contains(uri));
-        twice.map(|(_, uri)| format!("--uri {} is given twice: leave one out", quoted(uri)))
-    }
-
-    /// A value that was meant for another program, or for a shell.
-    fn misplaced(&self) -> Option<String> {
-        let paths =
-            [("--config", &self.config), ("--cache-dir", &self.cache_dir), ("FILE", &self.file)];
-        for (option, path) in paths {
-            let Some(text) = path.as_ref().map(|path| path.to_string_lossy()) else { continue };
-            let shown = quoted(&text);
-            if option == "--config" && text.contains("://") {
-                return Some(format!(
-                    "--config is {shown}, but that is a URI: write --uri {shown}"
-                ));
-            }
-            if let Some(what) = foreign::unexpanded(&text) {
-                let why = format!("{what} is not replaced here: write the whole path");
-                return Some(format!("{option} is {shown}, but {why}"));
-            }
-        }
-        None
-    }
-
-    /// The options that stand on the command line.
-    fn given(&self) -> impl Iterator<Item = &'static str> {
-        let given = [
-            ("config", self.config.is_some()),
-            ("uri", !self.uris.is_empty()),
-            ("cache-dir", self.cache_dir.is_some()),
-            ("no-cache", self.no_cache),
-            ("deadline", self.deadline.is_some()),
-            ("interval", self.interval.is_some()),
-            ("format", self.format_named.is_some()),
-            ("sort", self.sort.is_some()),
-            ("top", self.top.is_some()),
-            ("watch", self.watch.is_some()),
-            ("include", !self.include.is_empty()),
-            ("exclude", !self.exclude.is_empty()),
-            ("extra", self.extra.is_some()),
-            ("features", self.features.is_some()),
-            ("effective", self.effective),
-            ("json", self.json),
-            ("samples", self.samples.is_some()),
-            ("anonymize", self.anonymize),
-            ("log-level", self.log_level_named.is_some()),
-        ];
-        given.into_iter().filter(|(_, is_given)| *is_given).map(|(option, _)| option)
-    }
-
-    fn misfit_of_record(&self) -> Option<String> {
-        if self.file.as_ref().is_none_or(|file| file.as_os_str().is_empty()) {
-            let how = "write telegraf-virt record FILE, or - for standard output";
-            return Some(format!("record has no file: {how}"));
-        }
-        if self.uris.len() > 1 {
-            return Some("record reads one hypervisor: give one --uri".to_owned());
-        }
-        None
-    }
-}
-
-/// A value as text, read by `read`, whose error says what it must be instead.
-fn text_as<T: Clone + Send + Sync + 'static>(
-    read: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
-) -> impl TypedValueParser<Value = T> {
-    OsStringValueParser::new().try_map(move |text| match text.to_str() {
-        Some(text) => read(text),
-        None => Err("must be UTF-8 text".to_owned()),
-    })
-}
-
-fn uri(text: &str) -> Result<String, String> {
-    config::check_uri(text).map(|()| text.to_owned())
-}
-
-fn command(text: &str) -> Result<Command, String> {
-    let all = Command::ALL.map(Command::name);
-    let found = Command::ALL.into_iter().find(|command| command.name() == text);
-    let words = all.into_iter().chain(["help", "version", "table", "list", "top", "domstats"]);
-    found.ok_or_else(|| match names::nearest(text, words) {
-        Some(option @ ("help" | "version")) => format!("did you mean --{option}?"),
-        Some("table" | "list" | "top" | "domstats") => {
-            "did you mean once --format table?".to_owned()
-        }
-        Some(name) => format!("did you mean {name}?"),
-        None => format!("the commands are {}", all.join(", ")),
-    })
-}
-
-fn samples(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=MOMENTS_MAX).contains(number));
-    number.ok_or_else(|| format!("must be a whole number from 1 to {MOMENTS_MAX}"))
-}
-
-fn top(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| "must be a whole number from 1 on".to_owned())
-}
-
-fn column(text: &str) -> Result<Column, String> {
-    let found = SORTABLE.into_iter().find(|(name, _)| *name == text.to_lowercase());
-    found.map(|(_, column)| column).ok_or_else(|| {
-        let names = SORTABLE.map(|(name, _)| name.to_owned());
-        let nearest = names::nearest(text, SORTABLE.map(|(name, _)| name));
-        let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-        format!("must be {}{hint}", names::listed(&names))
-    })
 }
 
 const SHOWS: &str = "telegraf-virt --help shows what may stand";
-
-/// The words for `--log-level`.
-pub const LEVELS: [(&str, Level); 4] = [
-    ("error", Level::Error),
-    ("warn", Level::Warn),
-    ("info", Level::Info),
-    ("debug", Level::Debug),
-];
-
-fn format(text: &str) -> Result<Format, String> {
-    let found = FORMATS.into_iter().find(|(name, _)| *name == text);
-    found.map(|(_, format)| format).ok_or_else(|| {
-        let must = "must be influx, table or json".to_owned();
-        match names::nearest(text, FORMATS.map(|(name, _)| name)) {
-            Some(name) => format!("{must}; did you mean {name}?"),
-            None => must,
-        }
-    })
-}
-
-fn level(text: &str) -> Result<Level, String> {
-    let found = LEVELS.into_iter().find(|(name, _)| *name == text);
-    found.map(|(_, level)| level).ok_or_else(|| {
-        let nearest = names::nearest(text, LEVELS.map(|(name, _)| name));
-        let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-        format!("must be error, warn, info or debug{hint}")
-    })
-}
 
 #[cfg(test)]
 mod tests;
