@@ -5,6 +5,7 @@
 //! anomalies.rs  vm_anomalies
 //! extra.rs      those that only `extra` turns on
 //! storage.rs    of these, disks' jobs, backing chains and latencies, and energy
+//! named.rs      fields whose names are libvirt's
 //! user_tags.rs  the tags that the user configured
 //! ```
 //!
@@ -24,11 +25,12 @@ use crate::schema::{
 
 mod anomalies;
 mod extra;
+mod named;
 mod storage;
 mod user_tags;
 
 pub use crate::schema::{CollectedGuests, Collector, write_collector};
-pub use extra::write_value;
+pub use named::write_value;
 pub use user_tags::UserTags;
 
 /// What to print of the guests, beside the default.
@@ -72,7 +74,7 @@ pub struct PrintedGuest<'a> {
 pub struct Writer {
     guest: Tags,
     device: Tags,
-    types: extra::Types,
+    types: named::Types,
 }
 
 impl Writer {

@@ -2,7 +2,7 @@
 //! disks' storage, and only `extra` prints.
 
 use super::Page;
-use super::extra::{Named, Types};
+use super::named::{Named, Types};
 use crate::line_protocol::{Lines, Tags};
 use crate::sample::words;
 use crate::schema::{
