@@ -6,7 +6,7 @@
 //!
 //! All are made from the command line's definition in src/cli/mod.rs. What the page tells beside options
 //! is taken from where it stands already: commands, usage and examples from the help of each command,
-//! exit codes and the cache's folders from README.md.
+//! exit codes and the cache's folders from docs/.
 #![allow(missing_docs)]
 
 use std::error::Error;
@@ -21,7 +21,8 @@ use telegraf_virt::cli::{self, CliExit};
 use telegraf_virt::{check, config};
 
 const NAME: &str = "telegraf-virt";
-const README: &str = include_str!("../README.md");
+const CONFIGURATION: &str = include_str!("../docs/configuration.md");
+const TROUBLESHOOTING: &str = include_str!("../docs/troubleshooting.md");
 
 #[allow(dead_code)] // The tests take this file as a module.
 fn main() -> Result<(), Box<dyn Error>> {
@@ -121,7 +122,7 @@ fn man() -> Result<Vec<u8>, Box<dyn Error>> {
         bold("virsh"),
         roman("(1), "),
         bold("telegraf"),
-        roman("(1), and README.md and the examples in /usr/share/doc/telegraf-virt"),
+        roman("(1), and README.md, docs and examples in /usr/share/doc/telegraf-virt"),
     ]);
     roff.to_writer(&mut page)?;
     Ok(page)
@@ -170,9 +171,9 @@ fn files(roff: &mut Roff) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The README's list of the cache's folders, in its order: each folder, and what is said of it.
+/// The page's list of the cache's folders, in its order: each folder, and what is said of it.
 fn cache_places() -> Result<Vec<(String, String)>, Box<dyn Error>> {
-    let section = section("## The cache")?;
+    let section = section(CONFIGURATION, "## The cache")?;
     let mut places = Vec::new();
     for line in section.lines() {
         let Some((number, text)) = line.split_once(". `") else { continue };
@@ -182,7 +183,11 @@ fn cache_places() -> Result<Vec<(String, String)>, Box<dyn Error>> {
             places.push((place.to_owned(), remark));
         }
     }
-    if places.is_empty() { Err("the README lists no folders".into()) } else { Ok(places) }
+    if places.is_empty() {
+        Err("docs/configuration.md lists no folders".into())
+    } else {
+        Ok(places)
+    }
 }
 
 fn environment(roff: &mut Roff) {
@@ -210,21 +215,18 @@ fn environment(roff: &mut Roff) {
 
 fn exit_status(roff: &mut Roff) -> Result<(), Box<dyn Error>> {
     roff.control("SH", ["EXIT STATUS"]);
-    let section = section("## Exit codes and messages")?;
+    let section = section(TROUBLESHOOTING, "## Exit codes")?;
     let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     let mut told = 0;
     for row in rows.skip(1) {
         let [code, of, meaning] = row.split(" | ").collect::<Vec<_>>()[..] else {
-            return Err(format!(
-                "a row of the README's exit codes is not code, of, meaning: {row}"
-            )
-            .into());
+            return Err(format!("a row of the exit codes is not code, of, meaning: {row}").into());
         };
         let title = if of == "all" { code.to_owned() } else { format!("{code}, of {of}") };
         entry(roff, &title, &capital(meaning));
         told += 1;
     }
-    if told == 0 { Err("the README has no exit codes".into()) } else { Ok(()) }
+    if told == 0 { Err("docs/troubleshooting.md has no exit codes".into()) } else { Ok(()) }
 }
 
 /// Every indented part of the helps, under the line that introduces it.
@@ -256,10 +258,10 @@ fn entry(roff: &mut Roff, title: &str, text: &str) {
     roff.text([roman(text)]);
 }
 
-/// What stands below a heading of the README, down to the next one.
-fn section(heading: &str) -> Result<&'static str, Box<dyn Error>> {
-    let below = README.split_once(&format!("\n{heading}\n")).map(|(_, below)| below);
-    let below = below.ok_or_else(|| format!("the README has no heading {heading}"))?;
+/// What stands below a heading of a page, down to the next one.
+fn section(page: &'static str, heading: &str) -> Result<&'static str, Box<dyn Error>> {
+    let below = page.split_once(&format!("\n{heading}\n")).map(|(_, below)| below);
+    let below = below.ok_or_else(|| format!("there is no heading {heading}"))?;
     Ok(below.split_once("\n#").map_or(below, |(section, _)| section))
 }
 

@@ -55,29 +55,29 @@ macro_rules! settings {
 }
 
 settings! {
-    "uris" = r#"["qemu:///system"]"#, "the hypervisors to read, as libvirt's URIs",
+    "uris" = r#"["qemu:///system"]"#, "hypervisors to read, as libvirt URIs",
         |settings, entry| settings.uris = uris(entry)?;
-    "deadline" = r#""4s""#, "a collection is printed by then, with what has arrived",
+    "deadline" = r#""4s""#, "a collection is printed after this time at the latest, with what has arrived",
         |settings, entry| settings.deadline = entry.time(DEADLINE)?;
-    "workers" = "4", "connections to each hypervisor that a collection is spread over",
+    "workers" = "4", "connections per hypervisor that share a collection",
         |settings, entry| settings.workers = entry.whole(WORKERS)?;
-    "max_stuck" = "12", "calls that may hang in one hypervisor at the same time, of libvirtd's 20 workers",
+    "max_stuck" = "12", "calls that may be stuck in one hypervisor at the same time; libvirtd has 20 workers",
         |settings, entry| settings.max_stuck = entry.whole(MAX_STUCK)?;
-    "missing" = r#""zero""#, "or `\"omit\"`: what stands for a statistic that is not offered",
+    "missing" = r#""zero""#, "what is printed for a statistic that does not exist: 0, or with `\"omit\"` nothing",
         |settings, entry| {
             settings.missing = entry.one_of(&[("zero", Missing::Zero), ("omit", Missing::Omit)])?;
         };
-    "extra" = "[]", "more measurements and fields: see [More, with extra](docs/metrics.md#more-with-extra)",
+    "extra" = "[]", "more measurements and fields: see [More, with extra](metrics.md#more-with-extra)",
         |settings, entry| {
             let known = Extra::ALL.map(|extra| (extra.name(), extra));
             settings.extra = entry.all_of(&known)?.into_iter().collect();
         };
-    "features" = "[]", "more rates: see [vm_features](docs/metrics.md#vm_features)",
+    "features" = "[]", "more rates: see [vm_features](metrics.md#vm_features)",
         |settings, entry| {
             let known = FEATURES.each_ref().map(|row| (row.name, row.feature));
             settings.features = entry.all_of(&known)?;
         };
-    "device_tags" = "[]", "more tags on vm_devices",
+    "device_tags" = "[]", "more tags on vm_devices: see [Tags](metrics.md#tags)",
         |settings, entry| {
             let known = DeviceTag::ALL.map(|tag| (tag.name(), tag));
             settings.device_tags = entry.all_of(&known)?;
@@ -88,11 +88,11 @@ settings! {
             let known: Vec<_> = presets.chain([("", None)]).collect();
             settings.metadata_preset = entry.one_of(&known)?;
         };
-    "cache.dir" = r#""""#, "where the cache lies; empty: see below",
+    "cache.dir" = r#""""#, "folder of the cache; empty: see [The cache](#the-cache)",
         |settings, entry| settings.cache.dir = entry.folder()?;
-    "cache.ttl" = r#""300s""#, "how long a guest's device list is believed without being read again",
+    "cache.ttl" = r#""300s""#, "how long the device list of a guest is used before it is read again",
         |settings, entry| settings.cache.ttl = entry.time(CACHE_TTL)?;
-    "domains.include" = "[]", "guests to read, and to leave out, by name: see [below](#which-guests-and-devices)",
+    "domains.include" = "[]", "guests to read, and to exclude, by name: see [below](#which-guests-and-devices)",
         |settings, entry| settings.domains.names.include = patterns(entry)?;
     "domains.exclude" = "[]", "",
         |settings, entry| settings.domains.names.exclude = patterns(entry)?;
@@ -104,17 +104,17 @@ settings! {
         |settings, entry| settings.domains.states.include = entry.all_of(&STATES)?;
     "domains.exclude_states" = "[]", "",
         |settings, entry| settings.domains.states.exclude = entry.all_of(&STATES)?;
-    "domains.include_metadata" = "[]", "the same by what the guest's metadata says",
+    "domains.include_metadata" = "[]", "the same by metadata",
         |settings, entry| settings.domains.metadata.include = of_metadata(entry)?;
     "domains.exclude_metadata" = "[]", "",
         |settings, entry| settings.domains.metadata.exclude = of_metadata(entry)?;
-    "domains.inactive" = "false", "guests that do not run, too",
+    "domains.inactive" = "false", "also read guests that do not run",
         |settings, entry| settings.domains.inactive = entry.boolean()?;
-    "devices.include_nics" = "[]", "NICs to read, and to leave out",
+    "devices.include_nics" = "[]", "NICs to read, and to exclude",
         |settings, entry| settings.devices.nics.include = of_devices(entry, &parts(NIC_TAGS))?;
     "devices.exclude_nics" = "[]", "",
         |settings, entry| settings.devices.nics.exclude = of_devices(entry, &parts(NIC_TAGS))?;
-    "devices.include_disks" = "[]", "disks to read, and to leave out",
+    "devices.include_disks" = "[]", "disks to read, and to exclude",
         |settings, entry| settings.devices.disks.include = of_devices(entry, &parts(DISK_TAGS))?;
     "devices.exclude_disks" = "[]", "",
         |settings, entry| settings.devices.disks.exclude = of_devices(entry, &parts(DISK_TAGS))?;

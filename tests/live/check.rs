@@ -318,8 +318,8 @@ fn limits_that_will_bite_and_a_cache_that_cannot_be_written_are_told() {
 }
 
 #[test]
-fn the_readme_shows_what_such_a_host_gives() {
-    let Some(lab) = Lab::require("check, README") else { return };
+fn the_page_shows_what_such_a_host_gives() {
+    let Some(lab) = Lab::require("check, page") else { return };
     let one = lab.paused("db-01", 2, 3);
     lab.paused("db-02", 2, 3);
     lab.linux("web-01");
@@ -333,10 +333,10 @@ fn the_readme_shows_what_such_a_host_gives() {
     );
     lab.signal_qemu("-CONT", &one);
     if printed.is_empty() {
-        return skip("check, README", "this machine has configurations of its own");
+        return skip("check, page", "this machine has configurations of its own");
     }
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let (_, below) = readme.split_once("```text\ntelegraf-virt ").unwrap();
+    let page = fs::read_to_string(repository().join("docs/troubleshooting.md")).unwrap();
+    let (_, below) = page.split_once("```text\ntelegraf-virt ").unwrap();
     let (shown, _) = below.split_once("\n```").unwrap();
     // The same words; figures are those of another moment and machine.
     let words = |text: &str| -> Vec<String> {
@@ -350,5 +350,9 @@ fn the_readme_shows_what_such_a_host_gives() {
     };
     let printed = printed.trim_start_matches("telegraf-virt ").replace("exit 1", "");
     let uses_of_home = printed.replace("/run/home/", "/root/");
-    assert_eq!(words(shown), words(&uses_of_home), "the README should show:\n{printed}");
+    assert_eq!(
+        words(shown),
+        words(&uses_of_home),
+        "docs/troubleshooting.md should show:\n{printed}"
+    );
 }

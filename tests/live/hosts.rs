@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::execd::{Collection, Execd};
 use crate::support::lab::Lab;
 use crate::support::lines::{Line, read};
+use crate::support::pages;
 use crate::support::process::run;
 use crate::support::remote::{ASKING, NOWHERE, REFUSED, Remote, TLS};
 use crate::support::tally::shapes;
@@ -341,17 +342,16 @@ fn check_tells_of_each_of_several_hypervisors_and_what_is_wrong_with_it() {
     assert_eq!(finished.stderr, "");
 }
 
-/// A block of the README's section on several hypervisors, by its language and what it begins with.
+/// A block of docs/remote-hosts.md, by its language and what it begins with.
 fn block(language: &str, beginning: &str) -> String {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let (_, section) = readme.split_once("## Several hypervisors\n").unwrap();
-    let (_, text) = section.split_once(&format!("```{language}\n{beginning}")).unwrap();
+    let page = pages::read("docs/remote-hosts.md");
+    let (_, text) = page.split_once(&format!("```{language}\n{beginning}")).unwrap();
     format!("{beginning}{}", text.split_once("```").unwrap().0)
 }
 
 #[test]
 #[ignore = "slow: tests/run --all"]
-fn ssh_gives_up_a_network_that_swallows_packets_by_the_readmes_settings() {
+fn ssh_gives_up_a_network_that_swallows_packets_by_the_pages_settings() {
     let Some(hosts) = Hosts::require("hosts, ssh's settings") else { return };
     hosts.there.fleet(2, 1, 1);
     let settings = block("text", "Match localuser telegraf\n").replace("telegraf", "root");
@@ -380,8 +380,8 @@ fn ssh_gives_up_a_network_that_swallows_packets_by_the_readmes_settings() {
 }
 
 #[test]
-fn the_readmes_uris_are_read_as_they_stand_there() {
-    let Some(remote) = Remote::require("hosts, README") else { return };
+fn the_pages_uris_are_read_as_they_stand_there() {
+    let Some(remote) = Remote::require("hosts, page") else { return };
     let guest = remote.lab.paused("web-01", 1, 1);
     let settings = block("toml", "uris = [\n");
     let file = remote.lab.scratch().join("several.toml");

@@ -1,4 +1,4 @@
-//! The example lines of README and docs/metrics.md are those of real guests: the guests are made again, and
+//! The example lines of docs/metrics.md are those of real guests: the guests are made again, and
 //! each line that they show must have the tags and the fields of a fresh one, in their order and with their types.
 //! With BLESS=1 the fresh lines are written there. What a guest here cannot have, such as perf
 //! events, stands in `readme`.
@@ -11,23 +11,18 @@ use crate::support::lab::Lab;
 use crate::support::lines::{Line, Value, read};
 use crate::support::process::run;
 use crate::support::program::program;
-use crate::support::{app, say, wait_until};
+use crate::support::table::Table;
+use crate::support::{app, pages, repository, say, wait_until};
 
-/// The file that this heading is in.
-fn file_of(heading: &str) -> &'static str {
-    match heading {
-        "## What it prints" => concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"),
-        _ => concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md"),
-    }
-}
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
-/// Where the first block of text below this heading stands in the README: its lines alone.
-fn place(readme: &str, heading: &str) -> std::ops::Range<usize> {
-    let section = readme.find(&format!("\n{heading}\n")).unwrap() + heading.len() + 2;
-    let end = readme[section..].find("\n#").map_or(readme.len(), |length| section + length);
-    let block = readme[section..end].find("```text\n").unwrap_or_else(|| panic!("{heading}"));
+/// Where the first block of text below this heading stands in the page: its lines alone.
+fn place(page: &str, heading: &str) -> std::ops::Range<usize> {
+    let section = page.find(&format!("\n{heading}\n")).unwrap() + heading.len() + 2;
+    let end = page[section..].find("\n#").map_or(page.len(), |length| section + length);
+    let block = page[section..end].find("```text\n").unwrap_or_else(|| panic!("{heading}"));
     let start = section + block + "```text\n".len();
-    start..start + readme[start..].find("```").unwrap()
+    start..start + page[start..].find("```").unwrap()
 }
 
 /// The measurement, the names of tags, and the names and types of fields, in order.
@@ -58,7 +53,7 @@ fn collect(lab: &Lab, cache: &Path, more: &str) -> String {
     let mut command = program(lab.scratch());
     command.args(["once", "--uri", &lab.uri(), "--cache-dir"]).arg(cache);
     let output = run(command.arg("--config").arg(file)).success().stdout;
-    // What README's readers would see there.
+    // What the readers would see there.
     output.replace(&lab.uri().replace('=', "\\="), "qemu:///system")
 }
 
@@ -79,13 +74,12 @@ fn first_of_each(output: &str, measurements: &[&str]) -> String {
     text
 }
 
-/// Holds the README's lines against fresh ones, of which `fresh` makes some more each time: a guest that
+/// Holds the page's lines against fresh ones, of which `fresh` makes some more each time: a guest that
 /// has not read from its disk since the last collection has no time for each read.
 fn hold(heading: &str, mut fresh: impl FnMut() -> String) {
-    let file = file_of(heading);
-    let readme = fs::read_to_string(file).unwrap();
-    let place = place(&readme, heading);
-    let told = shapes(&readme[place.clone()]);
+    let page = fs::read_to_string(FILE).unwrap();
+    let place = place(&page, heading);
+    let told = shapes(&page[place.clone()]);
     let bless = std::env::var("BLESS").is_ok_and(|value| value == "1");
     let mut last = String::new();
     for seconds in 1..20 {
@@ -93,8 +87,7 @@ fn hold(heading: &str, mut fresh: impl FnMut() -> String) {
         let times = ["disk_rd_ms_per_req", "disk_wr_ms_per_req", "disk_fl_ms_per_req"];
         let is_full = heading != "### vm_features" || times.iter().all(|it| last.contains(it));
         if bless && is_full {
-            fs::write(file, [&readme[..place.start], &last, &readme[place.end..]].concat())
-                .unwrap();
+            fs::write(FILE, [&page[..place.start], &last, &page[place.end..]].concat()).unwrap();
             return;
         }
         if shapes(&last) == told {
@@ -107,17 +100,17 @@ fn hold(heading: &str, mut fresh: impl FnMut() -> String) {
 }
 
 #[test]
-fn the_lines_that_the_readme_shows_are_those_of_real_guests() {
+fn the_lines_that_the_page_shows_are_those_of_real_guests() {
     let Some(lab) = Lab::require("readme") else { return };
     let web = lab.linux("web-01");
     lab.paused("db-01", 1, 2);
     app::start(&lab, &web);
 
-    // From the second collection on, as README says.
+    // From the second collection on, as the page says.
     let cache = lab.scratch().join("default");
     let default = "[domains]\ninclude = [\"db-01\", \"web-01\"]\n";
     let mut output = collect(&lab, &cache, default);
-    hold("## What it prints", || {
+    hold("## Example output", || {
         output = collect(&lab, &cache, default);
         output.clone()
     });
@@ -154,4 +147,46 @@ fn the_lines_that_the_readme_shows_are_those_of_real_guests() {
         first_of_each(&output, &more)
     });
     drop(save);
+}
+
+/// How each guest of the README's table is named, and how it stands.
+const GUESTS: [&str; 6] = [
+    "build-01 running",
+    "db-01 paused",
+    "mail-01 running!",
+    "web-01 running",
+    "web-02 running",
+    "web-03 running",
+];
+
+#[test]
+#[ignore = "slow: tests/run --all"]
+fn the_table_that_the_readme_shows_is_one_of_real_guests() {
+    let Some(lab) = Lab::require("readme, table") else { return };
+    lab.paused("db-01", 1, 1);
+    let running: Vec<String> = GUESTS
+        .iter()
+        .filter_map(|guest| guest.split_once(" running"))
+        .map(|(name, _)| lab.linux(name))
+        .collect();
+    let cache = lab.scratch().join("table");
+    collect(&lab, &cache, "");
+    std::thread::sleep(Duration::from_secs(5));
+    // mail-01
+    lab.signal_qemu("-STOP", &running[1]);
+    let mut command = program(lab.scratch());
+    command.args(["once", "--format", "table", "--uri", &lab.uri(), "--cache-dir"]).arg(&cache);
+    let fresh = run(&mut command).success().stdout;
+    lab.signal_qemu("-CONT", &running[1]);
+    let starts = |table: &str| -> Vec<String> {
+        Table::read(table).rows.into_iter().map(|row| row.start).collect()
+    };
+    assert_eq!(starts(&fresh), GUESTS, "{fresh}");
+
+    let readme = pages::read("README.md");
+    let shown = pages::block_with("text", "GUEST  ");
+    if std::env::var("BLESS").is_ok_and(|value| value == "1") {
+        return fs::write(repository().join("README.md"), readme.replace(&shown, &fresh)).unwrap();
+    }
+    assert_eq!(starts(&shown), GUESTS, "BLESS=1 writes this table there:\n{fresh}");
 }

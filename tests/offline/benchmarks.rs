@@ -1,5 +1,7 @@
-//! The benchmarks run, and what was published of them is what the README says.
+//! The benchmarks run, and what was published of them is what the pages say.
 
+use crate::support::markdown;
+use crate::support::pages;
 use crate::support::process::run;
 use crate::support::repository;
 use crate::support::skip;
@@ -87,18 +89,64 @@ fn newest_record() -> Value {
     whole.into_iter().find(|record| record["tables"]["tools"].is_string()).unwrap()
 }
 
-#[test]
-fn the_tables_of_the_readme_are_those_of_the_newest_record() {
-    let record = newest_record();
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let section = |heading: &str| {
-        let (_, rest) = readme.split_once(&format!("\n## {heading}\n")).unwrap();
-        rest.split_once("\n## ").unwrap().0
+const PERFORMANCE: &str = "docs/performance.md";
+const COMPARISON: &str = "docs/comparison.md";
+
+/// The README's rows and columns of the table of tools.
+const TOOLS: [&str; 5] = [
+    "telegraf-virt execd",
+    "Telegraf with inputs.libvirt",
+    "virsh domstats",
+    "prometheus-libvirt-exporter",
+    "collectd's virt",
+];
+const COLUMNS: [&str; 5] = [
+    "tool",
+    "wall, ms",
+    "CPU, ms",
+    "peak memory, MiB",
+    "one guest hung: guests with figures within 10 s",
+];
+
+fn row<'a>(cells: impl Iterator<Item = &'a str>) -> String {
+    format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
+}
+
+/// The README's part of the table of tools.
+fn in_short(table: &str) -> String {
+    let rows = markdown::rows(&format!("\n# tools\n{table}"), "# tools");
+    let of = |tool: &str| {
+        let found = rows.iter().find(|row| row["tool"] == tool);
+        let found = found.unwrap_or_else(|| panic!("no row of {tool}"));
+        row(COLUMNS.iter().map(|column| found[*column].as_str()))
     };
-    for (heading, table) in [("Speed", "figures"), ("Beside other tools", "tools")] {
-        let table = record["tables"][table].as_str().unwrap();
-        assert!(section(heading).contains(table), "below {heading} must stand\n\n{table}");
+    row(COLUMNS.into_iter()) + "|---|---|---|---|---|\n" + &TOOLS.map(of).concat()
+}
+
+/// Holds the table of a page that begins with the same cell to this one, or with BLESS=1 writes it.
+fn hold(page: &str, table: &str) {
+    let text = pages::read(page);
+    let first = table.split('|').nth(1).unwrap().trim();
+    let is_row = |line: &&str| line.starts_with('|');
+    let is_first = |line: &str| line.strip_prefix("| ").is_some_and(|it| it.starts_with(first));
+    let lines: Vec<&str> = text.lines().collect();
+    let start = lines.iter().position(|line| is_first(line)).unwrap();
+    let end = start + lines[start..].iter().take_while(|line| is_row(line)).count();
+    let told = lines[start..end].join("\n");
+    if std::env::var("BLESS").is_ok_and(|value| value == "1") {
+        fs::write(repository().join(page), text.replace(&told, table.trim_end())).unwrap();
+        return;
     }
+    assert_eq!(told, table.trim_end(), "{page}: BLESS=1 writes this table");
+}
+
+#[test]
+fn the_tables_of_the_pages_are_those_of_the_newest_record() {
+    let record = newest_record();
+    let table = |name: &str| record["tables"][name].as_str().unwrap();
+    hold(PERFORMANCE, table("figures"));
+    hold(COMPARISON, table("tools"));
+    hold("README.md", &in_short(table("tools")));
     let machine = &record["machine"];
     let text = |key: &str| machine[key].as_str().unwrap();
     let facts = [
@@ -110,17 +158,16 @@ fn the_tables_of_the_readme_are_those_of_the_newest_record() {
         format!("{} guests", record["guests"]),
         format!("{} cores", machine["cores"]),
     ];
+    // Without the breaks of its lines.
+    let words = |page| pages::read(page).split_whitespace().collect::<Vec<_>>().join(" ");
     for fact in &facts {
-        assert!(section("Speed").contains(fact.as_str()), "below Speed must stand {fact}");
+        assert!(words(PERFORMANCE).contains(fact.as_str()), "{PERFORMANCE} must have {fact}");
     }
     // Our own is the commit's.
     for tool in record["tools"].as_array().unwrap().iter().skip(1) {
         let version = tool["version"].as_str().unwrap();
         let name = tool["tool"].as_str().unwrap();
-        assert!(
-            section("Beside other tools").contains(version),
-            "the version of {name}: {version}"
-        );
+        assert!(pages::read(COMPARISON).contains(version), "the version of {name}: {version}");
     }
     assert_eq!(machine["optimized"], true);
     assert_eq!(machine["changed_since_commit"], false, "the record is not of a commit");

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::pages;
 use crate::support::process::run;
 use crate::support::program::{PROGRAM, program};
 use crate::support::repository;
@@ -108,12 +109,10 @@ fn a_terminal_gets_colours_and_marks_unless_no_color_is_set() {
 }
 
 #[test]
-fn json_has_the_keys_that_the_readme_tells() {
+fn json_has_the_keys_that_the_page_tells() {
     let scratch = TempDir::new().unwrap();
     let told = told(&mut check(scratch.path(), &["--no-cache", TEST[0], TEST[1]]), 0);
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let (_, section) = readme.split_once("\n### check as JSON\n").unwrap();
-    let section = section.split("\n## ").next().unwrap();
+    let section = pages::section("docs/troubleshooting.md", "### check as JSON");
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let mut all = keys(told.report());
     for finding in told.findings() {
@@ -121,10 +120,10 @@ fn json_has_the_keys_that_the_readme_tells() {
     }
     all.extend(keys(&told.findings()[0]));
     for key in &all {
-        assert!(section.contains(&format!("| `{key}` |")), "{key} is not told in the README");
+        assert!(section.contains(&format!("| `{key}` |")), "{key} is not told in the page");
     }
     let rows = section.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(rows, all.len(), "the README tells of other keys than {all:?}");
+    assert_eq!(rows, all.len(), "the page tells of other keys than {all:?}");
     assert_eq!(told.report()["version"], 1);
     assert_eq!(told.report()["verdict"], "good");
     assert_eq!(told.report()["complete"], true);

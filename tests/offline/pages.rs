@@ -6,6 +6,7 @@ mod made;
 use std::fs;
 use std::path::Path;
 
+use crate::support::pages;
 use telegraf_virt::cli::{self, Command};
 use telegraf_virt::{check, config};
 
@@ -87,9 +88,9 @@ fn the_man_page_names_every_option_and_command() {
 }
 
 #[test]
-fn the_man_page_tells_of_files_variables_and_exit_codes_as_the_readme_does() {
+fn the_man_page_tells_of_files_variables_and_exit_codes_as_the_pages_do() {
     let page = plain(&made()("telegraf-virt.1"));
-    let readme = fs::read_to_string("README.md").unwrap();
+    let pages: String = pages::all().iter().map(|page| pages::read(page)).collect();
     let files = section(&page, "FILES");
     assert!(files.contains(config::SYSTEM_FILE));
     let places = [
@@ -121,13 +122,13 @@ fn the_man_page_tells_of_files_variables_and_exit_codes_as_the_readme_does() {
     for variable in variables {
         assert!(environment.contains(variable), "{variable}: {environment}");
     }
-    // Whatever the README calls a variable of the environment is one of these.
-    for (_, rest) in readme.match_indices("`$").map(|(at, _)| readme.split_at(at + 2)) {
+    // Every variable of the environment in the pages is one of these.
+    for (_, rest) in pages.match_indices("`$").map(|(at, _)| pages.split_at(at + 2)) {
         let name: String =
             rest.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
         // A lone $ is a sign of a pattern.
         let is_known = name.is_empty() || variables.contains(&name.as_str());
-        assert!(is_known, "${name} of the README");
+        assert!(is_known, "${name} of the pages");
     }
 
     let status = section(&page, "EXIT STATUS");

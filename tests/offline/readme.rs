@@ -1,12 +1,13 @@
-//! README.md is true: each command in it is run, or stands here with the reason why not; its tables,
-//! lines, queries and configurations are held against the program; and so are the files that users
+//! README.md and docs/ are true: each command in them is run, or stands here with the reason why not; their
+//! tables, lines, queries and configurations are held against the program; and so are the files that users
 //! copy into Telegraf.
 //!
 //! ```text
-//! commands.rs  blocks of sh and crontab, run in their order
+//! commands.rs  blocks of sh and crontab, each page's run in their order
 //! contributing.rs CONTRIBUTING.md: its commands, and the files that it names
 //! examples.rs  lines of statistics that the tests' guests do not have; tests/live/readme.rs has the others
 //! hypervisors.rs which hypervisor gives what, for those that can be tried
+//! messages.rs  the messages that docs/troubleshooting.md explains
 //! migration.rs other tools' names, of which tests/system/migration.rs has the tools
 //! printed.rs   lines, and the schema against what is printed
 //! reserved.rs  names that a user's tag must not have
@@ -18,6 +19,7 @@ mod commands;
 mod contributing;
 mod examples;
 mod hypervisors;
+mod messages;
 mod migration;
 mod printed;
 mod settings;
@@ -31,56 +33,15 @@ use std::process::Command;
 
 use crate::support::lines::{self, Line};
 use crate::support::markdown::{self, Row, quoted};
+use crate::support::pages::{self, block_with, blocks, read};
 use crate::support::process::run;
 use crate::support::program::PROGRAM;
 use crate::support::repository;
 use tempfile::TempDir;
 
-fn read(path: &str) -> String {
-    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-// What stands in the README.
-
-/// The README's code blocks of one language, in order.
-fn blocks(language: &str) -> Vec<String> {
-    blocks_of("README.md", language)
-}
-
-/// The code blocks of one language in a file, in order.
-fn blocks_of(file: &str, language: &str) -> Vec<String> {
-    let readme = read(file);
-    let mut blocks = Vec::new();
-    let mut open: Option<(String, String)> = None;
-    for line in readme.lines() {
-        match (line.strip_prefix("```"), open.take()) {
-            (Some(language), None) => open = Some((language.to_owned(), String::new())),
-            (Some(_), Some(block)) => blocks.push(block),
-            (None, Some((language, text))) => open = Some((language, format!("{text}{line}\n"))),
-            (None, None) => {}
-        }
-    }
-    assert_eq!(open, None, "a code block of {file} does not end");
-    let ours = blocks.into_iter().filter(|(found, _)| found == language);
-    ours.map(|(_, text)| text).collect()
-}
-
-/// The one code block of this language that holds this text.
-fn block_with(language: &str, text: &str) -> String {
-    let found: Vec<String> =
-        blocks(language).into_iter().filter(|block| block.contains(text)).collect();
-    assert_eq!(found.len(), 1, "blocks of {language} with {text}: {found:?}");
-    found.into_iter().next().unwrap()
-}
-
-/// The rows of every table below this heading of docs/metrics.md.
-fn metrics_rows(heading: &str) -> Vec<Row> {
-    markdown::rows(&read("docs/metrics.md"), heading)
-}
-
-/// The rows of every table below this heading of the README, down to the next one.
-fn rows(heading: &str) -> Vec<Row> {
-    markdown::rows(&read("README.md"), heading)
+/// The rows of every table below this heading of a page, down to the next one.
+fn rows(page: &str, heading: &str) -> Vec<Row> {
+    markdown::rows(&read(page), heading)
 }
 
 // The program, with nothing of this machine's settings.
@@ -161,18 +122,22 @@ fn the_readme_names_the_packages_and_the_rust_that_the_first_command_asks_for() 
     let (_, packages) = script.split_once("\nfor package in ").unwrap();
     let (packages, _) = packages.split_once("; do").unwrap();
     let readme = read("README.md");
-    let (_, told) = readme.split_once("where that is missing (").unwrap();
+    let (_, told) = readme.split_once("missing build packages (").unwrap();
     let (told, _) = told.split_once(')').unwrap();
     assert_eq!(quoted(told), packages.split(' ').collect::<Vec<_>>());
     let manifest = toml::from_str::<toml::Table>(&read("Cargo.toml")).unwrap();
     let rust = manifest["package"]["rust-version"].as_str().unwrap();
-    assert_eq!(readme.matches("Rust 1.").count(), readme.matches(&format!("Rust {rust} ")).count());
+    for page in pages::all() {
+        let text = read(&page);
+        let found = text.matches("Rust 1.").count();
+        assert_eq!(found, text.matches(&format!("Rust {rust} ")).count(), "{page}");
+    }
 }
 
 #[test]
 fn the_table_of_modules_has_every_module_of_the_source() {
-    let told: BTreeSet<String> =
-        rows("## How it works").iter().map(|row| quoted(&row["module"])[0].clone()).collect();
+    let rows = rows("docs/architecture.md", "## Modules");
+    let told: BTreeSet<String> = rows.iter().map(|row| quoted(&row["module"])[0].clone()).collect();
     let entries = fs::read_dir(repository().join("src")).unwrap();
     let modules: BTreeSet<String> = entries
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
@@ -184,44 +149,65 @@ fn the_table_of_modules_has_every_module_of_the_source() {
 /// The anchors of a file's headings, as GitHub makes them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
+    let is_kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
     headings
         .map(|line| line.trim_start_matches('#').trim().to_lowercase())
-        .map(|heading| heading.replace([',', '.', '\'', '`'], "").replace(' ', "-"))
+        .map(|heading| heading.chars().filter(is_kept).collect::<String>().replace(' ', "-"))
         .collect()
 }
 
-#[test]
-fn the_contents_at_the_top_name_every_section() {
-    let readme = read("README.md");
-    let (contents, _) = readme.split_once("\n## ").unwrap();
-    let sections: String = readme
-        .lines()
-        .filter(|line| line.starts_with("## "))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    for anchor in anchors(&sections) {
-        assert!(contents.contains(&format!("](#{anchor})")), "{anchor}");
+/// Where a file's links lead, without those into the web.
+fn links(file: &str) -> Vec<String> {
+    let text = read(file);
+    // What stands between backticks is no link.
+    let words: String = text.split('`').step_by(2).collect();
+    let links = words.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0);
+    links.filter(|link| !link.starts_with("https://")).map(str::to_owned).collect()
+}
+
+/// The file that a link of another file leads to, from the clone's folder.
+fn target(file: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = file.split('/').collect();
+    if path.is_empty() {
+        return file.to_owned();
     }
+    parts.pop();
+    for part in path.split('/') {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts.join("/")
 }
 
 #[test]
 fn every_link_leads_somewhere() {
-    for file in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/metrics.md"] {
-        let text = read(file);
-        // What stands between backticks is no link.
-        let words: String = text.split('`').step_by(2).collect();
-        let links: Vec<&str> =
-            words.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0).collect();
-        assert!(!links.is_empty(), "{file}");
-        for link in links.into_iter().filter(|link| !link.starts_with("https://")) {
-            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let path = if path.is_empty() { file } else { path };
-            assert!(repository().join(path).is_file(), "{file}: {link}");
+    let more = ["CONTRIBUTING.md", "CHANGELOG.md", "dashboards/README.md"].map(str::to_owned);
+    for file in pages::all().into_iter().chain(more) {
+        for link in links(&file) {
+            let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let path = target(&file, path);
+            assert!(repository().join(&path).is_file(), "{file}: {link}");
             assert!(
-                anchor.is_empty() || anchors(&read(path)).contains(anchor),
+                anchor.is_empty() || anchors(&read(&path)).contains(anchor),
                 "{file}: {link}: {:?}",
-                anchors(&read(path))
+                anchors(&read(&path))
             );
         }
+    }
+}
+
+#[test]
+fn the_readme_is_short_and_leads_to_every_page_which_says_whom_it_is_for() {
+    let readme = read("README.md");
+    assert!(readme.lines().count() <= 250, "{}", readme.lines().count());
+    let told = links("README.md");
+    for page in pages::all().into_iter().skip(1) {
+        assert!(told.contains(&page), "README.md has no link to {page}");
+        let text = read(&page);
+        let (title, rest) = text.split_once("\n\n").unwrap();
+        assert!(title.starts_with("# ") && rest.starts_with("For "), "{page}: {title}");
     }
 }

@@ -237,7 +237,7 @@ fn the_example_for_remote_write_sends_every_number_once_and_no_words() {
 }
 
 #[test]
-fn the_rules_for_the_exporters_names_are_those_of_the_readme() {
+fn the_rules_for_the_exporters_names_are_those_of_the_page() {
     let (rules, count) = exporter_names::rules();
     assert!(count > 60, "{count}");
     hold("dashboards/rules/exporter-names.yml", &rules);

@@ -1,4 +1,4 @@
-//! A Linux guest with something of everything that QEMU has without KVM: what README shows, and what the
+//! A Linux guest with something of everything that QEMU has without KVM: what the pages show, and what the
 //! other tools' names are read from.
 
 use super::lab::Lab;

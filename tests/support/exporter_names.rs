@@ -1,5 +1,5 @@
-//! Recording rules that give our metrics the names of the Prometheus exporters, made from the README's
-//! tables of these names.
+//! Recording rules that give our metrics the names of the Prometheus exporters, made from the
+//! tables of these names in docs/migrating.md.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -26,7 +26,7 @@ const HEAD: &str = "\
 # Recording rules for Prometheus: the names of the libvirt exporters (of kumina, which Debian has, of inovex
 # and of Tinkoff), made from what telegraf-virt sends, so that their dashboards and alerts keep working.
 # The labels are theirs too: domain, target_device and vcpu. Ours stay beside them.
-# Names with no counterpart, and those with \"fields for labels\", are listed in the program's README.
+# Names with no counterpart, and those with \"fields for labels\", are listed in docs/migrating.md.
 groups:
   - name: telegraf-virt-exporter-names
     rules:
@@ -57,7 +57,7 @@ pub fn rules() -> (String, usize) {
             write!(text, "{}", rule(name, query)).unwrap();
         }
     };
-    for row in rows("### From a Prometheus exporter") {
+    for row in rows("## From a Prometheus exporter") {
         for pair in row.pairs() {
             let (Some(ours), How::Times(times)) = (pair.ours, pair.how) else { continue };
             let metric = ours.replace('.', "_");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const RULE: &str = include_str!("../../packaging/logrotate/telegraf-virt");
-/// The file that the README, the service and the rule name.
+/// The file that the pages, the service and the rule name.
 pub const FILE: &str = "/var/log/telegraf-virt.line";
 
 /// A real logrotate with that rule.

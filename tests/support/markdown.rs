@@ -1,4 +1,4 @@
-//! Tables of a text in Markdown, such as the README's: for the tests that hold them against the program,
+//! Tables of a text in Markdown, such as those of docs/: for the tests that hold them against the program,
 //! and for the fuzz targets, whose schema they are. It stands by itself, since both compile it.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
-//! The README's tables of other tools' names: a pair of names for each value, and how ours follows from
+//! The tables of other tools' names in docs/migrating.md: a pair of names for each value, and how ours follows from
 //! theirs.
 
-use std::fs;
+use super::pages;
 
 /// How our value follows from theirs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,9 +68,8 @@ fn names(cell: &str) -> Vec<String> {
 
 /// The rows of the tables below a heading, down to the next one.
 pub fn rows(heading: &str) -> Vec<Row> {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let (_, below) = readme.split_once(&format!("\n{heading}\n")).unwrap();
-    let rows = below.lines().take_while(|line| !line.starts_with('#')).filter_map(|line| {
+    let section = pages::section("docs/migrating.md", heading);
+    let rows = section.lines().filter_map(|line| {
         let cells: Vec<&str> =
             line.strip_prefix("| ")?.strip_suffix('|')?.split('|').map(str::trim).collect();
         let [theirs, ours, how] = cells[..] else { panic!("three columns: {line}") };

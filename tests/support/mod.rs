@@ -27,6 +27,7 @@ pub mod migration;
 pub mod names;
 pub mod obedient;
 pub mod others;
+pub mod pages;
 pub mod process;
 pub mod program;
 pub mod prometheus;

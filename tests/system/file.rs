@@ -17,7 +17,7 @@ use crate::support::repository;
 use crate::support::servers::{Server, require_program};
 use crate::support::{say, skip, wait_until};
 
-const README: &str = include_str!("../../README.md");
+const PAGE: &str = include_str!("../../docs/without-telegraf.md");
 const SERVICE: &str = include_str!("../../packaging/systemd/telegraf-virt.service");
 
 /// Whether this is root; said aloud where not.
@@ -84,7 +84,7 @@ fn end(child: Child, words: &str) {
 
 #[test]
 #[ignore = "slow: tests/run --all"]
-fn crons_line_of_the_readme_appends_whole_collections_each_minute() {
+fn crons_line_of_the_page_appends_whole_collections_each_minute() {
     let test = "file, cron";
     let Some(cron) = require_program(test, "CRON", "cron") else { return };
     if !is_root(test) {
@@ -97,7 +97,7 @@ fn crons_line_of_the_readme_appends_whole_collections_each_minute() {
         fs::create_dir_all(scratch.join(folder)).unwrap();
     }
     fs::copy(PROGRAM, scratch.join("bin/telegraf-virt")).unwrap();
-    let (_, line) = README.split_once("```crontab\n").unwrap();
+    let (_, line) = PAGE.split_once("```crontab\n").unwrap();
     let (line, _) = line.split_once("```").unwrap();
     let crontab = scratch.join("spool/cron/crontabs/root");
     fs::write(&crontab, line).unwrap();

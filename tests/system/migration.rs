@@ -1,4 +1,4 @@
-//! Other tools on the same real guest: each name that they print must stand in README's tables, and each
+//! Other tools on the same real guest: each name that they print must be in the tables of docs/migrating.md, and each
 //! value of ours must follow from theirs as the table says. The tools run as their users run them, with
 //! all that they can tell turned on.
 
@@ -59,7 +59,7 @@ fn ours(lab: &Lab) -> BTreeMap<(String, String), f64> {
     values
 }
 
-/// Holds what a tool reads, each time that it is asked, against the README's tables below a heading.
+/// Holds what a tool reads, each time that it is asked, against the tables of docs/migrating.md below a heading.
 fn hold(lab: &Lab, heading: &str, mut theirs: impl FnMut() -> Vec<Reading>) {
     let rows = migration::rows(heading);
     let pairs: BTreeMap<String, Pair> = rows
@@ -273,8 +273,8 @@ fn every_name_of_another_tool_has_its_row_and_ours_follows_from_it() {
     let web = lab.linux("web-01");
     app::start(&lab, &web);
 
-    hold(&lab, "### From Telegraf's inputs.libvirt", || telegraf(&lab, &telegraf_program));
-    hold(&lab, "### From collectd's virt plugin", || collectd(&lab, &collectd_folder));
+    hold(&lab, "## From Telegraf's inputs.libvirt", || telegraf(&lab, &telegraf_program));
+    hold(&lab, "## From collectd's virt plugin", || collectd(&lab, &collectd_folder));
 
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = Command::new(exporter_program);
@@ -282,5 +282,5 @@ fn every_name_of_another_tool_has_its_row_and_ours_follows_from_it() {
     command.arg(format!("--libvirt.uri={}", lab.uri()));
     let _exporter = Server::start(&mut command, lab.scratch().join("exporter.log"));
     wait_until("the exporter answers", Duration::from_secs(30), || exporter(port));
-    hold(&lab, "### From a Prometheus exporter", || scraped(&exporter(port).unwrap()));
+    hold(&lab, "## From a Prometheus exporter", || scraped(&exporter(port).unwrap()));
 }

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use crate::support::debian::Debian;
 use crate::support::lines;
+use crate::support::pages;
 use crate::support::process::run;
 use crate::support::repository;
 use crate::support::servers::require_program;
@@ -69,11 +70,9 @@ fn assert_nothing_left(debian: &Debian, before: &BTreeSet<String>) {
     );
 }
 
-/// The files that the README tells of, without the cache, which is no file of the package.
+/// The files that docs/install.md lists, without the cache, which is no file of the package.
 fn told_files() -> BTreeSet<String> {
-    let readme = fs::read_to_string("README.md").unwrap();
-    let (_, section) = readme.split_once("\n## Debian package\n").unwrap();
-    let (section, _) = section.split_once("\n## ").unwrap();
+    let section = pages::section("docs/install.md", "## Debian package");
     let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
     let files = cells.flat_map(|(files, _)| files.split('`').step_by(2));
     files.filter(|file| *file != "/var/cache/telegraf-virt").map(str::to_owned).collect()

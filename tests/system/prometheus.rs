@@ -116,11 +116,11 @@ fn prometheus_answers_every_query_of_the_dashboard_and_of_the_page() {
         }
         assert_eq!(dashboard.choices("guest").len(), 3);
         assert!(!dashboard.events().is_empty());
-        let queries = page_blocks("docs/prometheus.md", "promql");
+        let queries = page_blocks("docs/databases.md", "promql");
         for query in &queries {
             assert!(!prometheus.query(query).is_empty(), "nothing: {query}");
         }
-        row.queries = format!("{} of {} of prometheus.md", queries.len(), queries.len());
+        row.queries = format!("{} of {} of databases.md", queries.len(), queries.len());
         row.dashboards = format!("{count} of {count}");
     }
     row.alerts = format!("{} of {}", alerts::rules(), alerts::rules());
@@ -145,7 +145,7 @@ fn with_the_recording_rules_the_exporters_dashboards_draw() {
     }
     let (faults, rules) = prometheus.rule_faults();
     assert!(faults.is_empty() && rules > 60, "{rules}: {faults:?}");
-    // Their numbers are held against the real exporter where the README's tables are; here their labels.
+    // Their numbers are held against the real exporter where the tables of docs/migrating.md are; here their labels.
     for (query, expected) in [
         ("libvirt_domain_info_memory_usage_bytes{domain=\"moving\"}", 1_024_000.0),
         (

@@ -338,8 +338,7 @@ fn the_engine_of_influxdb_3_answers_the_queries_in_sql() {
     let folder = tempfile::tempdir().unwrap();
     let (data, asked) = (folder.path().join("tables.json"), folder.path().join("queries.json"));
     std::fs::write(&data, tables(&read(&made())).to_string()).unwrap();
-    let mut queries = page_blocks("docs/databases.md", "sql");
-    queries.extend(page_blocks("README.md", "postgresql"));
+    let queries = page_blocks("docs/databases.md", "sql");
     std::fs::write(&asked, json!(queries).to_string()).unwrap();
     let script = repository().join("tests/lab/sql-rows.py");
     let told = run(Command::new(python).arg(script).args([&data, &asked])).success();
@@ -351,7 +350,7 @@ fn the_engine_of_influxdb_3_answers_the_queries_in_sql() {
     Row {
         database: "InfluxDB 3: its engine for SQL, DataFusion, made tables".to_owned(),
         version: "DataFusion 55.0.0".to_owned(),
-        queries: format!("{} of {} of databases.md and README", rows.len(), rows.len()),
+        queries: format!("{} of {} of databases.md", rows.len(), rows.len()),
         ..Row::default()
     }
     .hold();

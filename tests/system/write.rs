@@ -1,6 +1,6 @@
 //! Straight into databases: through the real `influx` command and through Telegraf's output for
 //! InfluxDB 2 into a real VictoriaMetrics, and through curl into that and a real InfluxDB 1.x. What
-//! the README says of these ways is what is run, on ports of this machine's choice, and every value
+//! docs/without-telegraf.md and docs/databases.md say of these ways is what is run, on ports of this machine's choice, and every value
 //! is read back.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,23 +19,23 @@ use crate::support::servers::{Influxdb, require_program, telegraf};
 use crate::support::victoria_metrics::{Labels, Samples, VictoriaMetrics};
 use serde_json::Value as Json;
 
-const README: &str = include_str!("../../README.md");
-
-/// The one line of the README that holds this text.
+/// The one line of docs/without-telegraf.md that holds this text.
 fn told(text: &str) -> &'static str {
-    let lines: Vec<&str> = README.lines().filter(|line| line.contains(text)).collect();
-    assert_eq!(lines.len(), 1, "lines of the README with {text}: {lines:?}");
+    const PAGE: &str = include_str!("../../docs/without-telegraf.md");
+    let lines: Vec<&str> = PAGE.lines().filter(|line| line.contains(text)).collect();
+    assert_eq!(lines.len(), 1, "lines of the page with {text}: {lines:?}");
     lines[0]
 }
 
-/// The README's code blocks of this language that hold this text.
+/// The code blocks of docs/databases.md of this language that hold this text.
 fn blocks(language: &str, text: &str) -> Vec<&'static str> {
     let opening = format!("\n```{language}\n");
-    let blocks = README.split(&opening).skip(1).map(|rest| rest.split_once("\n```").unwrap().0);
+    const PAGE: &str = include_str!("../../docs/databases.md");
+    let blocks = PAGE.split(&opening).skip(1).map(|rest| rest.split_once("\n```").unwrap().0);
     blocks.filter(|block| block.contains(text)).collect()
 }
 
-/// A command of the README in a shell, with this lab for the machine's own libvirt.
+/// A command of the page in a shell, with this lab for the machine's own libvirt.
 fn shell(lab: &Lab, command: &str) -> Finished {
     let ours = Path::new(PROGRAM).parent().unwrap().display();
     let mut shell = Command::new("bash");
@@ -197,7 +197,7 @@ fn every_value_comes_back_from_victoriametrics_and_influxdb_1_after_influx_write
 
 #[test]
 #[ignore = "slow: tests/run --all"]
-fn every_value_comes_back_from_victoriametrics_after_telegraf_and_the_readmes_queries_find_them() {
+fn every_value_comes_back_from_victoriametrics_after_telegraf_and_the_pages_queries_find_them() {
     let test = "write, Telegraf";
     let Some(program) = require_program(test, "TELEGRAF", "telegraf") else { return };
     let Some(server) = require_program(test, "VICTORIA_METRICS", "victoria-metrics") else {
@@ -207,7 +207,7 @@ fn every_value_comes_back_from_victoriametrics_after_telegraf_and_the_readmes_qu
     let still = lab.paused("still one", 1, 1);
     let moving = lab.linux("moving");
     let server = VictoriaMetrics::start(&server, &lab.scratch().join("victoria-metrics"));
-    let output = blocks("toml", "[[outputs.influxdb_v2]]");
+    let output = blocks("toml", ":8428");
     assert_eq!(output.len(), 1);
     let file = lab.scratch().join("sent.line");
     let output = format!(

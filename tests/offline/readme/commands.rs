@@ -1,11 +1,11 @@
-//! The README's commands, and what each must have done.
+//! The commands of the pages, and what each must have done.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Scratch, assert_ten_guests, blocks, read, repository};
+use super::{Scratch, assert_ten_guests, blocks, pages, read, repository};
 use crate::support::lines;
 use crate::support::process::{Finished, run};
 use crate::support::program::PROGRAM;
@@ -17,7 +17,7 @@ use crate::support::table::Table;
 pub type Check = fn(&Scratch, &Finished);
 
 pub enum Told {
-    /// Run here, in the README's order, in a clone of the repository.
+    /// Run here, in the page's order, in a clone of the repository.
     Run(Check),
     /// Not run here; why, and where instead.
     Elsewhere(&'static str),
@@ -38,10 +38,6 @@ fn prints_70_lines(_: &Scratch, finished: &Finished) {
     assert_ten_guests(&lines::read(&finished.stdout), 0);
 }
 
-fn prints_80_lines(_: &Scratch, finished: &Finished) {
-    assert_ten_guests(&lines::read(&finished.stdout), 10);
-}
-
 fn prints_a_table_of_10_guests(_: &Scratch, finished: &Finished) {
     assert_eq!(finished.stderr, "", "{finished}");
     let table = Table::read(&finished.stdout);
@@ -50,160 +46,287 @@ fn prints_a_table_of_10_guests(_: &Scratch, finished: &Finished) {
     assert!(table.rows.iter().all(|row| row.figures["RX/s"] != "-"), "{finished}");
 }
 
+/// Copies a file into Telegraf's folder, which then has this plugin.
+fn telegraf_has(scratch: &Scratch, finished: &Finished, file: &str, plugin: &str) {
+    prints_nothing(scratch, finished);
+    let copied = scratch.path("root/etc/telegraf/telegraf.d").join(file);
+    assert!(fs::read_to_string(copied).unwrap().contains(plugin), "{finished}");
+}
+
 const PACKAGE: &str =
     "tests/system/package.rs makes the package, and installs it into a bare Debian";
+const NO_SYSTEMD: &str =
+    "no systemd here; tests/system/telegraf.rs starts a Telegraf with that file";
+const NO_TIMER: &str = "no systemd here; tests/system/file.rs runs what the timer starts";
+const TESTS: &str = "it runs this test";
+const SERVER: &str = "tests/system/write.rs runs it with a server";
 
-/// Every command of the README, in its order.
-const COMMANDS: [(&str, Told); 31] = [
+const EXECD_FILE: (&str, Told) = (
+    "sudo cp telegraf.d/telegraf-virt.conf /etc/telegraf/telegraf.d/",
+    Run(|scratch, finished| {
+        telegraf_has(scratch, finished, "telegraf-virt.conf", "[[inputs.execd]]");
+    }),
+);
+const CHECK: (&str, Told) = ("telegraf-virt check", Run(check_finds_all_well));
+const CHECK_AS_ROOT: (&str, Told) = ("sudo telegraf-virt check", Run(check_finds_all_well));
+const RESTART: (&str, Told) = ("sudo systemctl restart telegraf", Elsewhere(NO_SYSTEMD));
+const RECORD: (&str, Told) = (
+    "telegraf-virt record --anonymize host.jsonl",
+    Run(|scratch, finished| {
+        assert_eq!(finished.stdout, "", "{finished}");
+        let told = format!("I! host.jsonl holds 10 guests of {} at 2 moments; ", scratch.node());
+        assert!(finished.stderr.starts_with(&told), "{finished}");
+        let text = fs::read_to_string(scratch.path("host.jsonl")).unwrap();
+        assert!(!text.contains("web-01") && text.contains("guest-01"), "{text}");
+    }),
+);
+
+/// Every command of each page that has any, in its order.
+const PAGES: [(&str, &[(&str, Told)]); 12] = [
     (
-        "tests/quickstart",
-        Elsewhere("the_first_command_prints_the_80_lines_of_ten_guests, below, runs it"),
+        "README.md",
+        &[
+            ("packaging/build", Elsewhere(PACKAGE)),
+            ("sudo apt install ./target/debian/telegraf-virt_*.deb", Elsewhere(PACKAGE)),
+            (
+                "tests/quickstart",
+                Elsewhere("the_first_command_prints_the_80_lines_of_ten_guests, below, runs it"),
+            ),
+            ("tests/run", Elsewhere(TESTS)),
+            (
+                "sudo install -m 755 target/release/telegraf-virt /usr/local/bin/",
+                Run(|scratch, finished| {
+                    prints_nothing(scratch, finished);
+                    let installed = scratch.path("root/usr/local/bin/telegraf-virt");
+                    let installed = fs::metadata(installed).unwrap();
+                    assert_eq!(installed.permissions().mode() & 0o7777, 0o755);
+                }),
+            ),
+            CHECK,
+            EXECD_FILE,
+            (
+                "sudo telegraf-virt check",
+                Run(|scratch, finished| {
+                    check_finds_all_well(scratch, finished);
+                    // What the page says that one should see.
+                    let told = finished.stdout.lines().last().unwrap();
+                    assert!(read("README.md").contains(&format!("\"{told}\"")), "{told}");
+                }),
+            ),
+            RESTART,
+            CHECK,
+            RECORD,
+        ],
     ),
     (
-        "sudo install -m 755 target/release/telegraf-virt /usr/local/bin/",
-        Run(|scratch, finished| {
-            prints_nothing(scratch, finished);
-            let installed = fs::metadata(scratch.path("root/usr/local/bin/telegraf-virt")).unwrap();
-            assert_eq!(installed.permissions().mode() & 0o7777, 0o755);
-        }),
-    ),
-    ("telegraf-virt check", Run(check_finds_all_well)),
-    ("telegraf-virt once", Run(prints_70_lines)),
-    ("telegraf-virt once --format table", Run(prints_a_table_of_10_guests)),
-    ("packaging/build", Elsewhere(PACKAGE)),
-    ("sudo apt install ./target/debian/telegraf-virt_*.deb", Elsewhere(PACKAGE)),
-    ("sudo apt remove telegraf-virt", Elsewhere(PACKAGE)),
-    ("sudo apt purge telegraf-virt", Elsewhere(PACKAGE)),
-    (
-        "sudo cp telegraf.d/telegraf-virt.conf /etc/telegraf/telegraf.d/",
-        Run(|scratch, finished| {
-            prints_nothing(scratch, finished);
-            let copied = scratch.path("root/etc/telegraf/telegraf.d/telegraf-virt.conf");
-            assert!(fs::read_to_string(copied).unwrap().contains("[[inputs.execd]]"));
-        }),
-    ),
-    ("sudo -u telegraf telegraf-virt check", Run(check_finds_all_well)),
-    (
-        "sudo -u telegraf telegraf --test --config /etc/telegraf/telegraf.d/telegraf-virt.conf",
-        Elsewhere(
-            "tests/system/execd.rs runs a Telegraf so, with the file that the one before copies",
-        ),
+        "docs/bug-reports.md",
+        &[
+            RECORD,
+            (
+                "telegraf-virt once --uri replay:host.jsonl",
+                Run(|_, finished| {
+                    assert_eq!(finished.stderr, "", "{finished}");
+                    assert_ten_guests(&lines::read(&finished.stdout), 10);
+                }),
+            ),
+            (
+                r#"grep -o '"message":"[^"]*"' host.jsonl || echo no messages"#,
+                Run(|_, finished| assert!(!finished.stdout.is_empty(), "{finished}")),
+            ),
+        ],
     ),
     (
-        "sudo systemctl restart telegraf",
-        Elsewhere("no systemd here; tests/system/telegraf.rs starts a Telegraf with that file"),
+        "docs/configuration.md",
+        &[
+            ("sudo mkdir -p /etc/telegraf-virt", Run(prints_nothing)),
+            (
+                "telegraf-virt config | sudo tee /etc/telegraf-virt/config.toml",
+                Run(|scratch, finished| {
+                    let sample = read("src/config/sample.toml");
+                    assert_eq!(finished.stdout, sample);
+                    let written = scratch.path("root/etc/telegraf-virt/config.toml");
+                    assert_eq!(fs::read_to_string(&written).unwrap(), sample);
+                    let lines = scratch.once(&["--config", written.to_str().unwrap()]);
+                    assert_ten_guests(&lines, 0);
+                }),
+            ),
+            CHECK,
+            (
+                "telegraf-virt config --effective",
+                Run(|_, finished| {
+                    assert!(finished.stdout.contains("deadline = \"4s\""), "{finished}")
+                }),
+            ),
+        ],
     ),
     (
-        "echo | telegraf-virt execd",
-        Run(|scratch, finished| {
-            prints_80_lines(scratch, finished);
-            let (first, rest) = finished.stderr.split_once('\n').unwrap();
-            assert!(first.starts_with("I! telegraf-virt "), "{first}");
-            assert_eq!(rest, "I! ready: triggers count from here on\n");
-        }),
+        "docs/databases.md",
+        &[(
+            "influx apply --file dashboards/influxdb-template.yml",
+            Run(|scratch, _| {
+                let told = fs::read_to_string(scratch.path("influx.arguments")).unwrap();
+                let file = told.trim().strip_prefix("apply --file ").unwrap();
+                assert!(repository().join(file).is_file(), "{file}");
+            }),
+        )],
     ),
     (
-        "sudo cp telegraf.d/telegraf-virt-exec.conf.example \
-         /etc/telegraf/telegraf.d/telegraf-virt.conf",
-        Run(|scratch, finished| {
-            prints_nothing(scratch, finished);
-            let copied = scratch.path("root/etc/telegraf/telegraf.d/telegraf-virt.conf");
-            assert!(fs::read_to_string(copied).unwrap().contains("[[inputs.exec]]"));
-        }),
+        "docs/events.md",
+        &[(
+            r#"telegraf-virt events --format json | jq -r 'select(.tags.event == "io_error") | .tags.name'"#,
+            Elsewhere("it prints until it is ended; tests/live/events.rs reads its JSON"),
+        )],
     ),
     (
-        "sudo cp packaging/systemd/telegraf-virt.service packaging/systemd/telegraf-virt.timer \
-         /etc/systemd/system/",
-        Run(|scratch, finished| {
-            prints_nothing(scratch, finished);
-            for name in ["telegraf-virt.service", "telegraf-virt.timer"] {
-                assert!(scratch.path("root/etc/systemd/system").join(name).is_file());
-            }
-        }),
+        "docs/missing-values.md",
+        &[(
+            "sudo virsh dommemstat web-01 --period 10 --live --config",
+            Elsewhere("it changes a guest; the labs' Linux guests have the period in their XML"),
+        )],
     ),
     (
-        "sudo systemctl enable --now telegraf-virt.timer",
-        Elsewhere("no systemd here; tests/system/file.rs runs what the timer starts"),
+        "docs/performance.md",
+        &[(
+            "benches/run",
+            Elsewhere("it takes minutes; tests/offline/benchmarks.rs runs its quick form"),
+        )],
     ),
     (
-        "sudo cp packaging/logrotate/telegraf-virt /etc/logrotate.d/",
-        Run(|scratch, finished| {
-            prints_nothing(scratch, finished);
-            assert!(scratch.path("root/etc/logrotate.d/telegraf-virt").is_file());
-        }),
+        "docs/prometheus.md",
+        &[
+            (
+                "sudo cp telegraf.d/telegraf-virt-prometheus.conf.example \
+             /etc/telegraf/telegraf.d/telegraf-virt-prometheus.conf",
+                Run(|scratch, finished| {
+                    let file = "telegraf-virt-prometheus.conf";
+                    telegraf_has(scratch, finished, file, "[[outputs.prometheus_client]]");
+                }),
+            ),
+            RESTART,
+            (
+                "sudo cp telegraf.d/telegraf-virt-remote-write.conf.example \
+             /etc/telegraf/telegraf.d/telegraf-virt-remote-write.conf",
+                Run(|scratch, finished| {
+                    let file = "telegraf-virt-remote-write.conf";
+                    telegraf_has(scratch, finished, file, "[[outputs.http]]");
+                }),
+            ),
+        ],
     ),
     (
-        "sudo cp telegraf.d/telegraf-virt-file.conf.example \
-         /etc/telegraf/telegraf.d/telegraf-virt.conf",
-        Run(|scratch, finished| {
-            prints_nothing(scratch, finished);
-            let copied = scratch.path("root/etc/telegraf/telegraf.d/telegraf-virt.conf");
-            assert!(fs::read_to_string(copied).unwrap().contains("[[inputs.tail]]"));
-        }),
+        "docs/telegraf.md",
+        &[
+            EXECD_FILE,
+            ("sudo -u telegraf telegraf-virt check", Run(check_finds_all_well)),
+            (
+                "sudo -u telegraf telegraf --test --config /etc/telegraf/telegraf.d/telegraf-virt.conf",
+                Elsewhere(
+                    "tests/system/execd.rs runs a Telegraf so, with the file that the one before copies",
+                ),
+            ),
+            RESTART,
+            (
+                "echo | telegraf-virt execd",
+                Run(|scratch, finished| {
+                    prints_70_lines(scratch, finished);
+                    let (first, rest) = finished.stderr.split_once('\n').unwrap();
+                    assert!(first.starts_with("I! telegraf-virt "), "{first}");
+                    assert_eq!(rest, "I! ready: triggers count from here on\n");
+                }),
+            ),
+            (
+                "sudo cp telegraf.d/telegraf-virt-exec.conf.example \
+             /etc/telegraf/telegraf.d/telegraf-virt.conf",
+                Run(|scratch, finished| {
+                    telegraf_has(scratch, finished, "telegraf-virt.conf", "[[inputs.exec]]");
+                }),
+            ),
+        ],
     ),
     (
-        "telegraf-virt once | influx write --bucket vms --precision ns",
-        Run(|scratch, finished| {
-            prints_nothing(scratch, finished);
-            let told = |name| fs::read_to_string(scratch.path(name)).unwrap();
-            assert_eq!(told("influx.arguments"), "write --bucket vms --precision ns\n");
-            let lines = lines::read(&told("influx.lines"));
-            assert_ten_guests(&lines, 10);
-            // 2020 in nanoseconds: no coarser unit gives so large a number.
-            assert!(lines.iter().all(|line| line.timestamp > 1_577_836_800_000_000_000));
-        }),
+        "docs/troubleshooting.md",
+        &[
+            CHECK,
+            CHECK_AS_ROOT,
+            (
+                r#"telegraf-virt check --json | jq -r '.findings[] | select(.verdict == "lost") | .area + ": " + .text'"#,
+                Run(prints_nothing),
+            ),
+        ],
     ),
     (
-        "curl -sS --fail-with-body --data-urlencode 'q=CREATE DATABASE vms' \
-         http://127.0.0.1:8086/query",
-        Elsewhere("tests/system/write.rs runs it with a server"),
+        "docs/without-telegraf.md",
+        &[
+            ("telegraf-virt once --format table", Run(prints_a_table_of_10_guests)),
+            (
+                r#"telegraf-virt once --format json | jq -r 'select(.measurement == "vm_metrics") | .tags.name + " " + .fields.state'"#,
+                Run(|_, finished| {
+                    assert_eq!(finished.stdout.lines().count(), 10, "{finished}");
+                    assert!(finished.stdout.contains("web-01 running\n"), "{finished}");
+                }),
+            ),
+            (
+                "sudo cp packaging/systemd/telegraf-virt.service packaging/systemd/telegraf-virt.timer \
+             /etc/systemd/system/",
+                Run(|scratch, finished| {
+                    prints_nothing(scratch, finished);
+                    for name in ["telegraf-virt.service", "telegraf-virt.timer"] {
+                        assert!(scratch.path("root/etc/systemd/system").join(name).is_file());
+                    }
+                }),
+            ),
+            ("sudo systemctl daemon-reload", Elsewhere(NO_TIMER)),
+            ("sudo systemctl enable --now telegraf-virt.timer", Elsewhere(NO_TIMER)),
+            (
+                "sudo cp packaging/logrotate/telegraf-virt /etc/logrotate.d/",
+                Run(|scratch, finished| {
+                    prints_nothing(scratch, finished);
+                    assert!(scratch.path("root/etc/logrotate.d/telegraf-virt").is_file());
+                }),
+            ),
+            (
+                "sudo cp telegraf.d/telegraf-virt-file.conf.example \
+             /etc/telegraf/telegraf.d/telegraf-virt.conf",
+                Run(|scratch, finished| {
+                    telegraf_has(scratch, finished, "telegraf-virt.conf", "[[inputs.tail]]");
+                }),
+            ),
+            (
+                "telegraf-virt once | influx write --bucket vms --precision ns",
+                Run(|scratch, finished| {
+                    prints_nothing(scratch, finished);
+                    let told = |name| fs::read_to_string(scratch.path(name)).unwrap();
+                    assert_eq!(told("influx.arguments"), "write --bucket vms --precision ns\n");
+                    let lines = lines::read(&told("influx.lines"));
+                    assert_ten_guests(&lines, 10);
+                    // 2020 in nanoseconds: no coarser unit gives so large a number.
+                    assert!(lines.iter().all(|line| line.timestamp > 1_577_836_800_000_000_000));
+                }),
+            ),
+            (
+                "curl -sS --fail-with-body --data-urlencode 'q=CREATE DATABASE vms' \
+             http://127.0.0.1:8086/query",
+                Elsewhere(SERVER),
+            ),
+            (
+                "telegraf-virt once | curl -sS --fail-with-body --data-binary @- \
+             'http://127.0.0.1:8086/write?db=vms&precision=ns'",
+                Elsewhere(SERVER),
+            ),
+        ],
     ),
     (
-        "telegraf-virt once | curl -sS --fail-with-body --data-binary @- \
-         'http://127.0.0.1:8086/write?db=vms&precision=ns'",
-        Elsewhere("tests/system/write.rs runs it with a server"),
+        "docs/install.md",
+        &[
+            ("packaging/build", Elsewhere(PACKAGE)),
+            ("sudo apt install ./target/debian/telegraf-virt_*.deb", Elsewhere(PACKAGE)),
+            ("sudo apt remove telegraf-virt", Elsewhere(PACKAGE)),
+            ("sudo apt purge telegraf-virt", Elsewhere(PACKAGE)),
+        ],
     ),
-    ("sudo mkdir -p /etc/telegraf-virt", Run(prints_nothing)),
-    (
-        "telegraf-virt config | sudo tee /etc/telegraf-virt/config.toml",
-        Run(|scratch, finished| {
-            let sample = read("src/config/sample.toml");
-            assert_eq!(finished.stdout, sample);
-            let written = scratch.path("root/etc/telegraf-virt/config.toml");
-            assert_eq!(fs::read_to_string(&written).unwrap(), sample);
-            let lines = scratch.once(&["--config", written.to_str().unwrap()]);
-            assert_ten_guests(&lines, 10);
-        }),
-    ),
-    (
-        "sudo virsh dommemstat web-01 --period 10 --live --config",
-        Elsewhere("it changes a guest; the labs' Linux guests have the period in their XML"),
-    ),
-    (
-        "telegraf-virt record --anonymize host.jsonl",
-        Run(|scratch, finished| {
-            assert_eq!(finished.stdout, "", "{finished}");
-            let told =
-                format!("I! host.jsonl holds 10 guests of {} at 2 moments; ", scratch.node());
-            assert!(finished.stderr.starts_with(&told), "{finished}");
-            let text = fs::read_to_string(scratch.path("host.jsonl")).unwrap();
-            assert!(!text.contains("web-01") && text.contains("guest-01"), "{text}");
-        }),
-    ),
-    (
-        "telegraf-virt once --uri replay:host.jsonl",
-        Run(|_, finished| {
-            assert_eq!(finished.stderr, "", "{finished}");
-            assert_ten_guests(&lines::read(&finished.stdout), 10);
-        }),
-    ),
-    ("benches/run", Elsewhere("it takes minutes; tests/offline/benchmarks.rs runs its quick form")),
-    ("cargo build --release", Elsewhere("tests/quickstart does")),
-    ("cargo test", Elsewhere("it runs this test")),
-    ("tests/run", Elsewhere("it runs this test")),
 ];
 
-/// A command of the README with its folders of the system below `root`.
+/// A command of a page with its folders of the system below `root`.
 fn rooted(command: &str, root: &Path) -> String {
     let mut command = command.to_owned();
     for folder in ["/etc/", "/usr/local/bin/", "/var/log/"] {
@@ -223,33 +346,34 @@ pub fn shell(scratch: &Scratch, command: &str) -> Finished {
     run(scratch.command("sh").env("PATH", path).arg("-ec").arg(rooted))
 }
 
-#[test]
-fn every_command_of_the_readme_does_what_it_says_or_tells_here_why_it_is_not_run() {
-    let text = blocks("sh").concat();
-    let known: Vec<&str> = COMMANDS.iter().map(|(command, _)| *command).collect();
-    assert_eq!(text.lines().collect::<Vec<_>>(), known);
-
-    // A clone that was built, and the folders that Debian and Telegraf's package make.
+/// A clone that was built, with the program on the PATH, and the folders that Debian and Telegraf's package
+/// make.
+fn clone_with_program() -> Scratch {
     let scratch = Scratch::new();
     for folder in [
         "target/release",
+        "stand-ins",
         "root/usr/local/bin",
         "root/etc/telegraf/telegraf.d",
         "root/etc/systemd/system",
         "root/etc/logrotate.d",
+        "telegraf.d",
     ] {
         fs::create_dir_all(scratch.path(folder)).unwrap();
     }
-    fs::copy(PROGRAM, scratch.path("target/release/telegraf-virt")).unwrap();
-    for name in [
-        "telegraf.d/telegraf-virt.conf",
-        "telegraf.d/telegraf-virt-exec.conf.example",
-        "telegraf.d/telegraf-virt-file.conf.example",
+    for place in ["target/release/telegraf-virt", "stand-ins/telegraf-virt"] {
+        fs::copy(PROGRAM, scratch.path(place)).unwrap();
+    }
+    let files = [
         "packaging/systemd/telegraf-virt.service",
         "packaging/systemd/telegraf-virt.timer",
         "packaging/logrotate/telegraf-virt",
-    ] {
-        let copy = scratch.path(name);
+    ];
+    let of_telegraf = fs::read_dir(repository().join("telegraf.d")).unwrap();
+    let of_telegraf = of_telegraf.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let of_telegraf = of_telegraf.map(|name| format!("telegraf.d/{name}"));
+    for name in files.map(str::to_owned).into_iter().chain(of_telegraf) {
+        let copy = scratch.path(&name);
         fs::create_dir_all(copy.parent().unwrap()).unwrap();
         fs::copy(repository().join(name), copy).unwrap();
     }
@@ -259,17 +383,33 @@ fn every_command_of_the_readme_does_what_it_says_or_tells_here_why_it_is_not_run
         "influx",
         &format!("echo \"$*\" >{folder}/influx.arguments\ncat >{folder}/influx.lines"),
     );
-    for (command, told) in &COMMANDS {
-        match told {
-            Run(check) => check(&scratch, &shell(&scratch, command).success()),
-            Elsewhere(why) => assert!(why.len() > 10, "{command}: {why}"),
+    scratch
+}
+
+#[test]
+fn every_command_of_the_pages_does_what_it_says_or_tells_here_why_it_is_not_run() {
+    for page in pages::all() {
+        let text = blocks(&page, "sh").concat();
+        let known = PAGES.iter().find(|(name, _)| *name == page).map_or(&[][..], |it| it.1);
+        let known: Vec<&str> = known.iter().map(|(command, _)| *command).collect();
+        assert_eq!(text.lines().collect::<Vec<_>>(), known, "{page}");
+    }
+    let has_jq = find_program("JQ", "jq").is_some();
+    for (page, commands) in &PAGES {
+        let scratch = clone_with_program();
+        for (command, told) in *commands {
+            match told {
+                Run(_) if command.contains("| jq ") && !has_jq => skip("readme, jq", "no jq here"),
+                Run(check) => check(&scratch, &shell(&scratch, command).success()),
+                Elsewhere(why) => assert!(why.len() > 10, "{page}: {command}: {why}"),
+            }
         }
     }
 }
 
 #[test]
 fn the_crontab_line_appends_whole_collections_even_when_two_runs_overlap() {
-    let crontab = blocks("crontab");
+    let crontab = blocks("docs/without-telegraf.md", "crontab");
     assert_eq!(crontab.len(), 1);
     let (times, command) = crontab[0].split_at("* * * * * ".len());
     assert_eq!(times, "* * * * * ");

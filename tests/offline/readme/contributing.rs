@@ -5,7 +5,7 @@ use std::fs;
 
 use super::commands::Told::{self, Elsewhere, Run};
 use super::commands::shell;
-use super::{Scratch, assert_ten_guests, blocks_of, quoted, read, repository};
+use super::{Scratch, assert_ten_guests, blocks, quoted, read, repository};
 use crate::support::lines;
 use crate::support::process::run;
 use crate::support::program::PROGRAM;
@@ -62,7 +62,7 @@ const COMMANDS: [(&str, Told); 17] = [
 
 #[test]
 fn every_command_of_contributing_does_what_it_says_or_tells_here_why_it_is_not_run() {
-    let text = blocks_of("CONTRIBUTING.md", "sh").concat();
+    let text = blocks("CONTRIBUTING.md", "sh").concat();
     let known: Vec<&str> = COMMANDS.iter().map(|(command, _)| *command).collect();
     assert_eq!(text.lines().collect::<Vec<_>>(), known);
 

@@ -9,7 +9,7 @@ use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, PrintedGuest, Writer};
 use telegraf_virt::sample::{Domain, More};
 
-use super::{blocks_of, read, repository};
+use super::{blocks, read, repository};
 
 /// What KVM, perf events, resctrl monitors and newer libvirts add, with values of a middling guest.
 const SENT: [(&str, Value<'static>); 20] = [
@@ -59,7 +59,7 @@ fn what_no_guest_here_has_is_shown_as_it_would_be_printed() {
     assert_eq!(printed.lines().count(), 6, "{printed}");
 
     let file = "docs/metrics.md";
-    let blocks = blocks_of(file, "text");
+    let blocks = blocks(file, "text");
     let shown = blocks.iter().find(|block| block.contains("vm_perf,")).unwrap();
     if std::env::var("BLESS").is_ok_and(|value| value == "1") {
         let readme = read(file).replace(shown, &printed);

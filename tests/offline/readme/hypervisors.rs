@@ -1,12 +1,12 @@
 //! The table of hypervisors, for the two that the tests have: the test driver is asked here, and what
-//! QEMU gives is in the example lines of README and docs/metrics.md, which tests/live/readme.rs holds against real guests.
+//! QEMU gives is in the example lines of docs/metrics.md, which tests/live/readme.rs holds against real guests.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use telegraf_virt::config::extra::Extra;
 
-use super::{Scratch, blocks, blocks_of, quoted, rows};
+use super::{Scratch, blocks, quoted, rows};
 use crate::support::lines::{self, Line};
 
 /// Each field, as `measurement.field`.
@@ -30,14 +30,14 @@ fn the_table_of_hypervisors_says_what_qemu_and_the_test_driver_give() {
 
     // Lines of guests, and not of blocks that show something else.
     let shown = |guest: &str| -> Vec<Line> {
-        let blocks = [blocks("text"), blocks_of("docs/metrics.md", "text")].concat();
-        let blocks = blocks.into_iter().filter(|block| block.contains(guest));
+        let blocks =
+            blocks("docs/metrics.md", "text").into_iter().filter(|block| block.contains(guest));
         blocks.flat_map(|block| lines::read(&block)).collect()
     };
     let qemu = fields(&[shown("name=app-01,"), shown("name=web-01,")].concat());
     let hardware = fields(&shown("name=gpu-01,"));
 
-    let table = rows("## Which hypervisor gives what");
+    let table = rows("docs/missing-values.md", "## Which hypervisor gives what");
     for row in &table {
         let of_test: &str = &row["test driver"];
         for name in quoted(&row["what"]) {

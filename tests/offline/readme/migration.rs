@@ -22,10 +22,8 @@ pub fn ours() -> BTreeSet<String> {
 #[test]
 fn what_the_tables_of_other_tools_call_ours_is_ours() {
     let ours = ours();
-    let readme = read("README.md");
-    let (_, below) = readme.split_once("\n## Coming from another tool\n").unwrap();
-    let (section, _) = below.split_once("\n## ").unwrap();
-    let headings = section.lines().filter(|line| line.starts_with("### "));
+    let page = read("docs/migrating.md");
+    let headings = page.lines().filter(|line| line.starts_with("## "));
     let mut counted = 0;
     for heading in headings {
         let mut theirs = BTreeSet::new();

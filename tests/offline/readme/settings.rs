@@ -1,4 +1,4 @@
-//! The README's configurations and options, against the sample and the program.
+//! The configurations and options of the pages, against the sample and the program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -11,6 +11,8 @@ use telegraf_virt::config::{DEFAULT_URI, SETTINGS, Setting, Settings, parse};
 use super::{Scratch, assert_ten_guests, block_with, quoted, read, repository, rows};
 use crate::support::process::run;
 use crate::support::program::PROGRAM;
+
+const PAGE: &str = "docs/configuration.md";
 
 #[test]
 fn the_configuration_shown_is_valid_and_does_something() {
@@ -55,7 +57,7 @@ fn the_sample_has_every_setting_with_its_default() {
     // The defaults are those of the code, too.
     for Setting { path, default, .. } in SETTINGS {
         let text = format!("{path} = {default}");
-        let settings = parse(&text, Path::new("README.md")).unwrap();
+        let settings = parse(&text, Path::new("config.toml")).unwrap();
         let mut expected = Settings::default();
         if *path == "uris" {
             expected.uris = vec![DEFAULT_URI.to_owned()];
@@ -65,7 +67,7 @@ fn the_sample_has_every_setting_with_its_default() {
 }
 
 #[test]
-fn the_readmes_table_of_settings_is_the_programs() {
+fn the_table_of_settings_is_the_programs() {
     const HEAD: &str = "| setting | default | what |\n|---|---|---|\n";
     let mut rows: Vec<(String, &Setting)> = Vec::new();
     for setting in SETTINGS {
@@ -79,14 +81,27 @@ fn the_readmes_table_of_settings_is_the_programs() {
         format!("| {names} | `{}` | {} |\n", setting.default, setting.what)
     };
     let table: String = rows.iter().map(row).collect();
-    let readme = read("README.md");
-    let (before, rest) = readme.split_once(HEAD).unwrap();
+    let page = read(PAGE);
+    let (before, rest) = page.split_once(HEAD).unwrap();
     let (told, after) = rest.split_once("\n\n").unwrap();
     if env::var_os("BLESS").is_some() {
         let text = format!("{before}{HEAD}{table}\n{after}");
-        return fs::write(repository().join("README.md"), text).unwrap();
+        return fs::write(repository().join(PAGE), text).unwrap();
     }
     assert_eq!(format!("{told}\n"), table, "BLESS=1 cargo test --test offline readme writes it");
+}
+
+#[test]
+fn the_ten_settings_of_the_readme_are_the_programs() {
+    let rows = rows("README.md", "## Configuration");
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        for name in quoted(&row["setting"]) {
+            let setting = SETTINGS.iter().find(|setting| setting.path == name);
+            let setting = setting.unwrap_or_else(|| panic!("no setting {name}"));
+            assert_eq!(quoted(&row["default"]), [setting.default], "{name}");
+        }
+    }
 }
 
 /// The fixture's host, two of whose guests were made by OpenStack Nova.
@@ -130,7 +145,7 @@ fn each_example_of_a_filter_reads_what_is_said() {
         ("exclude_disks = [\"*", "testnet0 testnet1"),
     ];
     let expected = guests.iter().chain(&devices);
-    let examples = rows("### Which guests and devices");
+    let examples = rows(PAGE, "## Which guests and devices");
     assert_eq!(examples.len(), guests.len() + devices.len());
     for (row, (start, expected)) in examples.iter().zip(expected) {
         let (table, example) = (&quoted(&row["table"])[0], &quoted(&row["example"])[0]);
@@ -177,7 +192,7 @@ fn the_metadata_tags_shown_are_those_of_the_sample_and_read_what_nova_writes() {
 }
 
 #[test]
-fn the_readme_names_every_option() {
+fn the_page_names_every_option() {
     let help = run(Command::new(PROGRAM).arg("--help")).success().stdout;
     let options = |text: &str| -> BTreeSet<String> {
         let words = text.split_whitespace().filter(|word| word.starts_with("--"));
@@ -185,14 +200,14 @@ fn the_readme_names_every_option() {
     };
     let (_, listed) = help.split_once("Options, ").unwrap();
     let (listed, _) = listed.split_once("Each command's own").unwrap();
-    let readme = read("README.md");
-    let (_, told) = readme.split_once("Options stand over the file: ").unwrap();
+    let page = read(PAGE);
+    let (_, told) = page.split_once("Options take precedence over the file: ").unwrap();
     let (told, _) = told.split_once("\n\n").unwrap();
-    // What only one command has stands in that command's own help, and with it in the README.
+    // What only one command has stands in that command's own help, and in the page's table.
     assert_eq!(options(&quoted(told).join(" ")), options(listed));
     let all = telegraf_virt::cli::definition();
     for option in all.get_arguments().filter_map(|arg| arg.get_long()) {
-        assert!(readme.contains(&format!("--{option}")), "--{option}");
+        assert!(page.contains(&format!("--{option}")), "--{option}");
     }
     let version = run(Command::new(PROGRAM).arg("--version")).success().stdout;
     assert_eq!(version, format!("telegraf-virt {}\n", env!("CARGO_PKG_VERSION")));

@@ -18,7 +18,7 @@ fn toml_of(text: &str) -> toml::Table {
 }
 
 #[test]
-fn the_file_for_execd_says_what_the_readme_shows() {
+fn the_file_for_execd_says_what_the_page_shows() {
     let expected = toml_of(
         "[[inputs.execd]]
          command = ['telegraf-virt', 'execd']
@@ -31,7 +31,7 @@ fn the_file_for_execd_says_what_the_readme_shows() {
 }
 
 #[test]
-fn the_example_for_exec_says_what_the_readme_shows_and_names_the_older_form() {
+fn the_example_for_exec_says_what_the_page_shows_and_names_the_older_form() {
     let expected = toml_of(
         "[[inputs.exec]]
          commands = [['telegraf-virt', 'once']]
@@ -44,11 +44,11 @@ fn the_example_for_exec_says_what_the_readme_shows_and_names_the_older_form() {
     assert_eq!(toml_of(&file), expected);
     assert_eq!(toml_of(&block_with("toml", "[[inputs.exec]]")), expected);
     let older = "commands = [\"telegraf-virt once\"]";
-    assert!(file.contains(older) && read("README.md").contains(older));
+    assert!(file.contains(older) && read("docs/telegraf.md").contains(older));
 }
 
 #[test]
-fn the_example_for_a_file_says_what_the_readme_shows_and_names_the_older_form() {
+fn the_example_for_a_file_says_what_the_page_shows_and_names_the_older_form() {
     let expected = toml_of(
         "[[inputs.tail]]
          files = ['/var/log/telegraf-virt.line']
@@ -133,7 +133,7 @@ fn both_files_for_telegraf_bring_whole_collections_into_a_real_telegraf() {
 }
 
 #[test]
-fn every_query_of_the_readme_returns_rows_from_a_real_influxdb() {
+fn every_query_in_influxql_returns_rows_from_a_real_influxdb() {
     let test = "readme, InfluxDB";
     let Some(influxd) = require_program(test, "INFLUXD", "influxd") else { return };
     let scratch = Scratch::new();
@@ -151,8 +151,8 @@ fn every_query_of_the_readme_returns_rows_from_a_real_influxdb() {
             .collect();
         http_post(influxdb.port, "/write?db=vms", &body);
     }
-    let queries = blocks("sql");
-    assert_eq!(queries.len(), 7);
+    let queries = blocks("docs/databases.md", "influxql");
+    assert_eq!(queries.len(), 8);
     let mut told = Vec::new();
     for query in &queries {
         assert_eq!(query.lines().count(), 1, "{query}");
