@@ -71,23 +71,29 @@ impl Backoff {
     }
 
     pub(crate) fn saved(&self, now: Instant, now_ns: u64) -> SavedBackoff {
-        let ns = |moment: Instant| {
-            let age = now.saturating_duration_since(moment).as_nanos();
-            now_ns.saturating_sub(u64::try_from(age).unwrap_or(u64::MAX))
-        };
         let (calls, running) = (self.calls, self.running);
-        SavedBackoff { since_ns: ns(self.since), asked_ns: ns(self.asked), calls, running }
+        let [since_ns, asked_ns] = [self.since, self.asked].map(|it| saved_moment(it, now, now_ns));
+        SavedBackoff { since_ns, asked_ns, calls, running }
     }
 
     pub(crate) fn restored(saved: &SavedBackoff, now: Instant, now_ns: u64) -> Self {
-        let moment = |ns: u64| {
-            let age = Duration::from_nanos(now_ns.saturating_sub(ns));
-            now.checked_sub(age).unwrap_or(now)
-        };
-        let (since, asked) = (moment(saved.since_ns), moment(saved.asked_ns));
+        let [since, asked] =
+            [saved.since_ns, saved.asked_ns].map(|ns| restored_moment(ns, now, now_ns));
         let (calls, running) = (saved.calls, saved.running);
         Self { since, asked, calls, running, is_ours: false }
     }
+}
+
+/// A moment on the host's CLOCK_BOOTTIME, which is `now_ns` at `now`.
+pub(super) fn saved_moment(moment: Instant, now: Instant, now_ns: u64) -> u64 {
+    let age = now.saturating_duration_since(moment).as_nanos();
+    now_ns.saturating_sub(u64::try_from(age).unwrap_or(u64::MAX))
+}
+
+/// The moment that was saved.
+pub(super) fn restored_moment(ns: u64, now: Instant, now_ns: u64) -> Instant {
+    let age = Duration::from_nanos(now_ns.saturating_sub(ns));
+    now.checked_sub(age).unwrap_or(now)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::backoff::{Backoff, SavedBackoff};
+use super::backoff::{Backoff, SavedBackoff, restored_moment, saved_moment};
 use super::cause::Cause;
 use crate::log::Log;
 use crate::sample::Completeness;
@@ -53,6 +53,9 @@ pub struct SavedHealth {
     /// Its network statistics take long.
     #[serde(default)]
     pub is_slow: bool,
+    /// When these were asked for last, on the same clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface_ns: Option<u64>,
     /// The calls that it holds, where it is locked.
     #[serde(default)]
     pub locked: Option<SavedBackoff>,
@@ -93,7 +96,7 @@ impl Health {
     /// Takes over what an earlier run has saved. `now_ns` is the host's CLOCK_BOOTTIME at `now`.
     pub(super) fn restore(&mut self, saved: Vec<SavedHealth>, now: Instant, now_ns: u64) {
         self.saved.extend(saved.iter().map(|saved| saved.uuid));
-        for SavedHealth { name, uuid, answer, is_slow, locked, .. } in saved {
+        for SavedHealth { name, uuid, answer, is_slow, interface_ns, locked, .. } in saved {
             let locked = locked.map(|saved| Backoff::restored(&saved, now, now_ns));
             if uuid.is_nil() {
                 self.list = locked;
@@ -101,7 +104,15 @@ impl Health {
             }
             let name = name.as_str().into();
             let slow = is_slow.then_some(NOT_WAITED_FOR);
-            let health = GuestHealth { name, last: answer, slow, locked, ..Default::default() };
+            let interface_at = interface_ns.map(|ns| restored_moment(ns, now, now_ns));
+            let health = GuestHealth {
+                name,
+                last: answer,
+                slow,
+                interface_at,
+                locked,
+                ..Default::default()
+            };
             self.guests.insert(uuid, health);
         }
     }
@@ -115,6 +126,10 @@ impl Health {
             at: now_ns,
             answer: health.last,
             is_slow: health.slow.is_some(),
+            interface_ns: health
+                .interface_at
+                .filter(|_| health.slow.is_some())
+                .map(|at| saved_moment(at, now, now_ns)),
             locked: health.locked.as_ref().map(|locked| locked.saved(now, now_ns)),
             is_beside_guests: false,
         };
@@ -336,3 +351,28 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long a bulk call of one guest may take before it counts as slow.
 pub(super) const SLOW: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Level;
+
+    #[test]
+    fn the_next_run_knows_when_slow_network_statistics_were_asked_last() {
+        let new = || Health::new(&"test:///x".into(), &Arc::new(Log::kept(Level::Info)));
+        let (uuid, name, now) = (Uuid::from_u128(1), Arc::from("slow"), Instant::now());
+        let second = |count: u64| count * 1_000_000_000;
+        let mut health = new();
+        health.note_interface(uuid, &name, Some(Duration::from_secs(5)));
+        health.tries_interface(uuid, now);
+        let saved = health.saved(now + TRY_AGAIN / 2, second(1000));
+        let [SavedHealth { is_slow: true, interface_ns: Some(at), .. }] = saved[..] else {
+            panic!("{saved:?}");
+        };
+        assert_eq!(at, second(1000) - u64::try_from(TRY_AGAIN.as_nanos() / 2).unwrap());
+        let mut next = new();
+        next.restore(saved, now + TRY_AGAIN, second(1000));
+        assert!(!next.may_try_interface(&uuid, now + TRY_AGAIN));
+        assert!(next.may_try_interface(&uuid, now + TRY_AGAIN * 3 / 2));
+    }
+}

@@ -119,6 +119,7 @@ fn locked(name: &str, number: u128, at: u64) -> SavedHealth {
         at,
         answer: Completeness::Locked,
         is_slow: false,
+        interface_ns: None,
         locked: Some(locked),
         is_beside_guests: false,
     }
