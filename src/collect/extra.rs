@@ -160,8 +160,9 @@ fn fill_block_job(
 fn fill_errors(sample: &mut Domain, guest: &HostGuest) -> Result<(), Error> {
     let errors = guest.disk_errors()?;
     for disk in &mut sample.disks {
-        let error = errors.iter().find(|error| disk.name == error.target);
-        disk.io_error = words::disk_error(error.map_or(0, |error| error.code)).into();
+        let code = errors.iter().find(|error| disk.name == error.target).map_or(0, |it| it.code);
+        disk.io_error = words::disk_error(code).into();
+        disk.io_error_code = u64::try_from(code).ok();
     }
     Ok(())
 }

@@ -71,6 +71,18 @@ impl Completeness {
             Self::NotAsked => None,
         }
     }
+
+    /// The schema's number for that word: from 3 on the guest does not answer.
+    pub fn code(self) -> Option<i64> {
+        match self {
+            Self::Complete | Self::Partial => Some(0),
+            Self::Starting => Some(1),
+            Self::Busy => Some(2),
+            Self::Locked => Some(3),
+            Self::Hung => Some(4),
+            Self::NotAsked => None,
+        }
+    }
 }
 
 /// One guest, measured once.

@@ -75,6 +75,7 @@ statistics! {
         }
         DiskErrors serde(skip) {
             io_error b"virDomainGetDiskErrors" => "io_error" text "" "why its storage fails: none, unspecified, no_space";
+            io_error_code b"virDomainGetDiskErrors: error" => "io_error_code" gauge "" "the number";
         }
         always serde(default) {
             name b"name" text "" "its target, such as vda";

@@ -89,6 +89,8 @@ own_rows! {
     REASON = "state_reason" Text "" b"state.reason" "in a word, such as booted, user, ioerror, crashed";
     ANSWER = "answer" Text "" b"how the guest answered"
         "whole; else why not: hung (its QEMU is silent), locked (libvirt itself waits for it), busy (a job goes on), starting";
+    ANSWER_CODE = "answer_code" Gauge "" b"how the guest answered"
+        "the number: 0 whole, 1 starting, 2 busy, 3 locked, 4 hung";
     UPTIME = "uptime_s" Gauge "s" b"/proc/PID/stat: starttime" "since its QEMU started";
     REASON_CODE = "state_reason_code" Gauge "" b"state.reason" "the number";
     VCPU_COUNT = "" Gauge "vCPUs" b"vcpu.current" "vCPUs that are plugged in now";
@@ -150,6 +152,7 @@ pub(super) const TOTALS: &[Section] = &[
         &[Vcpu::wait_ns.named("vcpu_wait_ns"), Vcpu::delay_ns.named("vcpu_delay_ns")],
     ),
     Section::of(Extra::Uptime, &[UPTIME]),
+    Section::of(Extra::Answer, &[ANSWER_CODE]),
 ];
 
 impl Domain {
@@ -213,5 +216,10 @@ pub fn write_totals(
     sample.memory.write(fields, policy, extras);
     if extras.has(Extra::Uptime) {
         MissingPolicy::OMIT.field(fields, UPTIME.name, sample.uptime_s());
+    }
+    if extras.has(Extra::Answer)
+        && let Some(code) = sample.completeness.code()
+    {
+        fields.integer(ANSWER_CODE.name, code);
     }
 }

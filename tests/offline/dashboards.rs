@@ -2,11 +2,13 @@
 //! they are of a piece. What their queries return is tests/system/dashboards.rs's.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::dashboards::{links, list, panels, path, queries, read, text};
 use crate::support::process::run;
 use crate::support::servers::require_program;
+use crate::support::{repository, say, skip};
 use serde_json::{Value as Json, json};
 
 const DASHBOARDS: [&str; 2] = ["influxql.json", "metricsql.json"];
@@ -44,12 +46,13 @@ fn both_dashboards_show_the_same() {
     };
     assert_eq!(annotations(&influxql), annotations(&metricsql));
     let variables = |board: &Json| -> Vec<String> {
-        // InfluxQL has no way to limit the series of a graph that InfluxDB 3 knows too.
-        let variables = list(&board["templating"], "list").iter().filter(|it| it["name"] != "top");
+        // The guests with the most: PromQL finds them within each query.
+        let variables = list(&board["templating"], "list").iter();
+        let variables = variables.filter(|it| !text(it, "name").starts_with("top_"));
         variables.map(|it| format!("{} {} {}", it["name"], it["label"], it["multi"])).collect()
     };
     assert_eq!(variables(&influxql), variables(&metricsql));
-    assert_eq!(variables(&influxql).len(), 5);
+    assert_eq!(variables(&influxql).len(), 6);
 }
 
 #[test]
@@ -99,8 +102,10 @@ fn panels_have_their_places_titles_and_units() {
         for panel in panels(&board) {
             let unit = text(&panel["fieldConfig"]["defaults"], "unit");
             // As https://github.com/grafana/grafana-foundation-sdk has them in its package units.
-            let known =
-                ["none", "percent", "kbytes", "KiBs", "Bps", "pps", "reqps", "ms", "s", "ns"];
+            let known = [
+                "none", "percent", "kbytes", "bytes", "KiBs", "Bps", "pps", "reqps", "ms", "s",
+                "ns",
+            ];
             assert!(
                 known.contains(&unit) || unit == "suffix:/s" || unit == "dateTimeFromNow",
                 "{name}: {unit}"
@@ -195,6 +200,12 @@ fn a_panel_says_which_setting_it_needs() {
         (r#"features = ["latency"]"#, &["_ms_per_req"]),
         (r#"features = ["balloon"]"#, &["balloon_age_sec"]),
         (r#"extra = ["collector"]"#, &["vm_collector"]),
+        (r#"extra = ["host"]"#, &["vm_host"]),
+        (r#"extra = ["pools"]"#, &["vm_pools"]),
+        (r#"extra = ["jobs"]"#, &["vm_jobs"]),
+        (r#"extra = ["block-jobs"]"#, &["vm_block_jobs"]),
+        (r#"extra = ["snapshots"]"#, &["vm_snapshots"]),
+        (r#"extra = ["anomalies"]"#, &["vm_anomalies"]),
         (r#"extra = ["disk-times"]"#, &["d_time_ns", "r_time_ns", "l_time_ns"]),
     ];
     for name in DASHBOARDS {
@@ -345,5 +356,66 @@ fn grafanas_own_types_take_them_and_refuse_what_is_amiss() {
     ] {
         let told = refused(name, from, to);
         assert!(told.contains(message), "{name}: {to}: {told}");
+    }
+}
+
+/// Names that Grafana has and its npm package does not, by the first version whose package has them; what a
+/// Grafana does not know it ignores.
+const KNOWN_SINCE: [(&str, (u32, u32)); 10] = [
+    ("builtIn", (10, 2)),
+    ("showPercentChange", (10, 3)),
+    ("wideLayout", (10, 2)),
+    ("sort", (10, 1)),
+    ("allValue", (10, 4)),
+    ("includeAll", (10, 4)),
+    ("regex", (10, 4)),
+    ("percentChangeColorMode", (11, 1)),
+    ("preload", (11, 2)),
+    // Grafana writes it into each variable.
+    ("definition", (u32::MAX, 0)),
+];
+
+#[test]
+#[ignore = "slow: tests/run --all"]
+fn the_types_of_every_version_of_grafana_take_the_dashboards() {
+    let Some(folder) = std::env::var_os("GRAFANA_SCHEMA").map(PathBuf::from) else {
+        skip("dashboards, every Grafana", "$GRAFANA_SCHEMA is not set");
+        return;
+    };
+    let check = |files: &[PathBuf]| {
+        let script = repository().join("tests/lab/grafana-schema.mjs");
+        run(Command::new(folder.join("node")).arg(script).arg(&folder).args(files))
+    };
+    let names =
+        ["influxql.json", "metricsql.json", "exporters/kumina.json", "exporters/inovex.json"];
+    let told = check(&names.map(path)).success().stdout;
+    let mut versions = Vec::new();
+    for line in told.lines() {
+        let (version, unknown) = line.split_once(':').unwrap();
+        let mut numbers = version.split('.').map(|it| it.parse::<u32>().unwrap());
+        let version = (numbers.next().unwrap(), numbers.next().unwrap());
+        for name in unknown.split_whitespace() {
+            let since = KNOWN_SINCE.iter().find(|(it, _)| *it == name);
+            assert!(since.is_some_and(|(_, since)| version < *since), "{line}: {name}");
+        }
+        versions.push(version);
+    }
+    assert!(versions.len() >= 20 && versions[0] == (10, 0), "{versions:?}");
+    say(&format!("dashboards: types of {} versions, up to {:?}", versions.len(), versions.last()));
+
+    // A word that is none and a number that is a text are refused, and a name that none knows is told.
+    let own = tempfile::tempdir().unwrap();
+    let file = own.path().join("amiss.json");
+    let text = std::fs::read_to_string(path("influxql.json")).unwrap();
+    for (from, to, code, message) in [
+        ("\"drawStyle\": \"line\"", "\"drawStyle\": \"lime\"", 1, "\"lime\""),
+        ("\"schemaVersion\": 42", "\"schemaVersion\": \"42\"", 1, "not assignable to type 'number"),
+        ("\"lineWidth\": 1", "\"lineWidht\": 1", 0, "lineWidht"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
+        let told = check(&[file.clone()]).code(code);
+        let told = format!("{}{}", told.stdout, told.stderr);
+        assert_eq!(told.matches(message).count() / versions.len(), 1, "{to}: {told}");
     }
 }

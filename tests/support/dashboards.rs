@@ -22,11 +22,18 @@ pub fn links() -> Vec<&'static str> {
     PAGE.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0).collect()
 }
 
-/// The expression of one of the rules for vmalert, which stands on one line behind its name.
+/// The expression of one of the rules in PromQL, which stands behind its name.
 pub fn vmalert_expression(alert: &str) -> String {
-    let rules = std::fs::read_to_string(path("alerts/victoriametrics.yml")).unwrap();
+    let rules = std::fs::read_to_string(path("alerts/promql.yml")).unwrap();
     let (_, rule) = rules.split_once(&format!("- alert: {alert}\n")).unwrap();
-    rule.lines().next().unwrap().trim_start().strip_prefix("expr: ").unwrap().to_owned()
+    let (_, expression) = rule.split_once("expr: ").unwrap();
+    let mut lines = expression.lines();
+    let first = lines.next().unwrap();
+    if first != ">-" {
+        return first.to_owned();
+    }
+    let more = lines.take_while(|line| line.starts_with("          "));
+    more.map(str::trim_start).collect::<Vec<_>>().join(" ")
 }
 
 /// A JSON file below dashboards/.
@@ -59,12 +66,18 @@ pub fn queries(panel: &Json) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// By what the guests with the most are found for a graph of all guests, in InfluxQL.
+pub const TOPS: [&str; 8] =
+    ["cpu", "steal", "memory", "states", "network", "disks", "silent", "unlike"];
+
 /// What is chosen at the dashboard's top, as Grafana writes it into a query; of hosts and devices, all.
 pub struct Chosen<'a> {
     /// By name.
     pub guest: &'a str,
     /// One hypervisor, as a part of a regular expression.
     pub source: &'a str,
+    /// How many guests a graph of all guests shows.
+    pub top: usize,
 }
 
 /// A query as Grafana sends it: with this choice, this time between two points, and this span.
@@ -77,12 +90,15 @@ pub fn filled(query: &str, chosen: &Chosen<'_>, between: &str, span: &str) -> St
         .replace("${source:regex}", chosen.source)
         .replace("${device:regex}", ".*")
         .replace("${guest:regex}", &escaped(chosen.guest))
-        .replace("$top", "20")
+        .replace("$top", &chosen.top.to_string())
         .replace("$domain", ".*")
         .replace("$host", ".*")
         .replace("$source", chosen.source)
         .replace("$device", ".*")
         .replace("$guest", chosen.guest);
+    // The guests with the most are all guests, where a test has but a few.
+    let all = |query: String, by: &&str| query.replace(&format!("${{top_{by}:regex}}"), ".*");
+    let query = TOPS.iter().fold(query, all);
     // What an expression ends with is its last `$`.
     let left: Vec<&str> = query.split('$').skip(1).filter(|rest| !rest.starts_with('/')).collect();
     assert!(left.is_empty(), "variables that a test does not know: {left:?} in {query}");

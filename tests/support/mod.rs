@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod ailing;
 pub mod app;
 pub mod calls;
 pub mod dashboards;

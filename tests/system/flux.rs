@@ -1,7 +1,7 @@
 //! Flux: the page's queries and those of the template for InfluxDB's own web page, in a real InfluxDB that
 //! runs the language. It is 1.8: no server of InfluxDB 2 can be had.
 
-use crate::alerts::now;
+use crate::support::ailing::now;
 use crate::support::made::{MadeGuest, collections};
 use crate::support::repository;
 use crate::support::servers::{Influxdb, http_post, http_post_as, require_program};

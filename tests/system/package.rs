@@ -124,7 +124,7 @@ fn the_package_runs_where_no_telegraf_user_is_and_leaves_nothing_behind() {
         "telegraf.d/telegraf-virt.conf",
         "telegraf.d/telegraf-virt-exec.conf.example",
         "dashboards/influxql.json",
-        "dashboards/alerts/victoriametrics.yml",
+        "dashboards/alerts/promql.yml",
     ] {
         let ours = repository().join(name);
         let installed = debian.path(examples).join(name);

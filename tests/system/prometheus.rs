@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::alerts::{self, FIRE, about, lines as ailing_lines, now};
+use crate::alerts::about;
 use crate::dashboards::Dashboard;
+use crate::support::ailing::{self, FIRE, labelled, now};
 use crate::support::dashboards::path;
 use crate::support::lab::Lab;
 use crate::support::lines::read as read_lines;
-use crate::support::made::{Exposed, MadeGuest, collections};
+use crate::support::made::{Exposed, MadeGuest, collections, without_vmid};
 use crate::support::process::run;
 use crate::support::program::{PROGRAM, without_settings};
 use crate::support::prometheus::{Prometheus, fill, promtool};
@@ -21,7 +22,7 @@ use crate::support::{repository, say, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-const RULES: [&str; 2] = ["alerts/victoriametrics.yml", "rules/exporter-names.yml"];
+const RULES: [&str; 2] = ["alerts/promql.yml", "rules/exporter-names.yml"];
 
 /// The rules of a file, evaluated each second; an alert waits for a second only.
 fn quick_rules(folder: &Path, name: &str) -> std::path::PathBuf {
@@ -59,13 +60,17 @@ fn prometheus_takes_the_rules_and_each_alert_fires_for_what_ails_and_for_nothing
     for (ailing, fires) in [(end - 900..end, true), (end - 2100..end - 1200, false)] {
         let folder = tempfile::tempdir().unwrap();
         let files = quick_rules(folder.path(), RULES[0]);
-        fill(&program, folder.path(), &read_lines(&ailing_lines(end - 2400..end, &ailing)));
+        fill(
+            &program,
+            folder.path(),
+            &read_lines(&labelled(&ailing::lines(end - 2400..end, &ailing))),
+        );
         let prometheus = Prometheus::start(&program, folder.path(), &settings(&files));
         let asked = || prometheus.answer("/api/v1/rules").to_string();
         wait_until("each rule is evaluated", LIMIT, || {
             (!asked().contains("\"lastEvaluation\":\"0001")).then_some(())
         });
-        assert_eq!(prometheus.rule_faults(), (Vec::new(), alerts::rules()));
+        assert_eq!(prometheus.rule_faults(), (Vec::new(), ailing::rules()));
         let firing = || -> BTreeSet<(String, String)> {
             let alerts = prometheus.alerts().into_iter();
             let firing = alerts.filter(|(_, state, _)| state == "firing");
@@ -96,21 +101,28 @@ fn prometheus_answers_every_query_of_the_dashboard_and_of_the_page() {
         return;
     };
     let mut row = Row { database: "Prometheus, Debian's, made lines".to_owned(), ..Row::default() };
-    for tags in [["", "", ""], [",host=hv-01,source=kvm1", ",host=hv-01", ""]] {
+    let tagged = [",host=hv-01,source=kvm1", ",host=hv-01", ""];
+    for (tags, has_vmid) in [([""; 3], true), ([""; 3], false), (tagged, true)] {
         let folder = tempfile::tempdir().unwrap();
         let end = now();
-        let lines = collections(&guests(tags), end - 600..end + 300, 10);
+        let mut lines = collections(&guests(tags), end - 600..end + 300, 10);
+        if !has_vmid {
+            lines = without_vmid(&lines);
+        }
         fill(&program, folder.path(), &read_lines(&lines));
         let prometheus = Prometheus::start(&program, folder.path(), "global: {}\n");
         row.version = prometheus.version();
 
         let dashboard = Dashboard::of_all(&prometheus, "metricsql.json");
-        let (shown, count) = dashboard.answered_but(&[]);
+        let (shown, count) = dashboard.answered_but(&[], &[]);
         for (title, number) in [
             ("Guests running", 2.0),
             ("Guests in another state", 1.0),
             ("Guests that hang", 1.0),
             ("vCPUs given", 3000.0),
+            ("vCPUs given, of the CPUs", 100.0),
+            ("Memory given, of the memory", 100.0),
+            ("Free memory", 1000.0),
         ] {
             assert_eq!(shown[title], number, "{title}");
         }
@@ -123,7 +135,7 @@ fn prometheus_answers_every_query_of_the_dashboard_and_of_the_page() {
         row.queries = format!("{} of {} of databases.md", queries.len(), queries.len());
         row.dashboards = format!("{count} of {count}");
     }
-    row.alerts = format!("{} of {}", alerts::rules(), alerts::rules());
+    row.alerts = format!("{} of {}", ailing::rules(), ailing::rules());
     row.hold();
 }
 
@@ -140,7 +152,7 @@ fn with_the_recording_rules_the_exporters_dashboards_draw() {
     let mut count = 0;
     for name in ["exporters/kumina.json", "exporters/inovex.json"] {
         let dashboard = Dashboard::of_all(&prometheus, name);
-        count += dashboard.answered_but(&[]).1;
+        count += dashboard.answered_but(&[], &[]).1;
         assert_eq!(dashboard.choices("domain").len(), 3, "{name}");
     }
     let (faults, rules) = prometheus.rule_faults();

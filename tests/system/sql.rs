@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::alerts::now;
+use crate::support::ailing::now;
 use crate::support::lines::{Line, Value, read};
 use crate::support::made::{MadeGuest, collections};
 use crate::support::process::run;

@@ -85,7 +85,7 @@ fn telegraf_d_holds_nothing_but_the_files_that_the_pages_name() {
     let names: BTreeSet<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     let expected = [
-        "telegraf-virt-answer.conf.example",
+        "telegraf-virt-events.conf.example",
         "telegraf-virt-exec.conf.example",
         "telegraf-virt-file.conf.example",
         "telegraf-virt-kafka.conf.example",
