@@ -11,6 +11,7 @@
 //! host.rs        a hypervisor with guests
 //! ../machine.rs  what a record says of the machine
 //! peers.rs       the other tools, and how each is started and read
+//! settings.rs    what settings cost
 //! start.rs       what a start is made of
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -27,6 +28,7 @@ mod machine;
 mod peers;
 mod report;
 mod rounds;
+mod settings;
 mod start;
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -65,6 +67,9 @@ struct Options {
     /// Without the other tools
     #[arg(long)]
     no_peers: bool,
+    /// Compare execd with this file of settings to execd without, and nothing else; may be repeated
+    #[arg(long, value_name = "FILE")]
+    settings: Vec<PathBuf>,
     /// Where the record is written [default: a new file in benches/records]
     #[arg(long)]
     record: Option<PathBuf>,
@@ -139,6 +144,10 @@ fn main() {
     let mut machine = machine::describe();
     machine["libvirt"] = host.version("Using library: libvirt").into();
     machine["hypervisor"] = host.version("Running hypervisor:").into();
+    if !options.settings.is_empty() {
+        settings::compare(&host, &options.settings, count, &machine, options.record);
+        return;
+    }
     let connections = default_of("workers");
 
     let mut contenders = Contenders::new();

@@ -85,15 +85,20 @@ impl Report {
 
     /// Writes the record to a file; without one to a new file in benches/records.
     pub fn write(&self, file: Option<PathBuf>) {
-        let file = file.unwrap_or_else(|| {
-            let date = self.machine["date"].as_str().unwrap().replace(':', "");
-            let commit = self.machine["commit"].as_str().unwrap_or("unknown");
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/records");
-            folder.join(format!("{date}-{}-live.json", &commit[..commit.len().min(7)]))
-        });
-        std::fs::write(&file, self.to_json().to_string() + "\n").unwrap();
-        println!("the record: {}", file.display());
+        keep(file, &self.machine, "live", &self.to_json());
     }
+}
+
+/// Writes a record to a file; without one to a new file in benches/records, whose name ends in `kind`.
+pub fn keep(file: Option<PathBuf>, machine: &Value, kind: &str, record: &Value) {
+    let file = file.unwrap_or_else(|| {
+        let date = machine["date"].as_str().unwrap().replace(':', "");
+        let commit = machine["commit"].as_str().unwrap_or("unknown");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/records");
+        folder.join(format!("{date}-{}-{kind}.json", &commit[..commit.len().min(7)]))
+    });
+    std::fs::write(&file, record.to_string() + "\n").unwrap();
+    println!("the record: {}", file.display());
 }
 
 fn cells<T>(rows: &[T], cells: impl Fn(&T) -> Vec<String>) -> Vec<Vec<String>> {

@@ -6,6 +6,7 @@
 //! | `xml` | a domain's XML | within the documented bounds; the same devices as another XML parser sees |
 //! | `metadata` | paths into a guest's metadata, and its XML | refused in one short line; within bounds; the same values as another XML parser sees |
 //! | `cache` | cache files, whole, forged, cut and flipped | all that a file says or a trouble, never half of it; replaced by the next save |
+//! | `anomalies` | files of what was learned, and states of detectors | all that a file says or a trouble; what is read goes on to learn, and is saved and read back equal |
 //! | `config` | a configuration | refused in one short line, or within its bounds and fit for line protocol |
 //! | `parameters` | a guest's typed parameters, twice | lines that parse, with the schema's tags and fields and no others, and the right sums |
 //! | `line_protocol` | tags and strings | they parse back value for value |
@@ -16,4 +17,5 @@
 
 pub mod reference;
 pub mod schema;
+pub mod state_file;
 pub mod xml;
