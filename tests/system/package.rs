@@ -72,7 +72,7 @@ fn assert_nothing_left(debian: &Debian, before: &BTreeSet<String>) {
 
 /// The files that docs/install.md lists, without the cache, which is no file of the package.
 fn told_files() -> BTreeSet<String> {
-    let section = pages::section("docs/install.md", "## Debian package");
+    let section = pages::section("docs/install.md", "## Debian and Ubuntu");
     let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
     let files = cells.flat_map(|(files, _)| files.split('`').step_by(2));
     files.filter(|file| *file != "/var/cache/telegraf-virt").map(str::to_owned).collect()
@@ -83,11 +83,12 @@ fn told_files() -> BTreeSet<String> {
 fn installed_files(debian: &Debian) -> BTreeSet<String> {
     let list = debian.shell("dpkg -L telegraf-virt | while read f; do [ -d $f ] || echo $f; done");
     let documentation = "/usr/share/doc/telegraf-virt/";
-    let examples =
-        ["telegraf.d", "dashboards"].map(|folder| format!("{documentation}examples/{folder}/"));
+    let examples = ["telegraf.d", "dashboards", "ansible"]
+        .map(|folder| format!("{documentation}examples/{folder}/"));
     let example = |file: &str| examples.iter().find(|folder| file.starts_with(*folder)).cloned();
     let files = list.lines().filter_map(|file| {
-        example(file).or_else(|| (!file.starts_with(documentation)).then(|| file.to_owned()))
+        let is_told = !file.starts_with(documentation) || file.contains("/examples/systemd/");
+        example(file).or_else(|| is_told.then(|| file.to_owned()))
     });
     files.collect()
 }
