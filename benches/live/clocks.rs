@@ -26,6 +26,12 @@ pub struct Used {
     pub qemu_ns: u64,
 }
 
+impl Used {
+    pub fn all_ns(&self) -> u64 {
+        self.libvirtd_ns + self.qemu_ns
+    }
+}
+
 /// The processes behind a URI, as far as they run on this machine.
 pub struct Server {
     libvirtd: Vec<i32>,

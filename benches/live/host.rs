@@ -87,7 +87,12 @@ impl Host {
 
     /// The program on this hypervisor, with a cache of this name.
     pub fn program(&self, mode: &str, cache: &str, options: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        self.build(PROGRAM.as_ref(), mode, cache, options)
+    }
+
+    /// Another build of the program on it.
+    pub fn build(&self, program: &Path, mode: &str, cache: &str, options: &[&str]) -> Command {
+        let mut command = Command::new(program);
         without_settings(&mut command, &self.scratch);
         command.arg(mode).args(["--uri", &self.uri, "--cache-dir"]).arg(self.scratch.join(cache));
         command.args(options);

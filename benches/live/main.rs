@@ -70,6 +70,9 @@ struct Options {
     /// Compare execd with this file of settings to execd without, and nothing else; may be repeated
     #[arg(long, value_name = "FILE")]
     settings: Vec<PathBuf>,
+    /// Another build of the program, to compare with
+    #[arg(long)]
+    before: Option<PathBuf>,
     /// Where the record is written [default: a new file in benches/records]
     #[arg(long)]
     record: Option<PathBuf>,
@@ -152,6 +155,10 @@ fn main() {
 
     let mut contenders = Contenders::new();
     ours_and_floors(&host, connections, &mut contenders);
+    if let Some(program) = &options.before {
+        let mut command = host.build(program, "execd", "before", &[]);
+        add(&mut contenders, report::BEFORE, Warm::start(&mut command, host.guests));
+    }
     let ours = names(&contenders);
     start::add(&host, connections, &mut contenders);
     let with_tools = !options.no_peers && !options.quick;

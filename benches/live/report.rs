@@ -105,12 +105,41 @@ fn cells<T>(rows: &[T], cells: impl Fn(&T) -> Vec<String>) -> Vec<Vec<String>> {
     rows.iter().map(cells).collect()
 }
 
-/// The figures, with their goals.
+/// The contender that is another build of the program.
+pub const BEFORE: &str = "execd, before";
+
+/// The figures, with their goals. The first is what a collection costs the whole host.
 fn goals(rounds: &Rounds, connections: usize) -> Vec<Figure> {
     let wall = |name: &str| rounds.wall_ms(name);
     let cpu = |name: &str| rounds.cpu_ms(name);
     let with = format!("pfloor with {connections} connections");
-    vec![
+    let host = |name: &str| rounds.host_ms(name);
+    let before = rounds.has(BEFORE).then(|| {
+        let wall = Figure::ratio("kept running, wall, to before", 1.0, wall("execd"), wall(BEFORE));
+        [
+            Figure::ratio(
+                "kept running, the host's CPU, to before",
+                0.8,
+                host("execd"),
+                host(BEFORE),
+            ),
+            wall,
+        ]
+    });
+    let mut figures = vec![Figure::ratio(
+        "kept running, the host's CPU, to floor",
+        0.8,
+        host("execd"),
+        host("floor"),
+    )];
+    figures.extend(before.into_iter().flatten());
+    figures.extend([
+        Figure::ratio(
+            "once, the host's CPU, to floor as a process",
+            None,
+            host("once"),
+            host("floor as a process"),
+        ),
         Figure::ratio("kept running, wall, to floor", 0.6, wall("execd"), wall("floor")),
         Figure::ratio(
             &format!("kept running, wall, to {with}"),
@@ -166,7 +195,8 @@ fn goals(rounds: &Rounds, connections: usize) -> Vec<Figure> {
             cpu("execd's first, fresh cache"),
             cpu("execd's first, cold cache"),
         ),
-    ]
+    ]);
+    figures
 }
 
 /// Each contender of these with its medians.
@@ -174,6 +204,7 @@ fn medians(rounds: &Rounds, names: &[String]) -> Vec<Vec<String>> {
     let row = |name: &String| {
         vec![
             name.clone(),
+            short(rounds.host_ms(name)),
             short(rounds.wall_ms(name)),
             short(rounds.cpu_ms(name)),
             short(rounds.libvirtd_ms(name)),
@@ -184,5 +215,12 @@ fn medians(rounds: &Rounds, names: &[String]) -> Vec<Vec<String>> {
     names.iter().filter(|name| rounds.has(name)).map(row).collect()
 }
 
-const MEDIANS: [&str; 6] =
-    ["medians", "wall ms", "CPU ms", "libvirtd's CPU ms", "QEMUs' CPU ms", "peak MiB"];
+const MEDIANS: [&str; 7] = [
+    "medians",
+    "host's CPU ms",
+    "wall ms",
+    "CPU ms",
+    "libvirtd's CPU ms",
+    "QEMUs' CPU ms",
+    "peak MiB",
+];

@@ -4,13 +4,15 @@
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::clocks::Server;
 use super::contenders::{Contender, Cost};
 
 /// Between two contenders, for whatever the one before set going.
 const PAUSE: Duration = Duration::from_millis(30);
+/// For so long the hypervisor is watched before each round while nobody asks it anything.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// A collection, with what it cost the hypervisor.
 #[derive(Clone, Copy)]
@@ -18,6 +20,16 @@ pub struct Taken {
     pub cost: Cost,
     pub libvirtd_ns: u64,
     pub qemu_ns: u64,
+    /// What the hypervisor would have used in that time anyway.
+    pub idle_ns: u64,
+}
+
+impl Taken {
+    /// All that the collection cost the host: the process that made it, libvirtd, and all QEMUs, less what they
+    /// use anyway.
+    pub fn host_ns(&self) -> u64 {
+        (self.cost.cpu_ns + self.libvirtd_ns + self.qemu_ns).saturating_sub(self.idle_ns)
+    }
 }
 
 /// All that was taken, by contender.
@@ -33,17 +45,22 @@ impl Rounds {
         server: &Server,
     ) {
         for round in 0..rounds {
+            let (start, before) = (Instant::now(), server.used());
+            sleep(IDLE);
+            let idle = server.used().all_ns().saturating_sub(before.all_ns()) as f64
+                / start.elapsed().as_nanos() as f64;
             let count = contenders.len();
             for number in 0..count {
                 let (name, contender) = &mut contenders[(number + round) % count];
                 sleep(PAUSE);
-                let before = server.used();
+                let (start, before) = (Instant::now(), server.used());
                 let cost = contender.collect();
                 let after = server.used();
                 self.0.entry(name.clone()).or_default().push(Taken {
                     cost,
                     libvirtd_ns: after.libvirtd_ns - before.libvirtd_ns,
                     qemu_ns: after.qemu_ns - before.qemu_ns,
+                    idle_ns: (idle * start.elapsed().as_nanos() as f64) as u64,
                 });
             }
         }
@@ -81,6 +98,11 @@ impl Rounds {
         self.median(name, |taken| taken.qemu_ns) / 1e6
     }
 
+    /// The whole host's CPU time: see [`Taken::host_ns`].
+    pub fn host_ms(&self, name: &str) -> f64 {
+        self.median(name, Taken::host_ns) / 1e6
+    }
+
     /// The highest, not the median: a peak lasts as long as its process.
     pub fn peak_mib(&self, name: &str) -> f64 {
         let peak_kib = self.0[name].iter().map(|taken| taken.cost.peak_kib).max().unwrap();
@@ -99,6 +121,7 @@ impl Rounds {
                     "peak_kib": list(|it| it.cost.peak_kib),
                     "libvirtd_cpu_ns": list(|it| it.libvirtd_ns),
                     "qemu_cpu_ns": list(|it| it.qemu_ns),
+                    "host_cpu_ns": list(Taken::host_ns),
                 });
                 (name.clone(), figures)
             })

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use crate::cache::{CacheDir, CacheEnv, FileError};
 use crate::cli::{Format, View};
 use crate::collect::{Collected, Hypervisor, Plan, Reading};
-use crate::config::Settings;
 use crate::config::extra::Extra;
+use crate::config::{Feature, Settings};
 use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::events::Events;
 use crate::host::{self, Moment};
@@ -89,7 +89,11 @@ struct Agent {
 }
 
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
-pub fn once(settings: Settings, view: &View, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+pub fn once(mut settings: Settings, view: &View, triggers: &Triggers, log: &Arc<Log>) -> Exit {
+    if view.format == Format::Table && !settings.features.contains(&Feature::Cpu) {
+        // The table has a column for steal.
+        settings.features.push(Feature::Cpu);
+    }
     for name in settings.extra.execd_only() {
         log.warn(format_args!("extra: \"{name}\" is for execd, and once prints nothing for it"));
     }
@@ -176,6 +180,7 @@ impl Agent {
             deadline: settings.deadline,
             host_name: settings.uris.len() > 1,
             extra: settings.extra,
+            steal: settings.features.contains(&Feature::Cpu),
         };
         sink.lock_in(folder.clone());
         let sources = settings

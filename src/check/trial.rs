@@ -14,7 +14,7 @@ use super::finding::{Finding, counted};
 use super::hypervisor::CheckedHost;
 use super::telegraf::Telegraf;
 use crate::collect::{Collected, Hypervisor, Known, Listed, Plan};
-use crate::config::{Settings, duration};
+use crate::config::{Feature, Settings, duration};
 use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::log::{Level, Log};
 
@@ -65,6 +65,7 @@ fn collect(host: &CheckedHost, settings: &Settings, deadline: &Deadline) -> Coll
         deadline: settings.deadline,
         host_name: false,
         extra: settings.extra,
+        steal: settings.features.contains(&Feature::Cpu),
     };
     let taken = RefCell::new(HashMap::new());
     // Without what the cache knows: as the first collection after a boot of the host.

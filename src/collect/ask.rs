@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::call::{Ask, Asked, How, Progress, QUICK, Sampled, Step};
+use super::cpu::{CpuAnswer, CpuFigures};
 use super::fallback;
 use super::permit::ListPermit;
-use super::request::{GuestRequest, ReadRequest, always, of_inactive, without_monitor};
+use super::request::{GuestRequest, ReadRequest, always, cpu, of_inactive, without_monitor};
 use super::session::Session;
 use crate::host::{HostGuest, HostRecord};
 use crate::libvirt::{self, Bulk, Control, Group, Groups, Kind, Offer};
@@ -31,7 +32,7 @@ pub(super) fn ask(
     progress: &Progress,
     permit: &ListPermit,
 ) -> Result<Answers, libvirt::Error> {
-    let Ask { guests, groups, read, how, may_list, mut spares } = ask;
+    let Ask { guests, groups, read, how, cpu_apart, may_list, mut spares } = ask;
     let mut answers = find_handles(session, &guests, &read, may_list, progress, permit)?;
     let mut asked = Vec::with_capacity(guests.len());
     for (place, guest) in guests.iter().enumerate() {
@@ -41,9 +42,15 @@ pub(super) fn ask(
         }
         let mut sample = guest.sample(spares.pop());
         sample.more = crate::schema::More::wanted(read.extra);
-        let sampled =
-            Sampled { sample, unknown: 0, failures: Vec::new(), control: None, is_quiet: false };
-        asked.push(OneAsked { place, guest, handle, has_record: false, sampled });
+        let sampled = Sampled {
+            sample,
+            unknown: 0,
+            failures: Vec::new(),
+            control: None,
+            is_quiet: false,
+            lacks_cpu_calls: false,
+        };
+        asked.push(OneAsked { place, guest, handle, cpu: None, has_record: false, sampled });
     }
     if how != How::Together {
         asked.retain_mut(|one| {
@@ -51,7 +58,6 @@ pub(super) fn ask(
             progress.set(Step::Control, Some(one.place), began);
             // A driver without this call has no monitor to wait for.
             one.sampled.control = one.handle.control().ok();
-            // Others have been asked meanwhile, and this guest will be again.
             let is_in_time = began.elapsed() < QUICK;
             if !is_in_time {
                 answers.push((one.place, Asked::WasLocked));
@@ -59,10 +65,13 @@ pub(super) fn ask(
             is_in_time
         });
     }
+    let is_cpu_apart =
+        cpu_apart && how != How::Quietly && ask_cpu(&mut asked, &mut answers, progress);
     let mut asker = Asker {
         session,
         read,
-        groups,
+        wanted: groups,
+        groups: if is_cpu_apart { groups.without(cpu()) } else { groups },
         offer: read.offer.or(read.offer_of_inactive.filter(|_| groups == of_inactive())),
         learned: None,
         progress,
@@ -70,7 +79,7 @@ pub(super) fn ask(
     let began = Instant::now();
     let is_done = asked.len() > 1 && how != How::Quietly && asker.ask_all(&mut asked).is_ok();
     if is_done {
-        answers.extend(asked.into_iter().map(OneAsked::into_answer));
+        answers.extend(asked.into_iter().map(|one| asker.answer(one)));
     } else if session.is_alive() {
         // One guest's error fails the call for all: then each is asked alone.
         answers.extend(asked.into_iter().map(|one| asker.ask_one(one, how)));
@@ -80,6 +89,37 @@ pub(super) fn ask(
         return Err(libvirt::Error::connection_lost());
     }
     Ok((answers, learned, took))
+}
+
+/// Asks each guest for its CPU time and its virtual CPUs, as long as all have them; whether that is so. One
+/// that was locked is taken out: others have been asked meanwhile, and it will be again.
+fn ask_cpu(
+    asked: &mut Vec<OneAsked<'_>>,
+    answers: &mut Vec<(usize, Asked)>,
+    progress: &Progress,
+) -> bool {
+    let mut has_all = true;
+    asked.retain_mut(|one| {
+        if !has_all {
+            return true;
+        }
+        let began = Instant::now();
+        progress.set(Step::Cpu, Some(one.place), began);
+        match CpuAnswer::of(one.handle) {
+            CpuAnswer::Figures(figures) => one.cpu = Some(figures),
+            CpuAnswer::Lacking => (has_all, one.sampled.lacks_cpu_calls) = (false, true),
+            CpuAnswer::Gone => has_all = false,
+        }
+        let is_in_time = began.elapsed() < QUICK;
+        if !is_in_time {
+            answers.push((one.place, Asked::WasLocked));
+        }
+        is_in_time
+    });
+    if !has_all {
+        asked.iter_mut().for_each(|one| one.cpu = None);
+    }
+    has_all
 }
 
 /// Makes sure that there are handles of these guests. Returns those that have none, and why.
@@ -132,12 +172,19 @@ struct OneAsked<'a> {
     place: usize,
     guest: &'a GuestRequest,
     handle: &'a HostGuest,
+    /// Its CPU time, where that was asked apart from the bulk statistics.
+    cpu: Option<CpuFigures>,
     /// Whether libvirt said anything of it.
     has_record: bool,
     sampled: Sampled,
 }
 
 impl OneAsked<'_> {
+    /// Whether it has started again since it was listed: its CPU time may be of the boot before.
+    fn is_of_other_boot(&self) -> bool {
+        self.cpu.is_some() && self.has_record && self.sampled.sample.id != self.guest.id
+    }
+
     fn into_answer(self) -> (usize, Asked) {
         let has_stopped = self.guest.id >= 0 && self.sampled.sample.id < 0;
         if self.has_record && !has_stopped {
@@ -160,7 +207,9 @@ impl OneAsked<'_> {
 struct Asker<'a> {
     session: &'a Session,
     read: ReadRequest,
-    /// What is asked of these guests, as far as it is offered.
+    /// What is wanted of these guests.
+    wanted: Groups,
+    /// What of it is asked in bulk, as far as that is offered.
     groups: Groups,
     offer: Option<Offer>,
     /// The offer, where this call has learned it.
@@ -187,7 +236,8 @@ impl<'a> Asker<'a> {
             self.offer = self.session.connection.known_offer(all);
             self.learned = self.offer;
         }
-        if self.offer.is_none() && groups == always() {
+        // Every libvirt that has some of these has all of them.
+        if self.offer.is_none() && (groups == always() || groups == always().without(cpu())) {
             let offer = Offer { bulk: always(), nowait: true };
             let how = Bulk { nowait: true, enforce: true };
             match self.call(asked, groups, how) {
@@ -203,7 +253,7 @@ impl<'a> Asker<'a> {
             Some(offer) => offer,
             None => {
                 let Some(first) = asked.first() else { return Ok(()) };
-                let offer = self.learn(first, groups)?;
+                let offer = self.learn(first)?;
                 self.offer = Some(offer);
                 offer
             }
@@ -219,8 +269,8 @@ impl<'a> Asker<'a> {
 
     /// What the hypervisor offers, tried on one guest. Groups that only `extra` prints are asked for
     /// untried: without ENFORCE libvirt passes over what it does not have.
-    fn learn(&mut self, one: &OneAsked<'a>, groups: Groups) -> Result<Offer, libvirt::Error> {
-        let tried = groups.and(always());
+    fn learn(&mut self, one: &OneAsked<'a>) -> Result<Offer, libvirt::Error> {
+        let tried = self.wanted.and(always());
         let offer = self.session.connection.offer(one.handle, tried)?;
         let offer = match offer.bulk.is_empty() {
             true => offer,
@@ -254,6 +304,9 @@ impl<'a> Asker<'a> {
                 sample.answered_at_ns = moment;
             }
             one.sampled.unknown += sample.fill(record.parameters());
+            if let Some(figures) = &one.cpu {
+                figures.fill(sample);
+            }
             if !is_of_same_boot(sample, one.guest, since_list) {
                 sample.id = record.id();
             }
@@ -270,7 +323,7 @@ impl<'a> Asker<'a> {
             return self.ask_quietly(one);
         }
         let Err(error) = self.ask_groups(std::slice::from_mut(&mut one), self.groups) else {
-            return one.into_answer();
+            return self.answer(one);
         };
         // Group by group, so that only the one that fails is lost.
         let groups = self.groups;
@@ -282,12 +335,21 @@ impl<'a> Asker<'a> {
         }
         if one.has_record {
             one.sampled.sample.completeness = Completeness::Partial;
-            one.into_answer()
+            self.answer(one)
         } else if self.is_running(one.guest) {
             (one.place, Asked::Failed(error.to_string()))
         } else {
             (one.place, Asked::Gone)
         }
+    }
+
+    /// What came of it. One of another boot is asked for all of it in bulk.
+    fn answer(&mut self, mut one: OneAsked<'a>) -> (usize, Asked) {
+        if one.is_of_other_boot() && one.sampled.sample.id >= 0 {
+            (one.cpu, self.groups) = (None, self.wanted);
+            return self.ask_one(one, How::Probed);
+        }
+        one.into_answer()
     }
 
     /// What libvirtd knows of a guest without its monitor: state, NICs, memory and CPU time.

@@ -26,6 +26,8 @@ pub(super) enum Step {
     Find,
     /// Asks what the guest's monitor is at: waits for the lock of its object only.
     Control,
+    /// A guest's CPU time and its number of virtual CPUs: waits for the lock of its object only.
+    Cpu,
     /// The bulk statistics: waits for the locks of the objects, and for a monitor that is silent.
     Bulk,
     /// The guest's XML and the calls for one guest: wait for its job, which others may hold.
@@ -43,7 +45,7 @@ pub(super) struct Patience {
     pub(super) longest: Duration,
 }
 
-/// libvirtd answers a look-up and the state of a monitor by itself, in 0.1 ms.
+/// libvirtd answers a look-up, the state of a monitor and a guest's CPU time by itself, in 0.1 ms.
 pub(super) const QUICK: Duration = Duration::from_millis(300);
 
 /// How far a call has come.
@@ -60,7 +62,7 @@ impl Mark {
     /// call's work; the answer is taken all the same.
     pub(super) fn patience(&self, patience: Patience) -> Duration {
         match self.step {
-            Step::Find | Step::Control => QUICK.min(patience.longest),
+            Step::Find | Step::Control | Step::Cpu => QUICK.min(patience.longest),
             // One guest has a tenth of the work of many. Those that may hang are asked alone, after others
             // were waited for already.
             Step::Bulk if self.guest.is_some() => patience.bulk * 2 / 3,
@@ -112,6 +114,9 @@ pub(super) struct Ask {
     pub(super) groups: Groups,
     pub(super) read: ReadRequest,
     pub(super) how: How,
+    /// Whether CPU time and virtual CPUs are asked of each guest by calls of their own, as long as all have
+    /// them, and not in bulk.
+    pub(super) cpu_apart: bool,
     /// Whether the worker may list the guests to get handles of many at once. Else it looks each up.
     pub(super) may_list: bool,
     /// Samples that nobody needs any more, whose memory is used again.
@@ -174,6 +179,8 @@ pub(super) struct Sampled {
     pub(super) control: Option<Control>,
     /// Only what waits for no monitor was asked.
     pub(super) is_quiet: bool,
+    /// Its CPU time was to be had in bulk only.
+    pub(super) lacks_cpu_calls: bool,
 }
 
 /// What became of a guest's details.

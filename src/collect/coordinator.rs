@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call::Answer;
+use super::cpu::is_near;
 use super::gate::{CallKind, Gate, Hold, OpenCall};
 use super::health::Health;
+use super::request::{always, cpu};
 use super::session::Listed;
 use super::{Plan, pid_files};
 use crate::libvirt::Offer;
 use crate::log::Log;
 use crate::pool::{CallId, Done};
 use crate::sample::Domain;
+use crate::schema;
 
 /// What lasts of one hypervisor.
 pub(super) struct Coordinator {
@@ -39,6 +42,8 @@ pub(super) struct Coordinator {
     pub(super) spares: Vec<Domain>,
     /// Whether it is a recording.
     pub(super) is_recording: bool,
+    /// Whether it is QEMU on this machine.
+    is_near: bool,
     /// Where libvirt keeps a file for each guest that runs, where that is on this machine.
     pub(super) files: Option<PathBuf>,
 }
@@ -60,9 +65,19 @@ impl Coordinator {
             lists_took: [Duration::ZERO; 2],
             spares: Vec::new(),
             is_recording: uri.starts_with(crate::host::REPLAY),
+            is_near: is_near(uri),
             files: pid_files::directory(uri),
             plan,
         }
+    }
+
+    /// Whether guests may be asked for CPU time and virtual CPUs apart from their bulk statistics: where nothing
+    /// more of these groups is printed, and the hypervisor has all of it in bulk as well, as far as is known.
+    pub(super) fn may_ask_cpu_apart(&self) -> bool {
+        let asked = schema::groups(self.plan.extra);
+        let is_more_printed = self.plan.steal || !asked.and(cpu()).is_empty();
+        let has_all = |offer: Offer| offer.nowait && always().without(offer.bulk).is_empty();
+        self.is_near && !is_more_printed && self.offer.is_none_or(has_all)
     }
 
     /// Which guests run on this machine, as one number that changes when one starts or stops; 0 where

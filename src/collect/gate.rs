@@ -86,13 +86,13 @@ impl OpenCall {
         let is_culprit = guest == Some(place);
         match step {
             Step::Connect | Step::List => Hold::None,
-            Step::Find | Step::Control if is_culprit => Hold::Object,
+            Step::Find | Step::Control | Step::Cpu if is_culprit => Hold::Object,
             // No monitor is asked for these: libvirt has locked the guest while a program counts.
             Step::Bulk if self.kind == CallKind::Interface => Hold::Object,
             Step::Bulk if is_culprit || (guest.is_none() && self.guests.len() == 1) => Hold::Bulk,
             Step::Bulk if guest.is_none() => Hold::Suspect,
             Step::Detail if is_culprit => Hold::Job,
-            Step::Find | Step::Control | Step::Bulk | Step::Detail => Hold::None,
+            Step::Find | Step::Control | Step::Cpu | Step::Bulk | Step::Detail => Hold::None,
         }
     }
 }

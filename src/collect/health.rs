@@ -25,6 +25,8 @@ struct GuestHealth {
     complete_in: u64,
     /// The boot (its id) in which its monitor was free, and yet it said no more than libvirtd knows.
     starting_id: Option<i32>,
+    /// The boot (its id) in which its CPU time is to be had in bulk only.
+    no_cpu_calls_id: Option<i32>,
     /// A bulk call with it took long: it is asked alone, to see whether it was its fault.
     is_suspect: bool,
     /// How long its network statistics take, where that is long: they are asked alone then.
@@ -212,6 +214,16 @@ impl Health {
         if let Some(health) = self.guests.get_mut(&uuid) {
             health.interface_at = Some(now);
         }
+    }
+
+    /// Its CPU time is to be had in bulk only.
+    pub(super) fn note_no_cpu_calls(&mut self, uuid: Uuid, name: &Arc<str>, id: i32) {
+        self.of_mut(uuid, name).no_cpu_calls_id = Some(id);
+    }
+
+    /// Whether its CPU time is known to be had in bulk only, in this boot.
+    pub(super) fn lacks_cpu_calls(&self, uuid: &Uuid, id: i32) -> bool {
+        self.of(uuid).is_some_and(|health| health.no_cpu_calls_id == Some(id))
     }
 
     /// Whether it was starting, in this boot, when it was asked last.

@@ -20,6 +20,7 @@
 //!     session.rs       a connection and its handles
 //!       permit.rs        one list at a time, among workers
 //!     ask.rs           the bulk statistics of some guests
+//!       cpu.rs           CPU time without a guest's monitor
 //!     detail.rs        what they lack, guest by guest
 //!       fallback.rs      the calls for one guest, where there is no bulk
 //!       extra.rs         the calls for one guest that only `extra` needs
@@ -44,6 +45,7 @@ mod cause;
 mod close;
 mod collection;
 mod coordinator;
+mod cpu;
 mod detail;
 mod extra;
 mod fallback;
@@ -101,6 +103,8 @@ pub struct Plan {
     pub host_name: bool,
     /// What is printed beyond the default.
     pub extra: Extras,
+    /// Whether the time that virtual CPUs wait for a host CPU is printed.
+    pub steal: bool,
 }
 
 /// One hypervisor, with what is remembered of it.
@@ -311,6 +315,7 @@ mod tests {
             deadline: Duration::from_secs(4),
             host_name: false,
             extra: Extras::NONE,
+            steal: false,
         }
     }
 }

@@ -108,6 +108,12 @@ pub(super) fn of_inactive() -> Groups {
     [Group::State, Group::Vcpu, Group::Balloon].into_iter().collect()
 }
 
+/// What libvirt has without a guest's monitor too, by calls for one guest: virDomainGetCPUStats has the figures
+/// of the first, out of the guest's control group, and virDomainGetInfo the number that is printed of the second.
+pub(super) fn cpu() -> Groups {
+    [Group::Cpu, Group::Vcpu].into_iter().collect()
+}
+
 /// What waits neither for a guest's monitor nor for its job.
 pub(super) fn without_monitor() -> Groups {
     [Group::State, Group::Interface].into_iter().collect()

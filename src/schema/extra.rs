@@ -89,10 +89,11 @@ macro_rules! extras {
 extras! {
     StateReason "state-reason" "why a guest is in its state, such as paused for ioerror"
         { calls: &[(GuestCall::State, Some(Group::State))] }
-    CpuWaits "cpu-waits" "time that the vCPUs waited for the host, and that KVM polled for them" {}
+    CpuWaits "cpu-waits" "time that the vCPUs waited for the host, and that KVM polled for them"
+        { groups: &[Group::Cpu, Group::Vcpu] }
     MemoryDetails "memory-details" "free memory, huge pages, and when the guest reported them" {}
     Vcpus "vcpus" "a line a vCPU, with the host CPU that runs it and its affinity"
-        { measurement: "vm_vcpus", tags: &["vcpu"], calls: &[(GuestCall::Vcpus, None)], needs_xml: true }
+        { measurement: "vm_vcpus", tags: &["vcpu"], groups: &[Group::Vcpu], calls: &[(GuestCall::Vcpus, None)], needs_xml: true }
     DiskTimes "disk-times" "time that disk requests took, and flushes"
         { calls: &[(GuestCall::DiskTimes, Some(Group::Block))] }
     DiskSpace "disk-space" "the size of each disk, and what it takes of its storage" {}
@@ -105,7 +106,7 @@ extras! {
     MemoryBandwidth "memory-bandwidth" "resctrl monitors of memory controllers"
         { measurement: "vm_memory_bandwidth", tags: &["monitor", "node"], groups: &[Group::Memory], keeps_more: true }
     CpuCache "cpu-cache" "resctrl monitors of CPU caches"
-        { measurement: "vm_cpu_cache", tags: &["monitor", "bank"], keeps_more: true }
+        { measurement: "vm_cpu_cache", tags: &["monitor", "bank"], groups: &[Group::Cpu], keeps_more: true }
     Jobs "jobs" "migration, save or backup, while it runs; one more call a guest"
         { measurement: "vm_jobs", calls: &[(GuestCall::Job, None)], keeps_more: true }
     Limits "limits" "the quality of service that is set for disks, NICs and the guest"
@@ -114,11 +115,11 @@ extras! {
     Info "info" "title, description, machine, architecture, autostart"
         { measurement: "vm_info", calls: &[(GuestCall::Definition, None)], needs_xml: true }
     Hypervisor "hypervisor" "what KVM itself counts"
-        { measurement: "vm_hypervisor", tags: &["vcpu"], groups: &[Group::Vm], keeps_more: true }
+        { measurement: "vm_hypervisor", tags: &["vcpu"], groups: &[Group::Vcpu, Group::Vm], keeps_more: true }
     Collector "collector" "what the collection itself cost and met, a line a hypervisor"
         { measurement: "vm_collector", tags: &["uri"] }
     Other "other" "what libvirt sends and no name here knows"
-        { measurement: "vm_other", tags: &["vcpu", "devtype", "device", "index"], keeps_more: true }
+        { measurement: "vm_other", tags: &["vcpu", "devtype", "device", "index"], groups: &[Group::Cpu, Group::Vcpu], keeps_more: true }
     Answer "answer" "how each guest answered: whole, or why not" {}
     Uptime "uptime" "since when each guest runs; of this machine's QEMU only" {}
     Host "host" "versions, CPU time, memory, huge pages, and what all guests have"
@@ -136,11 +137,11 @@ extras! {
     DiskLatency "disk-latency" "histograms of how long requests took (libvirt 12.1)"
         { measurement: "vm_disk_latency", tags: &["device", "op", "le", "interval_s"], keeps_more: true }
     Energy "energy" "energy that guests use, where the host counts it (12.4)"
-        { measurement: "vm_energy", tags: &["monitor", "package"], keeps_more: true }
+        { measurement: "vm_energy", tags: &["monitor", "package"], groups: &[Group::Cpu], keeps_more: true }
     Events "events" "what happens to the guests between two collections; execd only"
         { measurement: "vm_events", tags: &["uri", "event", "devtype", "device"], execd_only: true }
     Anomalies "anomalies" "a hint which guest behaves unlike its past; execd only"
-        { measurement: "vm_anomalies", execd_only: true }
+        { measurement: "vm_anomalies", groups: &[Group::Vcpu], execd_only: true }
 }
 
 impl Extra {

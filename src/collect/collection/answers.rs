@@ -224,6 +224,9 @@ impl Collection<'_, '_> {
             }
             return;
         }
+        if sampled.lacks_cpu_calls {
+            self.core.health.note_no_cpu_calls(uuid, &guest.name(), guest.request.id);
+        }
         guest.is_settled = false;
         let is_quiet = sampled.is_quiet;
         let (control, skips) = (sampled.control, assemble::lacks_monitor(&sampled.sample, &read));

@@ -61,12 +61,14 @@ impl Collection<'_, '_> {
             Stage::Bulk | Stage::BulkOfInactive | Stage::Interface => {
                 let how = if self.must_be_quiet(&guests) { How::Quietly } else { how };
                 let groups = self.groups(&guests, stage);
+                let cpu_apart = stage == Stage::Bulk && self.is_cpu_apart(&guests);
                 let spares = self.core.spares.len().saturating_sub(guests.len());
                 let ask = Ask {
                     guests: guests.iter().map(|guest| guest.request.clone()).collect(),
                     groups,
                     read,
                     how,
+                    cpu_apart,
                     may_list: self.list == ListPhase::Here && !self.core.gate.list_is_out(),
                     spares: self.core.spares.split_off(spares),
                 };
@@ -108,6 +110,15 @@ impl Collection<'_, '_> {
         let wanted = always().or(crate::schema::groups(self.core.plan.extra));
         let is_slow = |guest: &&GuestState| self.core.health.is_slow(&guest.request.uuid);
         if guests.iter().any(is_slow) { wanted.without(interface) } else { wanted }
+    }
+
+    /// Whether CPU time and virtual CPUs are asked apart from the bulk statistics. It is not where one of the
+    /// guests is known to have them in bulk only: all of a call are asked the same.
+    fn is_cpu_apart(&self, guests: &[&GuestState]) -> bool {
+        let lacks = |guest: &&GuestState| {
+            self.core.health.lacks_cpu_calls(&guest.request.uuid, guest.request.id)
+        };
+        self.core.may_ask_cpu_apart() && !guests.iter().any(lacks)
     }
 
     /// Whether so many calls are stuck that these guests must not add another one.

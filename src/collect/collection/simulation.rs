@@ -2,7 +2,8 @@
 //! locks, jobs and monitors of the guests that it names, in libvirt's order, and libvirtd has a limited number
 //! of workers. A call goes on waiting when nobody waits for it any more.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,16 @@ pub(super) struct SimulatedHost {
     pub(super) slow_list: Duration,
     /// The connection breaks in the collection of this number.
     pub(super) breaks_in: Option<u64>,
+    /// Guests without a control group.
+    pub(super) without_group: BTreeSet<usize>,
+}
+
+impl SimulatedHost {
+    /// So many guests, some with a fault.
+    pub(super) fn of(guests: usize, faults: BTreeMap<usize, Fault>) -> Self {
+        let (slow_list, breaks_in) = (Duration::ZERO, None);
+        Self { guests, faults, slow_list, breaks_in, without_group: BTreeSet::new() }
+    }
 }
 
 pub(super) fn uuid(guest: usize) -> Uuid {
@@ -115,6 +126,10 @@ pub(super) struct Simulation {
     running: BTreeMap<CallId, Running>,
     /// The fewest workers of libvirtd that were free.
     pub(super) fewest_free: usize,
+    /// So often a guest's CPU time came apart from its bulk statistics.
+    pub(super) cpu_apart: Cell<usize>,
+    /// Calls that asked a guest so that has it in bulk only.
+    pub(super) tried_in_vain: usize,
     /// Calls that named a guest while one that waited in the same place was out.
     pub(super) broken_rules: Vec<String>,
 }
@@ -127,6 +142,8 @@ impl Simulation {
             now: Duration::ZERO,
             running: BTreeMap::new(),
             fewest_free: LIBVIRTD_WORKERS,
+            cpu_apart: Cell::new(0),
+            tried_in_vain: 0,
             broken_rules: Vec::new(),
         }
     }
@@ -176,6 +193,10 @@ impl Simulation {
         matches!(self.fault(guest), Some(Fault::LateXml(span)) if self.is_in(*span))
     }
 
+    fn lacks_cpu_calls(&self, guest: usize) -> bool {
+        self.host.without_group.contains(&guest)
+    }
+
     /// The call that waits in a guest's monitor, with its job.
     fn in_monitor(&self, guest: usize, but: CallId) -> Option<CallId> {
         let waits = |(id, running): (&CallId, &Running)| {
@@ -198,6 +219,14 @@ impl Simulation {
                         (Step::Control, Some(place), vec![guest])
                     };
                     steps.extend(guests.iter().enumerate().map(control));
+                }
+                if ask.cpu_apart && ask.how != How::Quietly {
+                    let lacking = guests.iter().position(|guest| self.lacks_cpu_calls(*guest));
+                    self.tried_in_vain += usize::from(lacking.is_some());
+                    let until = lacking.map_or(guests.len(), |place| place + 1);
+                    let cpu =
+                        |(place, &guest): (usize, &usize)| (Step::Cpu, Some(place), vec![guest]);
+                    steps.extend(guests.iter().enumerate().take(until).map(cpu));
                 }
                 let alone = (guests.len() == 1).then_some(0);
                 steps.push((Step::Bulk, alone, guests));
@@ -271,6 +300,7 @@ impl Simulation {
                 let is_waiting = of.iter().any(|&guest| waits(guest));
                 (!is_waiting).then_some(MS)
             }
+            Step::Cpu => Some(MS / 10),
             Step::Connect | Step::Find | Step::Control => {
                 for &guest in &of {
                     let since = self.in_monitor(guest, id).and_then(|it| self.running.get(&it));
@@ -401,7 +431,13 @@ impl Simulation {
         }
         let mut sample = guest.sample(None);
         sample.state = Some(1);
-        sample.cpu.time_ns = Some(1);
+        let lacks_cpu_calls = ask.cpu_apart && self.lacks_cpu_calls(index);
+        let has_all = |guest: &GuestRequest| {
+            !self.lacks_cpu_calls(usize::try_from(guest.uuid.as_u128() - 1).unwrap())
+        };
+        let is_apart = ask.cpu_apart && ask.how != How::Quietly && ask.guests.iter().all(has_all);
+        sample.cpu.time_ns = (is_apart || ask.groups.has(Group::Cpu)).then_some(1);
+        self.cpu_apart.set(self.cpu_apart.get() + usize::from(is_apart));
         if ask.groups.has(Group::Interface) {
             sample.nics.push(Nic { name: "vnet0".into(), rx_bytes: Some(1), ..Nic::default() });
         }
@@ -411,6 +447,7 @@ impl Simulation {
             sample.disks.push(Disk { name: "vda".into(), rd_reqs: Some(1), ..Disk::default() });
         }
         let control = running.controls.get(&index).copied();
-        Asked::Sampled(Sampled { sample, unknown: 0, failures: Vec::new(), control, is_quiet })
+        let failures = Vec::new();
+        Asked::Sampled(Sampled { sample, unknown: 0, failures, control, is_quiet, lacks_cpu_calls })
     }
 }

@@ -149,25 +149,35 @@ fn sick(host: &SimulatedHost) -> usize {
 
 #[test]
 fn a_host_that_is_well_is_read_in_few_calls() {
-    let host = SimulatedHost {
-        guests: 60,
-        faults: BTreeMap::new(),
-        slow_list: Duration::ZERO,
-        breaks_in: None,
-    };
-    let mut simulation = Simulation::new(host);
+    let mut simulation = Simulation::new(SimulatedHost::of(60, BTreeMap::new()));
     let (outcomes, messages) = run(&mut simulation, 3, false, false);
     for outcome in &outcomes {
         assert_eq!(outcome.complete.len(), 60);
-        assert_eq!(outcome.took, MS + OF_GUEST * 15);
+        assert_eq!(outcome.took, MS + (OF_GUEST + MS / 10) * 15);
     }
     assert_eq!(messages, Vec::<String>::new());
     assert_eq!(simulation.fewest_free, 16, "four calls, one a worker");
+    assert_eq!(simulation.cpu_apart.get(), 3 * 60);
+}
+
+#[test]
+fn guests_without_a_control_group_are_tried_once() {
+    let mut host = SimulatedHost::of(60, BTreeMap::new());
+    // Those of three calls, of one of them two.
+    host.without_group = [0, 15, 30, 31].into();
+    let mut simulation = Simulation::new(host);
+    let (outcomes, messages) = run(&mut simulation, 4, false, false);
+    for outcome in &outcomes {
+        assert_eq!(outcome.complete.len(), 60);
+        assert!(outcome.took <= MS + (OF_GUEST + MS / 10) * 16, "{outcome:?}");
+    }
+    assert_eq!(messages, Vec::<String>::new());
+    assert_eq!(simulation.cpu_apart.get(), 4 * 15, "the fourth call's");
+    assert_eq!(simulation.tried_in_vain, 3);
 }
 
 fn one(guests: usize, guest: usize, fault: Fault) -> Simulation {
-    let faults = [(guest, fault)].into();
-    Simulation::new(SimulatedHost { guests, faults, slow_list: Duration::ZERO, breaks_in: None })
+    Simulation::new(SimulatedHost::of(guests, [(guest, fault)].into()))
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -215,8 +225,7 @@ fn a_guest_that_libvirt_refuses_is_missing_alone_and_reported_once() {
 fn a_list_that_was_held_once_is_not_waited_for_longer() {
     let held = [(3, (SECOND * 15, SECOND * 28)), (5, (SECOND * 29, SECOND * 95))];
     let faults = held.into_iter().map(|(guest, span)| (guest, Fault::Locked(span))).collect();
-    let host = SimulatedHost { guests: 8, faults, slow_list: Duration::ZERO, breaks_in: None };
-    let mut simulation = Simulation::new(host);
+    let mut simulation = Simulation::new(SimulatedHost::of(8, faults));
     let (outcomes, messages) = run(&mut simulation, 6, false, false);
     for outcome in &outcomes {
         assert!(outcome.complete.len() >= 7, "{messages:#?}");
@@ -232,8 +241,7 @@ fn guests_that_are_locked_one_after_another_are_each_found_in_time() {
             (4 + it as usize, Fault::Locked((from, from + SECOND * 10)))
         };
         let faults = (0..6).map(lock).collect();
-        let host = SimulatedHost { guests: 20, faults, slow_list: Duration::ZERO, breaks_in: None };
-        let mut simulation = Simulation::new(host);
+        let mut simulation = Simulation::new(SimulatedHost::of(20, faults));
         let (outcomes, messages) = run(&mut simulation, 9, false, false);
         for outcome in &outcomes {
             assert!(outcome.complete.len() >= 19, "{between}: {outcomes:#?} {messages:#?}");
@@ -267,9 +275,7 @@ fn guests_that_fall_silent_together_are_found_together() {
         for step in [1, 3] {
             let fault = |it: usize| (it * step % 16, Fault::Silent((SECOND * 15, SECOND * 95)));
             let faults = (0..silent).map(fault).collect();
-            let slow_list = Duration::ZERO;
-            let host = SimulatedHost { guests: 16, faults, slow_list, breaks_in: None };
-            let mut simulation = Simulation::new(host);
+            let mut simulation = Simulation::new(SimulatedHost::of(16, faults));
             let (outcomes, messages) = run(&mut simulation, 5, false, false);
             for (number, outcome) in outcomes.iter().enumerate() {
                 let silent = if number < 2 { 0 } else { silent };
@@ -357,6 +363,7 @@ proptest! {
         kinds in prop::collection::btree_map(0_usize..40, (0_u8..7, 0_u64..60_000, 1_u64..90_000), 0..6),
         slow_list in prop::sample::select(vec![0_u64, 0, 0, 40, 400]),
         breaks_in in prop::option::of(2_u64..6),
+        without_group in prop::sample::select(vec![0_usize, 0, 0, 1, 3, 40]),
         once in any::<bool>(),
     ) {
         let fault = |(kind, from, long): (u8, u64, u64)| {
@@ -374,7 +381,12 @@ proptest! {
         };
         let faults: BTreeMap<usize, Fault> =
             kinds.into_iter().filter(|(guest, _)| *guest < guests).map(|(guest, it)| (guest, fault(it))).collect();
-        let host = SimulatedHost { guests, faults, slow_list: Duration::from_millis(slow_list), breaks_in };
+        let host = SimulatedHost {
+            slow_list: Duration::from_millis(slow_list),
+            breaks_in,
+            without_group: (0..without_group.min(guests)).collect(),
+            ..SimulatedHost::of(guests, faults)
+        };
         let mut simulation = Simulation::new(host.clone());
         let (outcomes, messages) = run(&mut simulation, 9, once, true);
         for (number, outcome) in outcomes.iter().enumerate() {
