@@ -28,7 +28,8 @@ fn package(test: &str) -> Option<&'static Path> {
             return Err(last.trim_start_matches("packaging/tools: ").to_owned());
         }
         let built = run(&mut packaging("build")).success();
-        let path = PathBuf::from(built.stdout.lines().last().unwrap());
+        let deb = built.stdout.lines().find(|line| line.ends_with(".deb")).unwrap();
+        let path = repository().join(deb);
         assert!(path.is_file(), "{built}");
         Ok(path)
     });
@@ -83,7 +84,7 @@ fn told_files() -> BTreeSet<String> {
 fn installed_files(debian: &Debian) -> BTreeSet<String> {
     let list = debian.shell("dpkg -L telegraf-virt | while read f; do [ -d $f ] || echo $f; done");
     let documentation = "/usr/share/doc/telegraf-virt/";
-    let examples = ["telegraf.d", "dashboards", "ansible"]
+    let examples = ["ansible", "dashboards", "systemd", "telegraf.d"]
         .map(|folder| format!("{documentation}examples/{folder}/"));
     let example = |file: &str| examples.iter().find(|folder| file.starts_with(*folder)).cloned();
     let files = list.lines().filter_map(|file| {
