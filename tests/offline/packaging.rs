@@ -42,10 +42,7 @@ fn the_rpm_has_every_file_of_the_deb() {
                 || format!("{moved}.gz") == **entry
                 || moved.starts_with(&format!("{entry}/"))
         };
-        assert!(
-            files.iter().any(|entry| has(entry)),
-            "{file} is not in packaging/rpm/telegraf-virt.spec"
-        );
+        assert!(files.iter().any(has), "{file} is not in packaging/rpm/telegraf-virt.spec");
     }
     // Both packages are of one configuration that the machine's owner changes.
     assert!(spec.contains("\n%config(noreplace) /etc/telegraf-virt/config.toml\n"));
