@@ -49,7 +49,7 @@ statistics! {
         always serde(default) {
             current_kib b"current" gauge "KiB" "what the guest has been given";
             maximum_kib b"maximum" gauge "KiB" "what the guest may be given";
-            rss_kib b"rss" gauge "KiB" "what QEMU holds of the host's memory";
+            rss_kib b"rss" gauge "KiB" "what QEMU holds of the host's memory; huge pages are not in it";
             available_kib b"available" gauge "KiB" "what Linux in the guest calls MemTotal";
             usable_kib b"usable" gauge "KiB" "what Linux in the guest calls MemAvailable";
             disk_caches_kib b"disk_caches" gauge "KiB" "what the guest uses to cache files";

@@ -1,5 +1,5 @@
 //! Every value that the program prints of guests with unusual devices equals what `virsh domstats` says: by default,
-//! and with every name of `extra`. On the machine's own libvirt, and on Debian 13's.
+//! and with every name of `extra`, then also what `dommemstat` and `domblkinfo` say. On the machine's own libvirt, and on Debian 13's.
 
 use std::fs;
 use std::path::Path;
@@ -259,6 +259,67 @@ fn compare_extra(
     result
 }
 
+/// What `virsh dommemstat` and `domblkinfo` say of a guest: measurement, device, field, and the number.
+fn told_by_calls(lab: &Lab, guest: &Guest, stats: &Stats) -> Vec<(String, String, String, i64)> {
+    let mut told = Vec::new();
+    for line in lab.virsh(&["dommemstat", &guest.uuid]).lines() {
+        let Some((name, number)) = line.split_once(' ') else { continue };
+        let field = match name {
+            "disk_caches" => "memdisk_cache".to_owned(),
+            name => format!("mem{name}"),
+        };
+        // 0: the guest never reported.
+        if (name, number) != ("last_update", "0") {
+            told.push(("vm_totals".into(), String::new(), field, number.parse().unwrap()));
+        }
+    }
+    for (_, disk) in guest.disks(stats) {
+        let text = lab.virsh(&["domblkinfo", &guest.uuid, &disk]);
+        for (name, number) in text.lines().filter_map(|line| line.split_once(':')) {
+            // Of a vhost-user disk it has nothing but a line.
+            let Ok(number) = number.trim().parse() else { continue };
+            let field = format!("{}_bytes", name.trim().to_lowercase());
+            told.push(("vm_devices".into(), disk.clone(), field, number));
+        }
+    }
+    told
+}
+
+/// The lines of a guest with every `extra`, against those calls before and after.
+fn compare_calls(
+    guest: &Guest,
+    lines: &[Line],
+    before: &[(String, String, String, i64)],
+    after: &[(String, String, String, i64)],
+) -> Comparison {
+    let mut result = Comparison::default();
+    for (measurement, device, field, low) in before {
+        let is_same = |it: &&(String, String, String, i64)| {
+            (&it.0, &it.1, &it.2) == (measurement, device, field)
+        };
+        let high = after.iter().find(is_same).map_or(*low, |it| it.3);
+        let printed = lines
+            .iter()
+            .find(|line| {
+                line.find_tag("uuid") == Some(&guest.uuid)
+                    && line.measurement == *measurement
+                    && (device.is_empty() || line.find_tag("device") == Some(device))
+            })
+            .and_then(|line| line.find_field(field));
+        let range = *low.min(&high)..=*low.max(&high);
+        let right = matches!(printed, Some(Value::Int(value)) if range.contains(value));
+        result.agree += usize::from(right);
+        if !right {
+            let what = format!(
+                "{}: {measurement} {device} {field}: {printed:?}, virsh {range:?}",
+                guest.name
+            );
+            result.wrong.push((field.clone(), what));
+        }
+    }
+    result
+}
+
 fn collect(lab: &Lab, settings: &Path) -> Vec<Line> {
     let mut command = program(lab.scratch());
     command.args(["--no-cache", "--uri", &lab.uri(), "--config"]).arg(settings);
@@ -277,18 +338,26 @@ fn all_equal(release: &str) {
     {
         let settings = lab.scratch().join("equal.toml");
         fs::write(&settings, &text).unwrap();
-        let (mut agree, mut extras) = (0, 0);
+        let (mut agree, mut extras, mut by_calls) = (0, 0, 0);
         let mut lacking = Vec::new();
         // QEMU's own memory goes up and down, so that a value may lie outside of two readings of it; such a one
         // lies between them another time.
         for _ in 0..5 {
-            (agree, extras) = (0, 0);
+            (agree, extras, by_calls) = (0, 0, 0);
             lacking.clear();
             let stats = || looked.iter().map(|guest| lab.all_stats(&guest.uuid)).collect();
             let before: Vec<Stats> = stats();
+            let calls = || -> Vec<_> {
+                let both = looked.iter().zip(&before);
+                both.map(|(guest, stats)| told_by_calls(&lab, guest, stats)).collect()
+            };
+            let calls_before = calls();
             let lines = collect(&lab, &settings);
+            let calls_after = calls();
             let after: Vec<Stats> = stats();
-            for ((guest, before), after) in looked.iter().zip(&before).zip(&after) {
+            for (place, ((guest, before), after)) in
+                looked.iter().zip(&before).zip(&after).enumerate()
+            {
                 let paused = guest.name != "real";
                 if what == "default" {
                     let compared = compare(guest, &guest.name, &lines, before, after, paused);
@@ -298,6 +367,10 @@ fn all_equal(release: &str) {
                     let compared = compare_extra(guest, &lines, before, after, paused);
                     extras += compared.agree;
                     lacking.extend(compared.wrong);
+                    let calls = (&calls_before[place], &calls_after[place]);
+                    let compared = compare_calls(guest, &lines, calls.0, calls.1);
+                    by_calls += compared.agree;
+                    lacking.extend(compared.wrong);
                 }
             }
             if lacking.is_empty() || lacking.iter().any(|(field, _)| field != "memrss") {
@@ -305,7 +378,8 @@ fn all_equal(release: &str) {
             }
         }
         say(&format!(
-            "equal: {versions}, {what}: {} values of {} guests equal virsh's, {} do not",
+            "equal: {versions}, {what}: {} values of {} guests equal virsh domstats', {by_calls} \
+             those of dommemstat and domblkinfo, {} do not",
             agree + extras,
             looked.len(),
             lacking.len()

@@ -29,6 +29,7 @@ mod packaging;
 mod pages;
 mod quickstart;
 mod readme;
+mod recordings;
 mod replay;
 mod schema;
 mod streams;
