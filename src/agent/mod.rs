@@ -349,7 +349,8 @@ impl Agent {
             [source] => vec![source.read(settings, started, deadline)],
             sources => source::read_all(sources, settings, started, deadline),
         };
-        self.lines.start(unix_ns(started));
+        let precision = self.settings.precision;
+        self.lines.start(precision.timestamp_ns(started.unix));
         let (names, tags) = self.names_and_tags();
         let up = collected.iter().flatten().count();
         self.write_events(&names, &tags);
@@ -363,7 +364,7 @@ impl Agent {
             let name = names.get(place).and_then(Option::as_deref);
             let lines_before = self.lines.count();
             let moment = source.moment;
-            self.lines.stamp(unix_ns(moment));
+            self.lines.stamp(precision.timestamp_ns(moment.unix));
             let sample =
                 source.take(reading, |sample, before, rates, inventory| match &mut self.rows {
                     Some(rows) => rows.push(Row::of(sample, rates, name)),
@@ -440,8 +441,9 @@ impl Agent {
     }
 
     fn write_collectors(&mut self, tags: &[Tags], collectors: &[Collector]) {
+        let precision = self.settings.precision;
         for ((source, tags), collector) in self.sources.iter().zip(tags).zip(collectors) {
-            self.lines.stamp(unix_ns(source.moment));
+            self.lines.stamp(precision.timestamp_ns(source.moment.unix));
             let mut all = tags.clone();
             all.append(self.tags.fixed());
             points::write_collector(&mut self.lines, source.hypervisor.uri(), &all, collector);
@@ -450,10 +452,11 @@ impl Agent {
 
     /// The hosts, then their storage pools.
     fn write_beside(&mut self, tags: &[Tags]) {
+        let precision = self.settings.precision;
         for is_of_host in [true, false] {
             for (source, tags) in self.sources.iter().zip(tags).filter(|(it, _)| it.node.is_some())
             {
-                self.lines.stamp(unix_ns(source.moment));
+                self.lines.stamp(precision.timestamp_ns(source.moment.unix));
                 let mut all = tags.clone();
                 all.append(self.tags.fixed());
                 let (uri, beside) = (source.hypervisor.uri(), &source.beside);
@@ -534,11 +537,6 @@ fn counted(collected: &Collected) -> CollectedGuests {
         stuck_calls: collected.stuck_calls,
         unknown_statistics: collected.unknown,
     }
-}
-
-/// A moment as lines are stamped with it.
-fn unix_ns(moment: Moment) -> i64 {
-    i64::try_from(moment.unix.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// The tag that says which of several hypervisors it is; none where there is one only.

@@ -78,6 +78,8 @@ pub struct Settings {
     pub features: Vec<Feature>,
     /// What a device's lines tell of it in tags, beyond its type and name.
     pub device_tags: Vec<DeviceTag>,
+    /// What the timestamps of collections are cut to.
+    pub precision: Precision,
     /// The device cache on disk.
     pub cache: CacheSettings,
     /// Which guests are read.
@@ -104,6 +106,7 @@ impl Default for Settings {
             extra: Extras::NONE,
             features: Vec::new(),
             device_tags: Vec::new(),
+            precision: Precision::Nanosecond,
             cache: CacheSettings::default(),
             domains: DomainFilter::default(),
             devices: DeviceFilter::default(),
@@ -121,6 +124,47 @@ pub enum Missing {
     Zero,
     /// Nothing: the field is left out.
     Omit,
+}
+
+/// What the timestamps of collections are cut to. They are printed in nanoseconds with each of these, as line
+/// protocol has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Nothing is cut.
+    Nanosecond,
+    /// Whole microseconds.
+    Microsecond,
+    /// Whole milliseconds.
+    Millisecond,
+    /// Whole seconds.
+    Second,
+}
+
+impl Precision {
+    /// All of them, the finest first.
+    pub const ALL: [Self; 4] =
+        [Self::Nanosecond, Self::Microsecond, Self::Millisecond, Self::Second];
+
+    /// Its name, which is its length.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nanosecond => "1ns",
+            Self::Microsecond => "1us",
+            Self::Millisecond => "1ms",
+            Self::Second => "1s",
+        }
+    }
+
+    /// The Unix time in nanoseconds, cut to this: a timestamp is never later than the moment that it is of.
+    pub fn timestamp_ns(self, unix: Duration) -> i64 {
+        let unit: u128 = match self {
+            Self::Nanosecond => 1,
+            Self::Microsecond => 1_000,
+            Self::Millisecond => 1_000_000,
+            Self::Second => 1_000_000_000,
+        };
+        i64::try_from(unix.as_nanos() / unit * unit).unwrap_or(i64::MAX)
+    }
 }
 
 /// The device cache on disk.

@@ -38,6 +38,7 @@ fn every_setting_is_read() {
         extra = []
         features = ["net", "disk", "cpu", "latency", "balloon", "net"]
         device_tags = ["mac", "model", "bus", "serial", "alias", "path", "network", "type", "mac"]
+        precision = "1ms"
         cache.dir = "/srv/cache"
         cache.ttl = "0s"
         [domains]
@@ -81,6 +82,7 @@ fn every_setting_is_read() {
             Feature::Balloon,
         ],
         device_tags: DeviceTag::ALL.to_vec(),
+        precision: Precision::Millisecond,
         cache: CacheSettings {
             enabled: true,
             dir: Some(PathBuf::from("/srv/cache")),
@@ -126,6 +128,19 @@ fn the_bounds_belong_to_the_range() {
 }
 
 #[test]
+fn a_timestamp_is_cut_and_never_in_the_future() {
+    let moment = Duration::from_nanos(1_699_999_999_999_999_999);
+    let cut = |precision: &str| {
+        read(&format!("precision = '{precision}'")).precision.timestamp_ns(moment)
+    };
+    assert_eq!(cut("1ns"), 1_699_999_999_999_999_999);
+    assert_eq!(cut("1us"), 1_699_999_999_999_999_000);
+    assert_eq!(cut("1ms"), 1_699_999_999_999_000_000);
+    assert_eq!(cut("1s"), 1_699_999_999_000_000_000);
+    assert_eq!(read("").precision, Precision::Nanosecond);
+}
+
+#[test]
 fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
     assert_messages(&[
         ("worker = 4", "c.toml, line 1: unknown key worker; did you mean workers?"),
@@ -134,7 +149,7 @@ fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
         (
             "interval = '10s'",
             "c.toml, line 1: unknown key interval; known here are uris, deadline, workers, \
-             max_stuck, missing, extra, features, device_tags, metadata_preset, cache, domains, devices, tags, \
+             max_stuck, missing, extra, features, device_tags, precision, metadata_preset, cache, domains, devices, tags, \
              metadata_tags",
         ),
         ("[cache]\ntl = '5m'", "c.toml, line 2: unknown key cache.tl; did you mean ttl?"),
@@ -166,14 +181,14 @@ fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
         (
             "\"\" = 1",
             "c.toml, line 1: unknown key \"\"; known here are uris, deadline, workers, max_stuck, \
-             missing, extra, features, device_tags, metadata_preset, cache, domains, devices, tags, \
+             missing, extra, features, device_tags, precision, metadata_preset, cache, domains, devices, tags, \
              metadata_tags",
         ),
     ]);
 }
 
 const UNKNOWN_AT_THE_TOP: &str = "c.toml, line 1: unknown key \"a.b\"; known here are uris, \
-     deadline, workers, max_stuck, missing, extra, features, device_tags, metadata_preset, cache, domains, devices, tags, \
+     deadline, workers, max_stuck, missing, extra, features, device_tags, precision, metadata_preset, cache, domains, devices, tags, \
      metadata_tags";
 
 #[test]
@@ -262,6 +277,11 @@ fn an_impossible_value_says_what_is_possible() {
             "max_stuck = 65",
             "c.toml, line 1: max_stuck is 65, but must be a whole number from 1 to 64",
         ),
+        (
+            "precision = '2s'",
+            "c.toml, line 1: precision is \"2s\", but must be \"1ns\", \"1us\", \"1ms\" or \"1s\"",
+        ),
+        ("precision = 1", "c.toml, line 1: precision is 1, but must be a string: write \"1\""),
         ("deadline = '4'", "c.toml, line 1: deadline is \"4\", but must have a unit, such as 4s"),
         ("deadline = '-4s'", "c.toml, line 1: deadline is \"-4s\", but must not be negative"),
         ("deadline = '20m'", "c.toml, line 1: deadline is \"20m\", but must be from 100ms to 10m"),

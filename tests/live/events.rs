@@ -24,10 +24,27 @@ fn each_event_that_virsh_sees_is_one_line() {
     let Some(lab) = Lab::require("events") else { return };
     create(&lab, PROBE);
     let web = create(&lab, "web");
-    let mut execd = listen(&[&lab], "");
+    let mut execd = listen(&[&lab], "precision = \"1s\"\n");
     let virsh = VirshEvents::start(&lab);
     let mut ours = Vec::new();
     events(&mut execd);
+    let second = 1_000_000_000;
+    assert!(
+        execd
+            .collect()
+            .lines
+            .iter()
+            .all(|line| { line.measurement == "vm_events" || line.timestamp % second == 0 })
+    );
+    lab.virsh(&["resume", "web"]);
+    lab.virsh(&["suspend", "web"]);
+    // Cut, two of one kind within a second would be one in a database.
+    let exact = wait_until("both are told", LIMIT, || {
+        let lines = events(&mut execd);
+        ours.extend(of_lines(&lines));
+        lines.iter().find(|line| line.tag("event") == "suspended").map(|line| line.timestamp)
+    });
+    assert_ne!(exact % second, 0);
 
     lab.virsh(&["resume", "web"]);
     lab.virsh(&["suspend", "web"]);

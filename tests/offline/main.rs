@@ -27,6 +27,7 @@ mod logs;
 mod missing;
 mod packaging;
 mod pages;
+mod precision;
 mod quickstart;
 mod readme;
 mod recordings;

@@ -135,7 +135,7 @@ pub fn telegraf_with(program: &Path, lab: &Lab, settings: &str, output: &str) ->
     std::fs::write(&configuration, format!("{agent}{output}")).unwrap();
     let mut command = Command::new(program);
     for_telegraf(&mut command, lab);
-    command.arg("--config").arg(configuration).arg("--config").arg(shipped("telegraf-virt.conf"));
+    command.arg("--config").arg(configuration).arg("--config").arg(shipped_each_second(scratch));
     let own = scratch.join("settings.toml");
     std::fs::write(&own, settings).unwrap();
     command.env("TELEGRAF_VIRT_CONFIG", own);
@@ -145,6 +145,21 @@ pub fn telegraf_with(program: &Path, lab: &Lab, settings: &str, output: &str) ->
 /// A file of telegraf.d.
 pub fn shipped(name: &str) -> PathBuf {
     repository().join("telegraf.d").join(name)
+}
+
+/// The file for execd without its precision, as it says of an interval of a second.
+pub fn shipped_each_second(scratch: &Path) -> PathBuf {
+    let text = std::fs::read_to_string(shipped("telegraf-virt.conf")).unwrap();
+    let file = scratch.join("each-second.conf");
+    std::fs::write(&file, without_precision(&text)).unwrap();
+    file
+}
+
+/// A file of telegraf.d whose timestamps are not rounded.
+pub fn without_precision(text: &str) -> String {
+    let precision = "\n  precision = \"1s\"\n";
+    assert_eq!(text.matches(precision).count(), 1, "{text}");
+    text.replace(precision, "\n")
 }
 
 /// Gives a command that is, or starts, Telegraf what the shipped files leave open: they name the
@@ -176,13 +191,18 @@ pub struct Influxdb {
 impl Influxdb {
     /// Starts one on a free port of loopback.
     pub fn start(program: &Path, folder: &Path) -> Influxdb {
+        Influxdb::start_with(program, folder, "")
+    }
+
+    /// The same, with more settings of its storage.
+    pub fn start_with(program: &Path, folder: &Path, data: &str) -> Influxdb {
         std::fs::create_dir_all(folder).unwrap();
         let configuration = folder.join("influxdb.conf");
         let at = |name: &str| folder.join(name).display().to_string();
         // Port 0: the kernel chooses a free one, and the log tells which.
         let text = format!(
             "reporting-disabled = true\nbind-address = \"127.0.0.1:0\"\n\
-             [meta]\ndir = \"{}\"\n[data]\ndir = \"{}\"\nwal-dir = \"{}\"\n\
+             [meta]\ndir = \"{}\"\n[data]\ndir = \"{}\"\nwal-dir = \"{}\"\n{data}\
              [monitor]\nstore-enabled = false\n[http]\nbind-address = \"127.0.0.1:0\"\n",
             at("meta"),
             at("data"),
@@ -205,6 +225,10 @@ impl Influxdb {
             TcpStream::connect(("127.0.0.1", port)).ok()
         });
         Influxdb { server, port }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.server.id()
     }
 
     /// The rows that a query returns: for each series its name and columns, then its values.

@@ -37,6 +37,10 @@ impl VictoriaMetrics {
         VictoriaMetrics { server, port }
     }
 
+    pub fn id(&self) -> u32 {
+        self.server.id()
+    }
+
     /// Every sample that it holds: the labels and the moment, in milliseconds, to the value. What has
     /// just come is found a second or two later, so this waits for so many, but not for ever.
     pub fn samples(&self, count: usize) -> Samples {

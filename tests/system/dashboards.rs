@@ -12,7 +12,9 @@ use crate::support::dashboards::{
 };
 use crate::support::lab::Lab;
 use crate::support::prometheus::Prometheus;
-use crate::support::servers::{Influxdb, Server, for_telegraf, require_program, shipped};
+use crate::support::servers::{
+    Influxdb, Server, for_telegraf, require_program, shipped_each_second,
+};
 use crate::support::victoria_metrics::VictoriaMetrics;
 use crate::support::{say, wait_until};
 use serde_json::Value as Json;
@@ -65,7 +67,7 @@ fn telegraf(program: &Path, lab: &Lab, influxdb: &Influxdb, metrics: &VictoriaMe
     let mut command = Command::new(program);
     for_telegraf(&mut command, lab);
     command.env("TELEGRAF_VIRT_CONFIG", settings);
-    command.arg("--config").arg(configuration).arg("--config").arg(shipped("telegraf-virt.conf"));
+    command.arg("--config").arg(configuration).arg("--config").arg(shipped_each_second(scratch));
     Server::start(&mut command, scratch.join("telegraf.log"))
 }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 use crate::support::lab::Lab;
 use crate::support::lines::{Line, read};
 use crate::support::process::run;
-use crate::support::servers::{Server, errors, for_telegraf, require_program, shipped};
+use crate::support::servers::{
+    Server, errors, for_telegraf, require_program, shipped, without_precision,
+};
 use crate::support::traced::{Moment, Started, Trace, traced};
 use crate::support::{say, wait_until};
 use nix::sys::signal::{Signal, kill};
@@ -24,7 +26,9 @@ const INTERVAL_NS: Moment = 3_000_000_000;
 
 /// The file that users copy, with another signal. Without one the program has an interval of its own.
 fn configuration(lab: &Lab, signal: &str) -> PathBuf {
-    let mut text = fs::read_to_string(shipped("telegraf-virt.conf")).unwrap();
+    let text = fs::read_to_string(shipped("telegraf-virt.conf")).unwrap();
+    // Here it collects each second.
+    let mut text = without_precision(&text);
     let mut replace = |from: &str, to: &str| {
         assert_eq!(text.matches(from).count(), 1, "{from}\n{text}");
         text = text.replace(from, to);

@@ -33,7 +33,7 @@ fn check_fails_where_telegraf_gets_no_line_and_nowhere_else() {
     };
     let changes = [
         (None, "", ""),
-        (None, "signal =", "precision = \"1s\"\n  signal ="),
+        (None, "signal =", "collection_offset = \"0s\"\n  signal ="),
         (Some("no-signal"), "\n  signal =", "\n  # signal ="),
         (Some("unknown-signal"), "\"STDIN\"", "\"SIGTERM\""),
         (Some("data-format"), "data_format = \"influx\"", "data_format = \"json\""),

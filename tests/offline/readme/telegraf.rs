@@ -24,7 +24,8 @@ fn the_file_for_execd_says_what_the_page_shows() {
          command = ['telegraf-virt', 'execd']
          signal = 'STDIN'
          restart_delay = '10s'
-         data_format = 'influx'",
+         data_format = 'influx'
+         precision = '1s'",
     );
     assert_eq!(toml_of(&read("telegraf.d/telegraf-virt.conf")), expected);
     assert_eq!(toml_of(&block_with("toml", "[[inputs.execd]]")), expected);
@@ -54,7 +55,8 @@ fn the_example_for_a_file_says_what_the_page_shows_and_names_the_older_form() {
          files = ['/var/log/telegraf-virt.line']
          data_format = 'influx'
          initial_read_offset = 'saved-or-beginning'
-         path_tag = ''",
+         path_tag = ''
+         precision = '1s'",
     );
     let file = read("telegraf.d/telegraf-virt-file.conf.example");
     assert_eq!(toml_of(&file), expected);
@@ -75,7 +77,15 @@ fn settings_that_the_file_for_execd_only_names_are_valid_once_they_are_set() {
     let keys: Vec<&str> = execd.keys().map(String::as_str).collect();
     assert_eq!(
         keys,
-        ["command", "data_format", "environment", "interval", "restart_delay", "signal"]
+        [
+            "command",
+            "data_format",
+            "environment",
+            "interval",
+            "precision",
+            "restart_delay",
+            "signal"
+        ]
     );
 }
 
@@ -104,7 +114,7 @@ fn telegraf_d_holds_nothing_but_the_files_that_the_pages_name() {
 fn both_files_for_telegraf_bring_whole_collections_into_a_real_telegraf() {
     let test = "readme, Telegraf";
     let Some(telegraf) = require_program(test, "TELEGRAF", "telegraf") else { return };
-    for (name, rounds) in [("telegraf-virt.conf", false), ("telegraf-virt-exec.conf.example", true)]
+    for (name, rounds) in [("telegraf-virt.conf", true), ("telegraf-virt-exec.conf.example", true)]
     {
         let scratch = Scratch::new();
         let settings = "[agent]\ninterval = \"1s\"\nflush_interval = \"1s\"\n\
