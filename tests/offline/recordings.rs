@@ -14,7 +14,7 @@ fn of_guests(guests: usize, file: &Path) -> usize {
     let text = fs::read_to_string(repository().join("fixtures/hosts/recorded.jsonl")).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let guest = *lines.iter().find(|line| line.starts_with("{\"id\":1,")).unwrap();
-    let (name, uuid) = ("\"guest-2\"", "00000000-0000-4000-8000-000000000003");
+    let (name, uuid) = ("\"guest-1\"", "00000000-0000-4000-8000-000000000004");
     assert!(guest.contains(name) && guest.contains(uuid), "{}", &guest[..100]);
     let all = (0..guests).map(|number| {
         let uuid_of = format!("00000000-0000-4000-8000-{number:012}");
@@ -81,10 +81,10 @@ fn interleaved(disks: usize, file: &Path) {
             write!(statistics, ",[\"block.{number}.{name}\",{{\"uint\":{number}}}]").unwrap();
         }
     }
-    let guest = format!(
-        "{{\"id\":1,\"name\":\"many\",\"uuid\":\"00000000-0000-4000-8000-000000000003\",\
-         \"answered_ns\":25933805943743,\"statistics\":{{\"ok\":[{statistics}]}}}}"
-    );
+    let real = lines.iter().find(|line| line.starts_with("{\"id\":1,")).unwrap();
+    let (start, rest) = real.split_once("\"ok\":[").unwrap();
+    let (_, calls) = rest.split_once(",\"calls\":").unwrap();
+    let guest = format!("{start}\"ok\":[{statistics}]}},\"calls\":{calls}");
     write(file, lines[0], lines[1], std::iter::once(guest));
 }
 
