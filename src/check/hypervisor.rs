@@ -317,6 +317,9 @@ impl CheckedHost {
             };
             return kinds::no_right_to_socket(user(), socket, error, daemon);
         }
+        if has("system bus") {
+            return kinds::no_bus(user(), error, daemon);
+        }
         if has("authentication") || has("access denied") {
             return kinds::not_authenticated(user(), error, daemon);
         }
@@ -391,6 +394,18 @@ mod tests {
                 .as_ref()
                 .is_ok_and(|answer| answer.guests.as_ref().is_some_and(|it| it.len() == 1))
         );
+    }
+
+    #[test]
+    fn a_host_without_d_bus_is_told_what_is_asked_over_it() {
+        let host = &hosts("qemu+unix:///system?socket=/nonexistent/libvirt-sock-ro")[0];
+        // The words of libvirt 9.0 to a user who is not root, on a host without D-Bus.
+        let words =
+            "Unable to get system bus connection: Could not connect: No such file or directory";
+        let finding = host.refused(words);
+        assert_eq!((finding.verdict, finding.id), (Verdict::Lost, "no-bus"));
+        assert!(finding.text.contains("polkit"), "{}", finding.text);
+        assert_eq!(finding.commands[0], "auth_unix_ro = \"none\"");
     }
 
     #[test]

@@ -48,6 +48,7 @@ fn paths(uri: &str, runtime: Option<&Path>) -> Option<Vec<PathBuf>> {
     if let Some(path) = named {
         return Some(vec![PathBuf::from(path)]);
     }
+    let mode = query.split('&').find_map(|part| part.strip_prefix("mode="));
     let daemon = match driver {
         "qemu" => "virtqemud",
         "xen" => "virtxend",
@@ -56,16 +57,20 @@ fn paths(uri: &str, runtime: Option<&Path>) -> Option<Vec<PathBuf>> {
         "ch" => "virtchd",
         _ => return None,
     };
+    let names: &[&str] = match mode {
+        Some("legacy") => &["libvirt"],
+        Some("direct") => &[daemon],
+        _ => &[daemon, "libvirt"],
+    };
     match place {
-        "/system" | "/" => Some(
-            [daemon, "libvirt"]
-                .map(|name| PathBuf::from(format!("/run/libvirt/{name}-sock-ro")))
-                .to_vec(),
-        ),
+        "/system" | "/" => {
+            let path = |name| PathBuf::from(format!("/run/libvirt/{name}-sock-ro"));
+            Some(names.iter().map(path).collect())
+        }
         // A user's own daemon has one socket only.
         "/session" => {
             let folder = runtime?.join("libvirt");
-            Some([daemon, "libvirt"].map(|name| folder.join(format!("{name}-sock"))).to_vec())
+            Some(names.iter().map(|name| folder.join(format!("{name}-sock"))).collect())
         }
         _ => None,
     }
@@ -82,6 +87,9 @@ mod tests {
         let system = of(&["/run/libvirt/virtqemud-sock-ro", "/run/libvirt/libvirt-sock-ro"]);
         assert_eq!(found("qemu:///system"), system);
         assert_eq!(found("qemu+unix:///system"), system);
+        let one = |name: &str| of(&[&format!("/run/libvirt/{name}-sock-ro")]);
+        assert_eq!(found("qemu:///system?mode=legacy"), one("libvirt"));
+        assert_eq!(found("qemu:///system?no_verify=1&mode=direct"), one("virtqemud"));
         let session =
             of(&["/run/user/7/libvirt/virtqemud-sock", "/run/user/7/libvirt/libvirt-sock"]);
         assert_eq!(found("qemu:///session"), session);

@@ -146,3 +146,16 @@ fn the_counters_of_a_running_linux_guest_lie_between_two_readings_and_equal_them
         "virsh: compared {running} values of a running Linux guest, {paused} of it paused"
     ));
 }
+
+#[test]
+fn a_collection_leaves_no_word_in_the_log_of_libvirtd() {
+    let Some(lab) = Lab::require("libvirtd's log") else { return };
+    lab.fleet(3, 1, 1);
+    let cache = lab.scratch().join("cache");
+    for _ in 0..20 {
+        once(&lab, &cache, &[]);
+    }
+    let log = lab.folder().join("log/libvirtd.log");
+    let log = std::fs::read_to_string(&log).unwrap_or_else(|error| panic!("{error}: {log:?}"));
+    assert!(!log.contains("End of file while reading data"), "{log}");
+}

@@ -54,6 +54,14 @@ findings! {
         run "auth_unix_ro = \"none\""
         run "sudo systemctl restart {daemon}";
 
+    no_bus(user, error, daemon) = Lost "no-bus":
+        "{daemon} asks polkit whether {user} may read, over D-Bus, which it does not reach; libvirt says: {error}"
+        lost "every guest of this hypervisor"
+        fix "install and start D-Bus and polkit, or let every user read without them: in \
+             /etc/libvirt/{daemon}.conf write the line below and restart {daemon}"
+        run "auth_unix_ro = \"none\""
+        run "sudo systemctl restart {daemon}";
+
     unknown_user(error) = Lost "unknown-user":
         "libvirt cannot find this user's name or group; libvirt says: {error}"
         lost "every guest of this hypervisor"
