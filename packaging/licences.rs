@@ -256,7 +256,8 @@ GNU Lesser General Public License 2.1; libvirt itself, under the same one, is a 
 change virt and virt-sys and link the program with them again: take the sources of telegraf-virt of this
 version with their Cargo.lock, name the changed crates in Cargo.toml under [patch.crates-io], such as
 virt = { path = \"../virt\" }, and run: cargo build --release. Nothing else is needed, and every source is
-there: those of telegraf-virt are under the MIT licence, and `cargo fetch --locked` gets the others.
+there: those of telegraf-virt are under the MIT licence, and `cargo fetch --locked` gets the others. Debian has
+the text of the LGPL in /usr/share/common-licenses/LGPL-2.1, too.
 ";
 
 /// The copyright file.
