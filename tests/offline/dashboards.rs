@@ -150,10 +150,12 @@ const WORDS: [(&str, &[&str]); 16] = [
 ];
 
 /// The same, of words whose key has several meanings, by the object that holds it.
-const MODES: [(&str, &[&str]); 6] = [
+const MODES: [(&str, &[&str]); 7] = [
     ("tooltip", &["single", "multi", "none"]),
     ("stacking", &["none", "normal", "percent"]),
     ("thresholds", &["absolute", "percentage"]),
+    // Thresholds of some fields only.
+    ("value", &["absolute", "percentage"]),
     ("thresholdsStyle", &["line", "area", "dashed", "off"]),
     ("color", &["thresholds", "palette-classic"]),
     ("settings", &["dropNN", "replaceNN"]),
@@ -229,7 +231,8 @@ fn a_panel_says_which_setting_it_needs() {
 #[test]
 fn every_link_of_the_page_leads_somewhere_and_no_picture_is_large() {
     for link in links() {
-        assert!(path(link).is_file(), "{link}");
+        let (file, _) = link.split_once('#').unwrap_or((link, ""));
+        assert!(path(file).is_file(), "{link}");
     }
     let pictures: Vec<&str> = links().into_iter().filter(|link| link.ends_with(".png")).collect();
     assert_eq!(pictures, ["hosts.png", "guest.png", "devices.png", "collector.png"]);
