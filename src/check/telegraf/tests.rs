@@ -112,6 +112,20 @@ fn both_ways_at_once_are_advised_against_and_others_programs_are_nobodys_busines
                 log_stderr = true\n";
     assert_eq!(ids(&format!("{execd}{exec}")), ["execd", "exec", "both-ways"]);
     assert_eq!(ids(&format!("{execd}{execd}")), ["execd", "execd", "twice"]);
+    // The two of a fleet, of which each takes what the other leaves.
+    for (one, other, apart) in [
+        ("namedrop = [\"vm_devices\"]", "namepass = [\"vm_devices\"]", true),
+        ("namepass = [\"vm_devices\"]", "namedrop = [\"vm_metrics\", \"vm_devices\"]", true),
+        ("namepass = [\"vm_totals\"]", "namepass = [\"vm_devices\"]", true),
+        ("namepass = [\"vm_t*\"]", "namepass = [\"vm_totals\"]", false),
+        ("namepass = [\"vm_totals\", \"vm_devices\"]", "namepass = [\"vm_devices\"]", false),
+        ("namedrop = [\"vm_metrics\"]", "namepass = [\"vm_devices\"]", false),
+        ("namedrop = [\"vm_devices\"]", "namedrop = [\"vm_metrics\"]", false),
+        ("namedrop = [\"vm_devices\"]", "", false),
+    ] {
+        let found = ids(&format!("{execd}{one}\n{execd}{other}\n"));
+        assert_eq!(!found.contains(&"twice"), apart, "{one} {other}: {found:?}");
+    }
     let other = execd.replace("\"execd\"]", "\"execd\", \"--uri\", \"test:///default\"]");
     assert_eq!(ids(&format!("{execd}{other}")), ["execd", "execd", "other-settings"]);
     assert_eq!(ids("[[inputs.execd]]\ncommand = [\"other\"]\n[[inputs.exec]]"), ["unused"]);
