@@ -279,7 +279,7 @@ fn an_impossible_value_says_what_is_possible() {
         ),
         (
             "precision = '2s'",
-            "c.toml, line 1: precision is \"2s\", but must be \"1ns\", \"1us\", \"1ms\" or \"1s\"",
+            "c.toml, line 1: precision is \"2s\", but must be \"1ns\", \"1us\", \"1ms\" or \"1s\"; did you mean \"1s\"?",
         ),
         ("precision = 1", "c.toml, line 1: precision is 1, but must be a string: write \"1\""),
         ("deadline = '4'", "c.toml, line 1: deadline is \"4\", but must have a unit, such as 4s"),

@@ -9,6 +9,7 @@ mod dashboards;
 mod exec;
 mod execd;
 mod file;
+mod fleet;
 mod flux;
 mod gate;
 mod influxql;

@@ -106,6 +106,17 @@ findings! {
         lost "every point from then on, should the program be killed once"
         fix "take that line out, so that Telegraf starts the program again";
 
+    rounded_events(plugin, precision, place) = Advice "rounded-events":
+        "{plugin} has precision = \"{precision}\", and extra has \"events\""
+        lost "events: Telegraf rounds their time to that, and two of one kind and time are one point"
+        fix "take that line out, and set precision here instead: it leaves events as they are"
+        run "sudoedit {place}";
+
+    rounded_interval(plugin, precision, interval) = Advice "rounded-interval":
+        "{plugin} rounds timestamps to precision = \"{precision}\", and collects every {interval}"
+        lost "collections: two that get the same time are one"
+        fix "take that line out, or collect at most every second such time";
+
     execd(plugin) = Good "execd": "{plugin} asks by signal = \"STDIN\"";
 
     execd_by_itself(plugin) = Good "execd": "{plugin} leaves the interval to the program";

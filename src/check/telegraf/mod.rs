@@ -79,7 +79,7 @@ fn read_in(places: &[PathBuf], around: &PluginEnv<'_>, ending: &Ending) -> Teleg
     let mut paths = Vec::new();
     places.iter().for_each(|place| files::find(place, 0, &mut paths));
     let mut findings = Vec::new();
-    let mut plugins: Vec<(PluginKind, Vec<String>, Option<Duration>)> = Vec::new();
+    let mut plugins: Vec<Starter> = Vec::new();
     let mut interval = INTERVAL;
     let (mut programs, mut uses_these_settings) = (Vec::new(), false);
     for path in &paths {
@@ -108,7 +108,7 @@ fn read_in(places: &[PathBuf], around: &PluginEnv<'_>, ending: &Ending) -> Teleg
                     let settings = plugin.settings(&command, around);
                     uses_these_settings |=
                         settings.is_ok_and(|(_, settings)| settings == around.context.settings);
-                    plugins.push((kind, command, of_plugin(table)));
+                    plugins.push(Starter::new(kind, command, table));
                 }
             }
         }
@@ -119,7 +119,7 @@ fn read_in(places: &[PathBuf], around: &PluginEnv<'_>, ending: &Ending) -> Teleg
     if plugins.is_empty() && findings.is_empty() {
         findings.push(unused(places, &paths));
     }
-    let interval = plugins.first().map(|(_, _, own)| own.unwrap_or(interval));
+    let interval = plugins.first().map(|it| it.interval.unwrap_or(interval));
     Telegraf { findings, interval, programs, uses_these_settings }
 }
 
@@ -170,11 +170,50 @@ fn misplaced(file: &Path) -> Finding {
     kinds::own_file_misplaced(&shown, shell(&shown), config::SYSTEM_FILE).about(shown)
 }
 
+/// A plugin that starts this program, and which measurements Telegraf takes from it.
+struct Starter {
+    kind: PluginKind,
+    command: Vec<String>,
+    interval: Option<Duration>,
+    namepass: Vec<String>,
+    namedrop: Vec<String>,
+}
+
+impl Starter {
+    fn new(kind: PluginKind, command: Vec<String>, table: &Table) -> Self {
+        let names = |key: &str| {
+            let names = table.get(key).and_then(Value::as_array).into_iter().flatten();
+            names.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let (namepass, namedrop) = (names("namepass"), names("namedrop"));
+        Self { kind, command, interval: of_plugin(table), namepass, namedrop }
+    }
+
+    /// Whether no measurement is taken from both: one drops all that the other passes, or each passes others.
+    /// Patterns are taken as names: these never differ from themselves.
+    fn shares_nothing_with(&self, other: &Self) -> bool {
+        let drops = |one: &Self, other: &Self| {
+            !other.namepass.is_empty() && other.namepass.iter().all(|it| one.namedrop.contains(it))
+        };
+        let is_plain = |one: &Self| {
+            !one.namepass.is_empty()
+                && !one.namepass.iter().any(|it| it.contains(['*', '?', '[', '{']))
+        };
+        let others = is_plain(self)
+            && is_plain(other)
+            && !self.namepass.iter().any(|it| other.namepass.contains(it));
+        drops(self, other) || drops(other, self) || others
+    }
+}
+
 /// What is wrong with several plugins that each are right.
-fn together(plugins: &[(PluginKind, Vec<String>, Option<Duration>)]) -> Option<Finding> {
-    let is_of = |kind| plugins.iter().any(|(of, ..)| *of == kind);
-    let is_twice = plugins.iter().enumerate().any(|(place, (kind, command, _))| {
-        plugins.iter().take(place).any(|(other, words, _)| other == kind && words == command)
+fn together(plugins: &[Starter]) -> Option<Finding> {
+    let is_of = |kind| plugins.iter().any(|it| it.kind == kind);
+    let is_twice = plugins.iter().enumerate().any(|(place, one)| {
+        plugins.iter().take(place).any(|other| {
+            let is_same = other.kind == one.kind && other.command == one.command;
+            is_same && !one.shares_nothing_with(other)
+        })
     });
     if is_of(PluginKind::Execd) && is_of(PluginKind::Exec) {
         return Some(kinds::both_ways());

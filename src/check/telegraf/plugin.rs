@@ -15,12 +15,15 @@ use crate::check::catalogue::telegraf as kinds;
 use crate::check::finding::Finding;
 use crate::check::{as_user, shell};
 use crate::cli::{self, Cli, CliExit};
+use crate::config::extra::Extra;
 use crate::config::{self, Settings, duration};
 
 /// A killed program is missed for so long at most, or it is told.
 const RESTART_MAX: Duration = Duration::from_secs(60);
 /// Telegraf has settings of these names for each input, too.
 const SETTINGS_OF_BOTH: [&str; 2] = ["tags", "precision"];
+/// Events of one kind that are not further apart than this hardly are to be told apart anyway.
+const FINE: Duration = Duration::from_millis(1);
 /// Telegraf's default timeout of inputs.exec.
 const TIMEOUT: &str = "5s";
 
@@ -96,7 +99,7 @@ impl Plugin<'_> {
             return vec![finding];
         }
         let mut findings = match self.kind {
-            PluginKind::Execd => self.execd(&cli),
+            PluginKind::Execd => self.execd(&cli, &settings),
             PluginKind::Exec => self.exec(&settings),
         };
         findings.extend(self.sudo(command));
@@ -223,7 +226,7 @@ impl Plugin<'_> {
         }
     }
 
-    fn execd(&self, cli: &Cli) -> Vec<Finding> {
+    fn execd(&self, cli: &Cli, settings: &Settings) -> Vec<Finding> {
         let mut findings = vec![self.signal(cli)];
         let restart = self.table.get("restart_delay").and_then(time);
         if let Some(delay) = restart.filter(|delay| *delay > RESTART_MAX) {
@@ -232,7 +235,20 @@ impl Plugin<'_> {
         if self.table.get("stop_on_error").and_then(Value::as_bool) == Some(true) {
             findings.push(kinds::stop_on_error(self.name()));
         }
+        findings.extend(self.rounded(cli, settings));
         findings
+    }
+
+    /// That Telegraf rounds the times of lines to what makes several of them one point.
+    fn rounded(&self, cli: &Cli, settings: &Settings) -> Option<Finding> {
+        let precision = self.table.get("precision").and_then(time).filter(|it| *it > FINE)?;
+        let shown = duration::format_duration(precision);
+        if settings.extra.has(Extra::Events) {
+            return Some(kinds::rounded_events(self.name(), shown, config::SYSTEM_FILE));
+        }
+        let own = self.table.get("interval").and_then(time);
+        let interval = cli.interval.or(own).filter(|interval| *interval < precision * 2)?;
+        Some(kinds::rounded_interval(self.name(), shown, duration::format_duration(interval)))
     }
 
     fn signal(&self, cli: &Cli) -> Finding {

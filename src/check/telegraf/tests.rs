@@ -106,12 +106,53 @@ fn what_leaves_a_killed_program_dead_is_advised_against() {
 }
 
 #[test]
+fn rounded_times_that_make_several_points_one_are_advised_against() {
+    let ids = |options: &str, lines: &str| -> Vec<&str> {
+        let start = format!("[[inputs.execd]]\ncommand = [\"telegraf-virt\", \"execd\"{options}]");
+        ids(&format!("{start}\nsignal = \"STDIN\"\n{lines}"))
+    };
+    let events = ", \"--extra\", \"events\"";
+    let every = ", \"--interval\", \"1s\"";
+    for (options, lines, found) in [
+        ("", "precision = \"1s\"", None),
+        ("", "precision = \"1s\"\ninterval = \"2s\"", None),
+        ("", "precision = \"1s\"\ninterval = \"1s\"", Some("rounded-interval")),
+        (every, "precision = \"1s\"", Some("rounded-interval")),
+        (every, "precision = \"100ms\"", None),
+        (events, "precision = \"1s\"", Some("rounded-events")),
+        (events, "precision = \"1ms\"", None),
+        (events, "", None),
+    ] {
+        let told = ids(options, lines);
+        let told = told.iter().find(|id| id.starts_with("rounded")).copied();
+        assert_eq!(told, found, "{options} {lines}");
+    }
+    let told = execd("signal = \"STDIN\"\nprecision = \"1s\"\ninterval = \"500ms\"");
+    let text = "inputs.execd rounds timestamps to precision = \"1s\", and collects every 500ms";
+    assert_eq!(told[1], (Advice, "rounded-interval", text.to_owned()));
+}
+
+#[test]
 fn both_ways_at_once_are_advised_against_and_others_programs_are_nobodys_business() {
     let execd = "[[inputs.execd]]\ncommand = [\"telegraf-virt\", \"execd\"]\nsignal = \"STDIN\"\n";
     let exec = "[[inputs.exec]]\ncommands = [\"telegraf-virt once\"]\ndata_format = \"influx\"\n\
                 log_stderr = true\n";
     assert_eq!(ids(&format!("{execd}{exec}")), ["execd", "exec", "both-ways"]);
     assert_eq!(ids(&format!("{execd}{execd}")), ["execd", "execd", "twice"]);
+    // The two of a fleet, of which each takes what the other leaves.
+    for (one, other, apart) in [
+        ("namedrop = [\"vm_devices\"]", "namepass = [\"vm_devices\"]", true),
+        ("namepass = [\"vm_devices\"]", "namedrop = [\"vm_metrics\", \"vm_devices\"]", true),
+        ("namepass = [\"vm_totals\"]", "namepass = [\"vm_devices\"]", true),
+        ("namepass = [\"vm_t*\"]", "namepass = [\"vm_totals\"]", false),
+        ("namepass = [\"vm_totals\", \"vm_devices\"]", "namepass = [\"vm_devices\"]", false),
+        ("namedrop = [\"vm_metrics\"]", "namepass = [\"vm_devices\"]", false),
+        ("namedrop = [\"vm_devices\"]", "namedrop = [\"vm_metrics\"]", false),
+        ("namedrop = [\"vm_devices\"]", "", false),
+    ] {
+        let found = ids(&format!("{execd}{one}\n{execd}{other}\n"));
+        assert_eq!(!found.contains(&"twice"), apart, "{one} {other}: {found:?}");
+    }
     let other = execd.replace("\"execd\"]", "\"execd\", \"--uri\", \"test:///default\"]");
     assert_eq!(ids(&format!("{execd}{other}")), ["execd", "execd", "other-settings"]);
     assert_eq!(ids("[[inputs.execd]]\ncommand = [\"other\"]\n[[inputs.exec]]"), ["unused"]);

@@ -98,6 +98,7 @@ fn telegraf_d_holds_nothing_but_the_files_that_the_pages_name() {
         "telegraf-virt-events.conf.example",
         "telegraf-virt-exec.conf.example",
         "telegraf-virt-file.conf.example",
+        "telegraf-virt-fleet.conf.example",
         "telegraf-virt-kafka.conf.example",
         "telegraf-virt-mqtt.conf.example",
         "telegraf-virt-prometheus.conf.example",
