@@ -1,6 +1,9 @@
 //! Command lines, right and wrong.
 
+use std::path::Path;
+
 use super::*;
+use crate::config::Settings;
 
 fn read(arguments: &[&str]) -> Cli {
     let all = std::iter::once("telegraf-virt").chain(arguments.iter().copied());

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::alerts::now;
+use crate::support::ailing::now;
 use crate::support::lines::read;
 use crate::support::made::{MadeGuest, collections};
 use crate::support::process::run;
