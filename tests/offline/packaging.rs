@@ -289,7 +289,8 @@ fn clone(folder: &Path) -> bool {
         return false;
     }
     // The files as they are here, committed or not.
-    for file in ["packaging/release", "CHANGELOG.md", "Cargo.toml", "Cargo.lock"] {
+    for file in ["packaging/release", "CHANGELOG.md", "Cargo.toml", "Cargo.lock", "fuzz/Cargo.lock"]
+    {
         fs::copy(repository().join(file), folder.join(file)).unwrap();
     }
     let stub = "#!/bin/sh\nmkdir -p target/packages\nfor end in deb rpm tar.gz; do echo >target/packages/it.$end; echo target/packages/it.$end; done\n";
@@ -337,7 +338,10 @@ fn a_release_sets_the_version_and_moves_what_is_unreleased() {
     let told = release(&["99.0.0-rc.1"]).success();
     assert!(told.stdout.contains("git tag --sign v99.0.0-rc.1"), "{told}");
     assert!(read("Cargo.toml").contains("\nname = \"telegraf-virt\"\nversion = \"99.0.0-rc.1\"\n"));
-    assert!(read("Cargo.lock").contains("\nname = \"telegraf-virt\"\nversion = \"99.0.0-rc.1\"\n"));
+    for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+        let version = "\nname = \"telegraf-virt\"\nversion = \"99.0.0-rc.1\"\n";
+        assert!(read(lock).contains(version), "{lock}");
+    }
     let after = read("CHANGELOG.md");
     let start = after
         .find("\n## [Unreleased]\n\n## [99.0.0-rc.1] - 20")
@@ -348,13 +352,13 @@ fn a_release_sets_the_version_and_moves_what_is_unreleased() {
     for file in ["it.deb", "it.rpm", "it.tar.gz", "telegraf-virt-99.0.0-rc.1.tar.gz"] {
         assert!(sums.lines().any(|line| line.ends_with(&format!("  {file}"))), "{sums}");
     }
-    // One commit of three files, and nothing is left to commit.
+    // One commit of these files, and nothing is left to commit.
     let git = |arguments: &[&str]| {
         run(Command::new("git").current_dir(&folder).args(arguments)).success().stdout
     };
     assert_eq!(
         git(&["show", "--format=%s", "--name-only"]),
-        "Release 99.0.0-rc.1\n\nCHANGELOG.md\nCargo.lock\nCargo.toml\n"
+        "Release 99.0.0-rc.1\n\nCHANGELOG.md\nCargo.lock\nCargo.toml\nfuzz/Cargo.lock\n"
     );
     assert_eq!(git(&["status", "--porcelain"]), "");
     assert_eq!(git(&["tag"]), "");
