@@ -98,6 +98,12 @@ impl Deadline {
         Self { at: None, ending: ending.clone(), grace, others_done: None }
     }
 
+    /// The same, but in `time` from now at the latest.
+    pub fn at_most(&self, time: Duration) -> Self {
+        let soon = Instant::now() + time;
+        Self { at: Some(self.at.map_or(soon, |at| at.min(soon))), ..self.clone() }
+    }
+
     /// The same deadline, but it is also over when `others_done` begins.
     pub fn while_others_work(&self, others_done: &Ending) -> Self {
         Self { others_done: Some(others_done.clone()), ..self.clone() }
@@ -220,6 +226,14 @@ mod tests {
         assert_eq!(deadline.left(Duration::from_millis(50)), Duration::from_millis(50));
         ending.begin();
         assert!(!deadline.is_over());
+    }
+
+    #[test]
+    fn of_two_times_the_earlier_one_counts() {
+        let never = Deadline::at_ending(&Ending::default(), LONG);
+        let soon = never.at_most(Duration::ZERO);
+        assert!(soon.is_over() && !never.is_over());
+        assert!(soon.at_most(LONG).is_over());
     }
 
     #[test]

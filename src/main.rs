@@ -2,14 +2,13 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use telegraf_virt::agent::{self, Exit};
 use telegraf_virt::check::{self, CheckContext};
 use telegraf_virt::cli::{self, Cli, Command};
-use telegraf_virt::config::Settings;
+use telegraf_virt::config::ConfigError;
 use telegraf_virt::deadline::{Deadline, Ending};
 use telegraf_virt::log::{Level, Log};
 use telegraf_virt::pool::Caller;
@@ -42,10 +41,6 @@ fn main() {
 
 fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Failure> {
     let cli = match cli::parse(arguments.into_iter()) {
-        Ok(cli) if cli.command == Command::Config => {
-            let text = cli.configuration(&|name| env::var_os(name));
-            return print(&text.map_err(|error| (error.to_string(), 2))?, 0);
-        }
         Ok(cli) => cli,
         Err(cli::CliExit::Text(text)) => return print(&text, 0),
         Err(cli::CliExit::Refused(message)) => return Err((message, 2)),
@@ -53,7 +48,13 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Failure> {
     // Heard from here on, whatever the settings are on.
     let triggers = Triggers::listen(signals, cli.command == Command::Execd, overdue);
     let triggers = triggers.map_err(|message| (message, 1))?;
-    let Some((settings, file)) = settings(&cli, &triggers.ending)? else { return Ok(0) };
+    let variable = |name: &str| env::var_os(name);
+    if cli.command == Command::Config {
+        let text = read(&cli, &triggers.ending, move |cli| cli.configuration(&variable))?;
+        return text.map_or(Ok(0), |text| print(&text, 0));
+    }
+    let settings = read(&cli, &triggers.ending, move |cli| cli.settings(&variable))?;
+    let Some((settings, file)) = settings else { return Ok(0) };
     let log = if cli.command == Command::Once { Log::kept } else { Log::immediate };
     let log = Arc::new(log(cli.log_level()));
     file.iter().for_each(|it| log.debug(format_args!("configuration from {}", it.display())));
@@ -78,12 +79,16 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Failure> {
     Ok(u8::from(exit == Exit::Failed))
 }
 
-/// Reads the settings, on a thread that can be left behind: a file on a mount that is gone does not come
-/// back. `None` where the program was told to end meanwhile.
-fn settings(cli: &Cli, ending: &Ending) -> Result<Option<(Settings, Option<PathBuf>)>, Failure> {
-    let reader = cli.clone();
+/// Reads what the settings make of the configuration, on a thread that can be left behind: a file on a mount
+/// that is gone does not come back. `None` where the program was told to end meanwhile.
+fn read<T: Send + 'static>(
+    cli: &Cli,
+    ending: &Ending,
+    read: impl FnOnce(&Cli) -> Result<T, ConfigError> + Send + 'static,
+) -> Result<Option<T>, Failure> {
+    let cli = cli.clone();
     let mut settings = Caller::without_connection("settings");
-    settings.call(move |(), _| Ok(reader.settings(&|name| env::var_os(name))));
+    settings.call(move |(), _| Ok(read(&cli)));
     let read_by = Deadline::within(SETTINGS_MAX, ending, Duration::ZERO);
     match settings.next(&read_by) {
         Some(Ok(settings)) => settings.map(Some).map_err(|error| (error.to_string(), 2)),

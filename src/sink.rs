@@ -9,15 +9,16 @@ use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{dup2_stderr, dup2_stdout};
 
-use crate::cache::CacheDir;
+use crate::cache::{self, CacheDir};
 use crate::deadline::Deadline;
 use crate::libvirt;
+use crate::pool::Caller;
 
 /// What a pipe takes whole: PIPE_BUF on Linux.
 const PIECE: usize = 4096;
@@ -221,32 +222,45 @@ fn piece_length(lines: &[u8]) -> usize {
     end.map_or(lines.len(), |end| end + 1)
 }
 
+/// Writes into a file, on a thread that can be left behind: a mount that is gone lets nothing come back. As for a
+/// reader that stalls, only the order to end ends the wait.
 fn write_file(
-    mut file: &File,
+    file: &File,
     lines: &[u8],
     locks: Option<&CacheDir>,
     deadline: &Deadline,
 ) -> Result<(), SinkError> {
+    let file = file.try_clone().map_err(|error| failed(&error))?;
+    let (lines, locks, until) = (lines.to_vec(), locks.cloned(), deadline.clone());
+    let mut writer = Caller::without_connection("output");
+    writer.call(move |(), _| Ok(write_locked(&file, &lines, locks, &until)));
+    match writer.next(deadline) {
+        Some(Ok(written)) => written,
+        Some(Err(_)) => Err(SinkError::Failed(Errno::EAGAIN)),
+        None => Err(SinkError::Stalled),
+    }
+}
+
+fn write_locked(
+    mut file: &File,
+    lines: &[u8],
+    locks: Option<CacheDir>,
+    deadline: &Deadline,
+) -> Result<(), SinkError> {
     // One write goes out whole without a lock, nearly always.
-    let _ours = locks.map(|folder| folder.lock(LOCK_NAME));
-    let is_locked = locks.is_none() && lock(file, deadline);
-    let result = loop {
+    let _lock = lock(file, locks, deadline);
+    loop {
         match file.write(lines) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Ok(written) if written == lines.len() => break Ok(()),
+            Ok(written) if written == lines.len() => return Ok(()),
             // The disk is full, or the file may grow no further.
             Ok(written) => {
                 cut_back(file, lines, written);
-                break Err(SinkError::Failed(Errno::ENOSPC));
+                return Err(SinkError::Failed(Errno::ENOSPC));
             }
-            Err(error) => break Err(failed(&error)),
+            Err(error) => return Err(failed(&error)),
         }
-    };
-    if is_locked {
-        // Closing would unlock it as well.
-        let _ = file.unlock();
     }
-    result
 }
 
 /// Cuts the file back to the whole lines of what was written of them.
@@ -261,17 +275,48 @@ fn cut_back(mut file: &File, lines: &[u8], written: usize) {
     }
 }
 
-/// Takes the lock that overlapping runs share. Whether it could: a file system may have no locks,
-/// and somebody may hold this one for ever; one write goes out whole without it, nearly always.
-fn lock(file: &File, deadline: &Deadline) -> bool {
-    let until = Instant::now() + LOCK_MAX;
+/// The right to write into the file, until it is dropped.
+enum OutputLock {
+    /// In the cache's folder.
+    InFolder { _lock: cache::Lock },
+    /// The file's own.
+    Own(File),
+}
+
+impl Drop for OutputLock {
+    fn drop(&mut self) {
+        if let Self::Own(file) = self {
+            // Closing would not unlock it: this is one of several handles.
+            let _ = file.unlock();
+        }
+    }
+}
+
+/// Takes the lock that overlapping runs share, if it can be had soon: a file system may have no locks, somebody
+/// may hold this one for ever, and the folder may be on a mount that is gone. The thread of a call that comes too
+/// late lets the lock go.
+fn lock(file: &File, locks: Option<CacheDir>, deadline: &Deadline) -> Option<OutputLock> {
+    let file = file.try_clone().ok()?;
+    let until = deadline.at_most(LOCK_MAX);
+    let wait = until.clone();
+    let mut locker = Caller::without_connection("lock");
+    locker.call(move |(), _| {
+        Ok(match locks {
+            Some(folder) => {
+                folder.lock(LOCK_NAME).ok().map(|lock| OutputLock::InFolder { _lock: lock })
+            }
+            None => lock_file(file, &until),
+        })
+    });
+    locker.next(&wait)?.ok().flatten()
+}
+
+fn lock_file(file: File, until: &Deadline) -> Option<OutputLock> {
     loop {
         match file.try_lock() {
-            Ok(()) => return true,
-            Err(TryLockError::WouldBlock) if Instant::now() < until && !deadline.is_over() => {
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            Err(_) => return false,
+            Ok(()) => return Some(OutputLock::Own(file)),
+            Err(TryLockError::WouldBlock) if !until.is_over() => std::thread::sleep(LOCK_PAUSE),
+            Err(_) => return None,
         }
     }
 }

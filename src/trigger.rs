@@ -14,11 +14,15 @@ use signal_hook::iterator::Signals as SignalIter;
 use crate::deadline::Ending;
 
 /// The signals that this program handles, caught from here on.
-pub struct Signals(SignalIter);
+pub struct Signals {
+    caught: SignalIter,
+    ours: SigSet,
+}
 
 impl Signals {
-    /// Catches and unblocks them: main's first act, since a signal that comes before ends the
-    /// program, or is never seen where whoever started it had blocked it.
+    /// Catches them: main's first act, since a signal that comes before ends the program. They are blocked from
+    /// here on but in the thread that listens: the kernel may give a signal to any thread that lets it in, and
+    /// one that is in a file on a mount that is gone never gets to hear it.
     ///
     /// # Errors
     /// Where the kernel refuses, which it has no reason to.
@@ -33,8 +37,9 @@ impl Signals {
             Signal::SIGINT,
             Signal::SIGXFSZ,
         ];
-        SigSet::from_iter(ours).thread_unblock()?;
-        Ok(Self(caught))
+        let ours = SigSet::from_iter(ours);
+        ours.thread_block()?;
+        Ok(Self { caught, ours })
     }
 }
 
@@ -103,7 +108,9 @@ impl Triggers {
         let this = Self { shared: Arc::default(), ending: Ending::default(), overdue };
         let listener = this.clone();
         let body = move || {
-            let mut caught = signals.0;
+            let Signals { mut caught, ours } = signals;
+            // The kernel has no reason to refuse.
+            let _ = ours.thread_unblock();
             for signal in caught.forever() {
                 match signal {
                     SIGTERM | SIGINT => listener.end(EndCause::Signal),

@@ -113,7 +113,7 @@ impl Agent {
                 self.collect_quietly(&triggers.ending);
             }
         };
-        self.save();
+        self.save_at_end(&triggers.ending);
         self.close();
         exit
     }

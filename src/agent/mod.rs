@@ -4,6 +4,8 @@
 //! ```text
 //! mod.rs     the loop, and one collection to lines
 //! anomalies.rs  which guests behave unlike themselves
+//! saving.rs  what is kept from one run to the next
+//! files.rs   calls to its files, which may never come back
 //! events.rs  what happens between collections, as lines and for a person
 //! source.rs  one hypervisor, with what is known of its guests
 //! show.rs    one collection as a table, or one after another
@@ -12,6 +14,8 @@
 
 mod anomalies;
 mod events;
+mod files;
+mod saving;
 mod screen;
 mod show;
 mod source;
@@ -20,27 +24,29 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::{CacheDir, CacheEnv, FileError};
+use crate::cache::{CacheDir, StateFile};
 use crate::cli::{Format, View};
 use crate::collect::{Collected, Hypervisor, Plan, Reading};
 use crate::config::extra::Extra;
 use crate::config::{Feature, Settings};
 use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::events::Events;
-use crate::host::{self, Moment};
+use crate::host::Moment;
 use crate::json;
 use crate::libvirt;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
 use crate::node::NodeReader;
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
-use crate::pool::Caller;
+use crate::record::RECORDING_WITHIN;
 use crate::schema;
 use crate::sink::{self, Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
 use anomalies::Learned;
 pub use anomalies::anomalies;
+use files::FileCalls;
+use saving::{StateAnswer, cache_folder, cache_or_warning};
 use source::Source;
 
 /// How the program ends.
@@ -54,8 +60,6 @@ pub enum Exit {
 
 /// The most time that is left after the order to end.
 const GRACE_MAX: Duration = Duration::from_secs(4);
-/// execd saves after its first collection, then at most this often, so that a restart after a kill is warm.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// How long the end waits for connections to be closed beside those of the guests.
 const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 /// Without a trigger for so long execd says that it waits in vain.
@@ -82,6 +86,8 @@ struct Agent {
     tags: UserTags,
     /// When the cache was written last.
     saved: Option<Instant>,
+    /// Reads and writes of it.
+    file_calls: FileCalls<StateAnswer>,
     /// Where the cache is.
     folder: Option<CacheDir>,
     /// Which guests behave unlike themselves, where that is asked for.
@@ -167,12 +173,18 @@ fn start(
              \"{name}\" replaces: choose another name, or set omit_hostname in Telegraf"
         ));
     }
-    Ok(Agent::new(settings, folder, log, sink))
+    Ok(Agent::new(settings, folder, log, sink, ending))
 }
 
 impl Agent {
     /// Gets ready; no hypervisor is asked yet.
-    fn new(settings: Settings, folder: Option<CacheDir>, log: &Arc<Log>, mut sink: Sink) -> Self {
+    fn new(
+        settings: Settings,
+        folder: Option<CacheDir>,
+        log: &Arc<Log>,
+        mut sink: Sink,
+        ending: &Ending,
+    ) -> Self {
         let plan = Plan {
             workers: settings.workers,
             max_stuck: settings.max_stuck,
@@ -183,15 +195,29 @@ impl Agent {
             steal: settings.features.contains(&Feature::Cpu),
         };
         sink.lock_in(folder.clone());
-        let sources = settings
-            .uris
-            .iter()
-            .map(|uri| {
-                let node = NodeReader::wanted(uri, plan.extra, log);
-                let hypervisor = Hypervisor::new(uri, plan.clone(), log);
-                Source::new(hypervisor, node, folder.as_ref(), log)
-            })
-            .collect();
+        let hypervisors: Vec<Hypervisor> =
+            settings.uris.iter().map(|uri| Hypervisor::new(uri, plan.clone(), log)).collect();
+        let opened_by = saving::found_by(&settings, ending);
+        let read_by = Deadline::within(RECORDING_WITHIN, ending, Duration::ZERO);
+        for replay in hypervisors.iter().filter_map(Hypervisor::replay) {
+            replay.prepare(&opened_by, &read_by);
+        }
+        // What a recording prints must not depend on what is on this disk.
+        let file = |hypervisor: &Hypervisor| {
+            let folder = folder.clone().filter(|_| hypervisor.replay().is_none())?;
+            Some(StateFile::new(folder, hypervisor.uri()))
+        };
+        let files: Vec<Option<StateFile>> = hypervisors.iter().map(file).collect();
+        let mut file_calls = saving::file_calls(log);
+        let states =
+            saving::load(&files, &mut file_calls, &saving::found_by(&settings, ending), log);
+        let sources = hypervisors.into_iter().zip(files).zip(states);
+        let sources = sources.map(|((hypervisor, file), state)| {
+            let origin = hypervisor.origin();
+            let node = NodeReader::wanted(hypervisor.uri(), origin, plan.extra, log);
+            Source::new(hypervisor, node, file, state)
+        });
+        let sources = sources.collect();
         let tags = UserTags::new(&settings.tags, &settings.metadata_tags);
         let fixed = settings.tags.iter().map(|(name, _)| name);
         let from_metadata = settings.metadata_tags.iter().map(|(name, _)| name);
@@ -215,6 +241,7 @@ impl Agent {
             choice,
             tags,
             saved: None,
+            file_calls,
             folder,
             watch: None,
         }
@@ -239,7 +266,7 @@ impl Agent {
 
     /// Keeps what the next run shall know, and says how it went.
     fn end(&mut self, up: usize, printed: Result<(), SinkError>, triggers: &Triggers) -> Exit {
-        self.save();
+        self.save_at_end(&triggers.ending);
         self.close();
         // After SIGTERM Telegraf keeps our output only if we exit with 0.
         let is_fine = up > 0 || triggers.ending.since().is_some();
@@ -257,7 +284,7 @@ impl Agent {
             return exit;
         }
         if self.settings.extra.has(Extra::Anomalies) {
-            self.watch();
+            self.watch(&triggers.ending);
         }
         self.log.info("ready: triggers count from here on");
         let exit = loop {
@@ -284,8 +311,7 @@ impl Agent {
                 }
             }
         };
-        self.save();
-        self.keep_learned(true);
+        self.save_at_end(&triggers.ending);
         self.close();
         let grace = self.grace();
         self.sink.finish(&Deadline::within(grace, &triggers.ending, grace));
@@ -303,10 +329,7 @@ impl Agent {
         let began = Instant::now();
         let printed = self.print(&Deadline::at_ending(&triggers.ending, grace));
         self.note_slow_reader(began.elapsed(), triggers.arrived().saturating_sub(arrived));
-        if self.saved.is_none_or(|moment| moment.elapsed() >= SAVE_EVERY) {
-            self.save();
-        }
-        self.keep_learned(false);
+        self.save_sometimes(&triggers.ending);
         match printed {
             Ok(()) => Ok(()),
             Err(SinkError::Gone) => Err(Exit::Fine),
@@ -490,15 +513,6 @@ impl Agent {
         }
     }
 
-    /// Keeps what the next run must know.
-    fn save(&mut self) {
-        self.saved = Some(Instant::now());
-        for source in &mut self.sources {
-            let saved = source.save(self.settings.cache.ttl);
-            report_saved(&self.log, saved.err(), source.hypervisor.uri());
-        }
-    }
-
     /// Closes the connections that nothing waits for: libvirtd logs an error for each that just ends.
     fn close(&mut self) {
         if let Some(events) = &self.events {
@@ -564,44 +578,4 @@ fn introduction(uris: &[String], file: Option<&Path>, cache: Option<&Path>) -> S
         path(file),
         path(cache)
     )
-}
-
-/// The cache's folder, `None` where none is wanted, or why there is none. It may be on a mount that is gone, so that looking
-/// at it never ends: it is looked at on a thread that can be left behind.
-fn cache_folder(settings: &Settings, ending: &Ending) -> Result<Option<CacheDir>, String> {
-    let is_of_use = settings.uris.iter().any(|uri| !uri.starts_with(host::REPLAY));
-    if !settings.cache.enabled || !is_of_use {
-        return Ok(None);
-    }
-    let named = settings.cache.dir.clone();
-    let mut finder = Caller::without_connection("cache");
-    finder.call(move |(), _| Ok(CacheDir::of(named.as_deref(), &CacheEnv::of_process())));
-    let found_by = Deadline::within(settings.deadline / 4, ending, Duration::ZERO);
-    if let Some(Ok(found)) = finder.next(&found_by) {
-        return found.map(Some).map_err(|none| none.to_string());
-    }
-    Err("the folder for the cache does not answer, so there is none; is its mount gone?".to_owned())
-}
-
-/// The cache's folder; where there is none although one is wanted, that is logged.
-fn cache_or_warning(folder: Result<Option<CacheDir>, String>, log: &Log) -> Option<CacheDir> {
-    folder.unwrap_or_else(|trouble| {
-        log.warn(trouble);
-        None
-    })
-}
-
-fn report_saved(log: &Log, error: Option<FileError>, uri: &str) {
-    let key = format!("saving {uri}");
-    match error {
-        Some(error) => log.begins(
-            &key,
-            Level::Warn,
-            format_args!(
-                "cannot save the cache of {uri} for the next run: {error}; `telegraf-virt check` says how to \
-                 fix it"
-            ),
-        ),
-        None => log.ends(&key, format_args!("the cache of {uri} is saved again")),
-    }
 }

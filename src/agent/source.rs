@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::cache::{CacheDir, CacheTime, DeviceCache, FileError, SavedState, StateFile};
+use crate::cache::{CacheTime, DeviceCache, SavedState, StateFile, StateWrite};
 use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Reading};
 use crate::config::{DomainFilter, Settings};
 use crate::deadline::{Deadline, Ending};
 use crate::devices::Inventory;
 use crate::features::{self, Rates};
 use crate::host::{self, Moment, Replay};
-use crate::log::Log;
 use crate::node::{NodeReader, NodeReading};
 use crate::sample::{self, Domain};
 use crate::schema::GuestsOfHost;
@@ -32,7 +31,9 @@ pub(super) struct Source {
     pub(super) node: Option<NodeReader>,
     /// What came of that in the last collection.
     pub(super) beside: NodeReading,
-    pub(super) file: Option<StateFile>,
+    file: Option<StateFile>,
+    /// Guests whose device lists are being written for the first time.
+    saving: Vec<Uuid>,
     pub(super) devices: DeviceCache,
     pub(super) before: HashMap<Uuid, Domain>,
     /// How many guests its last collection had.
@@ -48,21 +49,13 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// One that goes on with what an earlier run knew.
     pub(super) fn new(
         mut hypervisor: Hypervisor,
         mut node: Option<NodeReader>,
-        folder: Option<&CacheDir>,
-        log: &Log,
+        file: Option<StateFile>,
+        state: SavedState,
     ) -> Self {
-        // What a recording prints must not depend on what is on this disk.
-        let folder = folder.filter(|_| hypervisor.replay().is_none());
-        let file = folder.map(|folder| StateFile::new(folder.clone(), hypervisor.uri()));
-        let mut state = SavedState::default();
-        if let Some(file) = &file {
-            let warning;
-            (state, warning) = file.load(&CacheTime::now());
-            warning.into_iter().for_each(|warning| log.warn(warning));
-        }
         let SavedState { devices, samples: before, health } = state;
         let (held, health) = health.into_iter().partition(|it| it.is_beside_guests);
         if let Some(node) = &mut node {
@@ -78,6 +71,7 @@ impl Source {
             node,
             beside,
             file,
+            saving: Vec::new(),
             devices,
             before,
             guests,
@@ -194,13 +188,20 @@ impl Source {
         }
     }
 
-    /// Writes what the next run must know into the cache.
-    pub(super) fn save(&mut self, ttl: Duration) -> Result<(), FileError> {
-        let Some(file) = &self.file else { return Ok(()) };
+    /// What the next run must know, to be written into the cache; `None` where there is nothing new.
+    pub(super) fn prepare_save(&mut self, ttl: Duration) -> Option<StateWrite> {
+        let file = self.file.as_ref()?;
         let mut health = self.hypervisor.saved_health();
         health.extend(self.node.iter_mut().flat_map(NodeReader::saved));
-        file.save(&mut self.devices, self.before.values(), &health, &CacheTime::now(), ttl)?;
-        Ok(())
+        let now = CacheTime::now();
+        let write = file.prepare(&mut self.devices, self.before.values(), &health, &now, ttl)?;
+        self.saving = write.unsaved();
+        Some(write)
+    }
+
+    /// What was to be written is not.
+    pub(super) fn is_not_saved(&mut self) {
+        self.devices.is_not_saved(&std::mem::take(&mut self.saving));
     }
 
     /// Keeps a sample for the next collection's rates. Where a recording is at its end the next

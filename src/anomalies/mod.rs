@@ -79,6 +79,9 @@ impl Anomalies {
     /// Goes on with what an earlier run learned of a guest of this hypervisor.
     pub fn restore(&mut self, place: usize, guest: GuestModel) {
         let series = guest.series();
+        if let Some(old) = self.guests.remove(&(place, guest.uuid())) {
+            self.series -= old.series();
+        }
         if self.series + series <= SERIES_MAX {
             self.series += series;
             self.guests.insert((place, guest.uuid()), guest);

@@ -127,7 +127,17 @@ impl DeviceCache {
         self.changed = true;
     }
 
-    /// The file has it all now.
+    /// The file lacks what was to be saved of these guests after all.
+    pub fn is_not_saved(&mut self, guests: &[Uuid]) {
+        self.changed = true;
+        for uuid in guests {
+            if let Some(guest) = self.guests.get_mut(uuid) {
+                guest.unsaved = true;
+            }
+        }
+    }
+
+    /// The file has it all now, or is about to.
     pub(super) fn is_saved(&mut self) {
         self.changed = false;
         self.guests.values_mut().for_each(|guest| guest.unsaved = false);

@@ -2,7 +2,7 @@
 //! written seldom. A line a guest; two writers' files are merged, of two lines of a guest the newer one stays.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -63,36 +63,67 @@ impl ModelFile {
         }
     }
 
-    /// Writes what is known of these guests. Lines of guests that others wrote stay for 14 days.
-    ///
-    /// # Errors
-    /// Where the folder or the file cannot be used, or another writer has it.
-    pub fn save<'a>(
+    /// What is to be written of these guests.
+    pub fn prepare<'a>(
         &self,
         guests: impl Iterator<Item = &'a GuestModel>,
         now_unix_s: u64,
-    ) -> Result<Saved, FileError> {
-        let mut guests: Vec<&GuestModel> = guests.collect();
-        let directory = self.folder.directory()?;
-        let lock = directory.lock(&format!("{}.lock", self.name))?;
-        let standing = match directory.read(&self.name) {
+    ) -> ModelWrite {
+        let lines = guests.filter_map(|guest| {
+            let line = line_of(&SavedGuest::from(guest))?;
+            Some(ModelLine {
+                name: guest.name().to_owned(),
+                uuid: guest.uuid(),
+                at: guest.seen_unix_s(),
+                line,
+            })
+        });
+        ModelWrite { file: self.clone(), lines: lines.collect(), now_unix_s }
+    }
+}
+
+/// What is to be written into the file of a hypervisor: all of it is here, so that it can be written on
+/// another thread.
+pub struct ModelWrite {
+    file: ModelFile,
+    lines: Vec<ModelLine>,
+    now_unix_s: u64,
+}
+
+/// A guest's line, and of what it says as much as merging needs.
+struct ModelLine {
+    name: String,
+    uuid: Uuid,
+    at: u64,
+    line: Vec<u8>,
+}
+
+impl ModelWrite {
+    /// Replaces the file. Lines of guests that others wrote stay for 14 days.
+    ///
+    /// # Errors
+    /// Where the folder or the file cannot be used, or another writer has it.
+    pub fn run(self) -> Result<Saved, FileError> {
+        let Self { file: ModelFile { folder, uri, name }, mut lines, now_unix_s } = self;
+        let directory = folder.directory()?;
+        let lock = directory.lock(&format!("{name}.lock"))?;
+        let standing = match directory.read(&name) {
             Ok(contents) => contents.map(|contents| contents.bytes).unwrap_or_default(),
             Err(error) if error.is_foreign() => return Err(error),
             // Ours, but nothing in it can be kept.
             Err(_) => Vec::new(),
         };
-        let theirs = others(&standing, &self.uri, &guests, now_unix_s).unwrap_or_default();
+        let theirs = others(&standing, &uri, &lines, now_unix_s).unwrap_or_default();
         drop(standing);
-        guests.retain(|guest| theirs.iter().all(|(_, uuid, _)| *uuid != guest.uuid()));
-        guests.sort_by(|a, b| (a.name(), a.uuid()).cmp(&(b.name(), b.uuid())));
-        guests.truncate(LINES_MAX.saturating_sub(theirs.len()));
-        let count = guests.len() + theirs.len();
-        // One line at a time: all of them together would need as much memory as the models.
-        let ours = guests.iter().filter_map(|guest| line_of(&SavedGuest::from(*guest)));
-        let theirs = theirs.into_iter().map(|(_, _, line)| line);
-        let header = FileHeader::new(FileKind::Anomalies, &self.uri, None);
-        let bytes = sealed(&header, ours.chain(theirs));
-        directory.replace(&self.name, &bytes, &lock)?;
+        let kept: HashSet<Uuid> = theirs.iter().map(|line| line.uuid).collect();
+        lines.retain(|line| !kept.contains(&line.uuid));
+        lines.sort_by(|a, b| (&a.name, a.uuid).cmp(&(&b.name, b.uuid)));
+        lines.truncate(LINES_MAX.saturating_sub(theirs.len()));
+        let count = lines.len() + theirs.len();
+        let header = FileHeader::new(FileKind::Anomalies, &uri, None);
+        // Each is let go of as soon as it is in the file's bytes.
+        let bytes = sealed(&header, lines.into_iter().chain(theirs).map(|line| line.line));
+        directory.replace(&name, &bytes, &lock)?;
         Ok(Saved::Written { lines: count, omitted: 0 })
     }
 }
@@ -123,11 +154,10 @@ fn is_kept(at: u64, now_unix_s: u64) -> bool {
 fn others(
     bytes: &[u8],
     uri: &str,
-    ours: &[&GuestModel],
+    ours: &[ModelLine],
     now_unix_s: u64,
-) -> Result<Vec<(String, Uuid, Vec<u8>)>, Flaw> {
-    let ours: HashMap<Uuid, u64> =
-        ours.iter().map(|guest| (guest.uuid(), guest.seen_unix_s())).collect();
+) -> Result<Vec<ModelLine>, Flaw> {
+    let ours: HashMap<Uuid, u64> = ours.iter().map(|line| (line.uuid, line.at)).collect();
     let file = open(bytes, FileKind::Anomalies, uri)?;
     let mut others = Vec::new();
     for (number, line) in file.lines() {
@@ -135,7 +165,7 @@ fn others(
         let has_newer = ours.get(&uuid).is_some_and(|ours| *ours >= at);
         if !has_newer && is_kept(at, now_unix_s) {
             model(line, number)?;
-            others.push((name.into_owned(), uuid, line.to_vec()));
+            others.push(ModelLine { name: name.into_owned(), uuid, at, line: line.to_vec() });
         }
     }
     Ok(others)

@@ -192,8 +192,7 @@ impl StateFile {
         (state, Some(warning))
     }
 
-    /// Writes the file, if there is anything to write. Lines of guests that others wrote stay: a device list
-    /// for a day and `ttl` since the XML was read, the others for an hour.
+    /// Writes the file, if there is anything to write: [`StateFile::prepare`] and [`StateWrite::run`].
     ///
     /// # Errors
     /// Where the folder or the file cannot be used, or another writer has it.
@@ -205,6 +204,28 @@ impl StateFile {
         now: &CacheTime,
         ttl: Duration,
     ) -> Result<Saved, FileError> {
+        let Some(write) = self.prepare(devices, samples, health, now, ttl) else {
+            return Ok(Saved::Unchanged);
+        };
+        let unsaved = write.unsaved();
+        let saved = write.run();
+        if saved.is_err() {
+            devices.is_not_saved(&unsaved);
+        }
+        saved
+    }
+
+    /// What is to be written, if anything is. Lines of guests that others wrote stay: a device list for a day
+    /// and `ttl` since the XML was read, the others for an hour. The device lists count as saved from here on:
+    /// whoever cannot write them says so with [`DeviceCache::is_not_saved`].
+    pub fn prepare<'a>(
+        &self,
+        devices: &mut DeviceCache,
+        samples: impl IntoIterator<Item = &'a Domain>,
+        health: &[SavedHealth],
+        now: &CacheTime,
+        ttl: Duration,
+    ) -> Option<StateWrite> {
         let kept = Kept::at(now, ttl);
         devices.retain_read_in(&kept.devices);
         let mut ours: Vec<LineEntry> = Vec::new();
@@ -213,42 +234,11 @@ impl StateFile {
             health.iter().for_each(|health| ours.extend(health_entry(health)));
         }
         if ours.is_empty() && !devices.is_changed() {
-            return Ok(Saved::Unchanged);
+            return None;
         }
         ours.extend(devices.iter().filter_map(|(uuid, cached)| devices_entry(*uuid, cached)));
-        let saved =
-            self.update(ours, &FileHeader::new(FileKind::State, &self.uri, now.boot), &kept)?;
         devices.is_saved();
-        Ok(saved)
-    }
-
-    /// Replaces the file by one with these lines and those that others wrote.
-    fn update(
-        &self,
-        ours: Vec<LineEntry<'_>>,
-        header: &FileHeader<'_>,
-        kept: &Kept,
-    ) -> Result<Saved, FileError> {
-        let directory = self.folder.directory()?;
-        let lock = directory.lock(&format!("{}.lock", self.name))?;
-        let standing = match directory.read(&self.name) {
-            Ok(contents) => contents.map(|contents| contents.bytes),
-            Err(error) if error.is_foreign() => return Err(error),
-            // Ours, but nothing in it can be kept.
-            Err(_) => Some(Vec::new()),
-        };
-        let bytes = standing.as_deref().unwrap_or_default();
-        let theirs = entries(bytes, &self.uri, header.boot, &ours).unwrap_or_default();
-        let merged = merged(ours, theirs, kept);
-        let all = merged.len();
-        let fitting = fitting(merged, space_for_lines(header));
-        let lines = fitting.len();
-        let bytes = sealed(header, fitting.iter().map(|entry| &*entry.line));
-        directory.replace(&self.name, &bytes, &lock)?;
-        if standing.is_none() {
-            self.remove_first_form(&directory);
-        }
-        Ok(Saved::Written { lines, omitted: all - lines })
+        Some(StateWrite { file: self.clone(), ours, boot: now.boot, kept })
     }
 
     fn first_form(&self) -> impl Iterator<Item = String> {
@@ -264,6 +254,53 @@ impl StateFile {
                 }
             }
         }
+    }
+}
+
+/// What is to be written into the file of a hypervisor: all of it is here, so that it can be written on
+/// another thread.
+pub struct StateWrite {
+    file: StateFile,
+    ours: Vec<LineEntry<'static>>,
+    boot: Option<Uuid>,
+    kept: Kept,
+}
+
+impl StateWrite {
+    /// The guests whose device lists are not in the file before.
+    pub fn unsaved(&self) -> Vec<Uuid> {
+        let new = |entry: &&LineEntry| entry.kind == LineKind::Devices && entry.first_hand;
+        self.ours.iter().filter(new).map(|entry| entry.uuid).collect()
+    }
+
+    /// Replaces the file by one with these lines and those that others wrote.
+    ///
+    /// # Errors
+    /// Where the folder or the file cannot be used, or another writer has it.
+    pub fn run(self) -> Result<Saved, FileError> {
+        let Self { file, ours, boot, kept } = self;
+        let StateFile { folder, uri, name, .. } = &file;
+        let header = FileHeader::new(FileKind::State, uri, boot);
+        let directory = folder.directory()?;
+        let lock = directory.lock(&format!("{name}.lock"))?;
+        let standing = match directory.read(name) {
+            Ok(contents) => contents.map(|contents| contents.bytes),
+            Err(error) if error.is_foreign() => return Err(error),
+            // Ours, but nothing in it can be kept.
+            Err(_) => Some(Vec::new()),
+        };
+        let bytes = standing.as_deref().unwrap_or_default();
+        let theirs = entries(bytes, uri, boot, &ours).unwrap_or_default();
+        let merged = merged(ours, theirs, &kept);
+        let all = merged.len();
+        let fitting = fitting(merged, space_for_lines(&header));
+        let lines = fitting.len();
+        let bytes = sealed(&header, fitting.iter().map(|entry| &*entry.line));
+        directory.replace(name, &bytes, &lock)?;
+        if standing.is_none() {
+            file.remove_first_form(&directory);
+        }
+        Ok(Saved::Written { lines, omitted: all - lines })
     }
 }
 
@@ -298,22 +335,22 @@ fn ns(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn devices_entry(uuid: Uuid, cached: &CachedDevices) -> Option<LineEntry<'_>> {
+fn devices_entry(uuid: Uuid, cached: &CachedDevices) -> Option<LineEntry<'static>> {
     let (name, at) = (cached.name.as_str(), cached.read_at_unix_s);
     let line = DevicesLine { name, uuid, read_at: at, inventory: &*cached.inventory };
     let line = line_of(&GuestLine::<(), _, ()>::Devices(line))?.into();
-    let first_hand = cached.unsaved;
-    Some(LineEntry { kind: LineKind::Devices, name: name.into(), uuid, at, first_hand, line })
+    let (name, first_hand) = (name.to_owned().into(), cached.unsaved);
+    Some(LineEntry { kind: LineKind::Devices, name, uuid, at, first_hand, line })
 }
 
-fn sample_entry(sample: &Domain) -> Option<LineEntry<'_>> {
-    let (name, uuid, at) = (sample.name.as_str().into(), sample.uuid, sample.answered_at_ns);
+fn sample_entry(sample: &Domain) -> Option<LineEntry<'static>> {
+    let (name, uuid, at) = (sample.name.clone().into(), sample.uuid, sample.answered_at_ns);
     let line = line_of(&GuestLine::<(), (), _>::Sample(sample))?.into();
     Some(LineEntry { kind: LineKind::Sample, name, uuid, at, first_hand: true, line })
 }
 
-fn health_entry(health: &SavedHealth) -> Option<LineEntry<'_>> {
-    let (name, uuid, at) = (health.name.as_str().into(), health.uuid, health.at);
+fn health_entry(health: &SavedHealth) -> Option<LineEntry<'static>> {
+    let (name, uuid, at) = (health.name.clone().into(), health.uuid, health.at);
     let line = line_of(&GuestLine::<_, (), ()>::Health(health))?.into();
     Some(LineEntry { kind: LineKind::Health, name, uuid, at, first_hand: true, line })
 }

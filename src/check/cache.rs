@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::catalogue::cache as kinds;
 use super::finding::{Finding, counted};
-use super::{CheckContext, shell, user, user_name};
+use super::{CheckContext, shell, user, user_name, within_time};
 use crate::cache::{
     CacheDir, CacheEnv, CacheTime, CacheWarning, FileError, FileFault, NoCacheDir, StateFile,
 };
@@ -25,6 +25,12 @@ use crate::host::REPLAY;
 const ROOM_MIN: u64 = 1 << 20;
 
 pub(super) fn findings(context: &CheckContext) -> Vec<Finding> {
+    let shared = context.clone();
+    within_time(move || look(&shared))
+        .unwrap_or_else(|| vec![silent_folder(context.settings.cache.dir.as_deref())])
+}
+
+fn look(context: &CheckContext) -> Vec<Finding> {
     let settings = &context.settings;
     if !settings.cache.enabled {
         return vec![kinds::off()];
@@ -48,12 +54,26 @@ pub(super) fn findings(context: &CheckContext) -> Vec<Finding> {
 
 /// The paths of a guest's disks, as the cache knows them: nobody is asked.
 pub(super) fn disk_paths(settings: &Settings, uri: &str, guest: &Uuid) -> Vec<String> {
-    let folder = CacheDir::of(settings.cache.dir.as_deref(), &CacheEnv::of_process());
-    let Some(folder) = folder.ok().filter(|_| settings.cache.enabled) else { return Vec::new() };
-    let (state, _) = StateFile::new(folder, uri).load(&CacheTime::now());
-    let disks =
-        state.devices.known(guest).map(|inventory| inventory.disks.clone()).unwrap_or_default();
-    disks.into_iter().filter_map(|disk| disk.path).collect()
+    if !settings.cache.enabled {
+        return Vec::new();
+    }
+    let (named, uri, guest) = (settings.cache.dir.clone(), uri.to_owned(), *guest);
+    let read = move || {
+        let folder = CacheDir::of(named.as_deref(), &CacheEnv::of_process()).ok()?;
+        let (state, _) = StateFile::new(folder, &uri).load(&CacheTime::now());
+        let disks = state.devices.known(&guest)?.disks.clone();
+        Some(disks.into_iter().filter_map(|disk| disk.path).collect())
+    };
+    within_time(read).flatten().unwrap_or_default()
+}
+
+/// The folder does not answer: nothing can be said of it but that.
+fn silent_folder(named: Option<&Path>) -> Finding {
+    let place = match named {
+        Some(path) => path.display().to_string(),
+        None => "a place where it is looked for".to_owned(),
+    };
+    kinds::silent_folder(&place).about(place)
 }
 
 fn chosen_folder(folder: &CacheDir, context: &CheckContext, surroundings: &CacheEnv) -> Finding {

@@ -97,7 +97,7 @@ pub(super) fn ask_all(settings: &Settings, ending: &Ending) -> Vec<CheckedHost> 
     };
     let asked: Vec<_> = settings.uris.iter().map(ask).collect();
     let host = |(uri, mut caller): (String, Caller<OpenedHost, HostAnswer>)| CheckedHost {
-        socket: socket::of(&uri),
+        socket: socket::soon(&uri),
         uri,
         answer: match caller.next(&deadline) {
             Some(Ok(answer)) => {
@@ -152,11 +152,13 @@ fn caller<T: Send + 'static>(uri: &str) -> Caller<OpenedHost, T> {
 /// Connects; of a recording, turns to its last moment.
 fn open(uri: &str) -> Result<host::Host, Error> {
     let origin = Origin::of(uri);
+    // Only what is open has a last moment.
+    let host = origin.open()?;
     if let Some(replay) = origin.replay() {
         replay.skip_to_last();
         replay.advance();
     }
-    origin.open()
+    Ok(host)
 }
 
 /// A version as libvirt tells it, in one number.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::catalogue::limits as kinds;
 use super::finding::{Finding, counted};
 use super::hypervisor::CheckedHost;
-use super::{as_user, user};
+use super::{NO_ANSWER, as_user, user, within_time};
 use crate::config::Settings;
 use crate::plain_file;
 
@@ -43,7 +43,9 @@ pub(super) fn findings(hosts: &[CheckedHost], settings: &Settings) -> Vec<Findin
         }
     }
     for file in files {
-        match plain_file::read(&file, FILE_MAX) {
+        let path = file.clone();
+        let read = within_time(move || plain_file::read(&path, FILE_MAX));
+        match read.unwrap_or_else(|| Err(std::io::Error::other(NO_ANSWER))) {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
                 findings.extend(of_libvirt(&file, &text, settings));

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::user_name;
+use super::{user_name, within_time};
 
 /// A socket of libvirt's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +17,14 @@ pub(super) struct Socket {
     pub(super) is_socket: bool,
 }
 
-/// The read-only socket that this URI means; `None` where it is no socket of this machine.
-pub(super) fn of(uri: &str) -> Option<Socket> {
+/// The read-only socket that this URI means; `None` where it is no socket of this machine, or where the place
+/// does not answer.
+pub(super) fn soon(uri: &str) -> Option<Socket> {
+    let uri = uri.to_owned();
+    within_time(move || of(&uri)).flatten()
+}
+
+fn of(uri: &str) -> Option<Socket> {
     let paths = paths(uri, env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).as_deref())?;
     let there = paths.iter().find(|path| fs::symlink_metadata(path).is_ok());
     let path = there.or(paths.last())?.clone();

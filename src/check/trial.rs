@@ -75,6 +75,7 @@ fn collect(host: &CheckedHost, settings: &Settings, deadline: &Deadline) -> Coll
     };
     let mut hypervisor = Hypervisor::new(&host.uri, plan, &log);
     if let Some(replay) = hypervisor.replay() {
+        replay.prepare(deadline, deadline);
         replay.skip_to_last();
         replay.advance();
     }

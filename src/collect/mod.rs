@@ -205,6 +205,11 @@ impl Hypervisor {
         &self.uri
     }
 
+    /// Where its answers come from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// The recording that stands for it, where it is one. A collection asks the moment that it is at.
     pub fn replay(&self) -> Option<&Replay> {
         self.origin.replay()

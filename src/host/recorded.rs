@@ -5,13 +5,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::Moment;
+use crate::deadline::Deadline;
 use crate::libvirt::{Error, Group, Groups, Kind, Offer, Parameter};
+use crate::plain_file;
+use crate::pool::Caller;
 use crate::record::{
     DeviceAnswers, IndexedGuest, IndexedMoment, RecordedGuest, RecordedHost, RecordedNode,
     RecordingFile, Statistic, group_of,
@@ -25,15 +28,39 @@ const KEPT_PART: u64 = 16;
 /// A recording that is replayed: each collection asks the moment after the one before it, and from the
 /// last one on that again.
 pub struct Replay {
-    path: PathBuf,
-    contents: Mutex<Option<Arc<Contents>>>,
+    file: Arc<LazyFile>,
     /// The moment that a collection asks now.
     at: Arc<AtomicUsize>,
     /// The moment that the next collection asks.
     next: AtomicUsize,
 }
 
-/// The file, and the guests that were read last.
+/// The file, which is read at the first question.
+struct LazyFile {
+    path: PathBuf,
+    contents: OnceLock<Arc<Contents>>,
+    /// Held by whoever reads it.
+    reading: Mutex<()>,
+}
+
+impl LazyFile {
+    /// What is in it, once it is read.
+    fn contents(&self) -> Result<Arc<Contents>, Error> {
+        if let Some(contents) = self.contents.get() {
+            return Ok(Arc::clone(contents));
+        }
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(contents) = self.contents.get() {
+            return Ok(Arc::clone(contents));
+        }
+        let recording = RecordingFile::open(&self.path)
+            .map_err(|error| Error::of(Kind::Other, error.to_string()))?;
+        let read = Arc::new(Contents { recording, kept: Mutex::default() });
+        Ok(Arc::clone(self.contents.get_or_init(|| read)))
+    }
+}
+
+/// What the file has, and the guests that were read last.
 struct Contents {
     recording: RecordingFile,
     kept: Mutex<KeptGuests>,
@@ -86,29 +113,45 @@ impl Contents {
 impl Replay {
     /// A replay of the file at this path, which is not read yet.
     pub(super) fn of(path: PathBuf) -> Self {
-        Self { path, contents: Mutex::default(), at: Arc::default(), next: AtomicUsize::new(0) }
+        let file = LazyFile { path, contents: OnceLock::new(), reading: Mutex::default() };
+        Self { file: Arc::new(file), at: Arc::default(), next: AtomicUsize::new(0) }
     }
 
-    fn contents(&self) -> Result<Arc<Contents>, Error> {
-        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(contents) = &*contents {
-            return Ok(Arc::clone(contents));
+    /// Reads the file, if it can be opened and read by then; else it counts as one that cannot be read, until it
+    /// is there. A file on a mount that is gone never comes.
+    pub fn prepare(&self, opened_by: &Deadline, read_by: &Deadline) {
+        if self.file.contents.get().is_some() {
+            return;
         }
-        let recording = RecordingFile::open(&self.path)
-            .map_err(|error| Error::of(Kind::Other, error.to_string()))?;
-        let read = Arc::new(Contents { recording, kept: Mutex::default() });
-        *contents = Some(Arc::clone(&read));
-        Ok(read)
+        let file = Arc::clone(&self.file);
+        let mut reader = Caller::without_connection("recording");
+        reader.call(move |(), report| {
+            if plain_file::open(&file.path).is_ok() {
+                report.hand_over(());
+            }
+            file.contents().map(drop)
+        });
+        // What is wrong with it is told when it is asked.
+        if let Some(Ok(())) = reader.next(opened_by) {
+            let _ = reader.next(read_by);
+        }
     }
 
     pub(super) fn open(&self) -> Result<Played, Error> {
-        Ok(Played { contents: self.contents()?, at: Arc::clone(&self.at) })
+        Ok(Played { contents: self.file.contents()?, at: Arc::clone(&self.at) })
     }
 
-    /// The number of the last moment; 0 too where the file cannot be read, which is told when it is
+    /// The same where the file is read already: nothing is waited for.
+    fn played(&self) -> Option<Played> {
+        let contents = Arc::clone(self.file.contents.get()?);
+        Some(Played { contents, at: Arc::clone(&self.at) })
+    }
+
+    /// The number of the last moment; 0 too where the file is not read, or cannot be, which is told when it is
     /// asked.
     fn last(&self) -> usize {
-        self.contents().map_or(0, |contents| contents.recording.moments.len().saturating_sub(1))
+        let contents = self.file.contents.get();
+        contents.map_or(0, |contents| contents.recording.moments.len().saturating_sub(1))
     }
 
     /// Turns to the next moment, for a collection.
@@ -135,19 +178,19 @@ impl Replay {
 
     /// The host beside its guests, as it was recorded.
     pub fn node(&self) -> RecordedNode {
-        let Ok(played) = self.open() else { return RecordedNode::default() };
+        let Some(played) = self.played() else { return RecordedNode::default() };
         let moment = played.contents.recording.moments.get(played.number());
         moment.map(|moment| moment.node.clone()).unwrap_or_default()
     }
 
     /// When the QEMU of this guest started, where the recording has that.
     pub fn started_at_ns(&self, uuid: &Uuid) -> Option<u64> {
-        self.open().ok()?.find(uuid).ok()?.started_ns
+        self.played()?.find(uuid).ok()?.started_ns
     }
 
-    /// The moment that a collection asks now; `None` where the file cannot be read.
+    /// The moment that a collection asks now; `None` where the file is not read.
     pub fn moment(&self) -> Option<Moment> {
-        self.open().ok().map(|played| played.moment())
+        self.played().map(|played| played.moment())
     }
 }
 

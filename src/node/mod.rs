@@ -99,8 +99,9 @@ struct Task {
 }
 
 impl NodeReader {
-    /// A reader for what `extra` wants beside the guests; `None` where that is nothing.
-    pub fn wanted(uri: &str, extra: Extras, log: &Arc<Log>) -> Option<Self> {
+    /// A reader for what `extra` wants beside the guests; `None` where that is nothing. `origin` is that of the
+    /// hypervisor with this URI: of a recording both are at the same moment.
+    pub fn wanted(uri: &str, origin: &Origin, extra: Extras, log: &Arc<Log>) -> Option<Self> {
         let (wants_host, wants_pools) = (extra.has(Extra::Host), extra.has(Extra::Pools));
         if !wants_host && !wants_pools {
             return None;
@@ -110,8 +111,8 @@ impl NodeReader {
         // All that is waited for is waited for together: no answer is urgent.
         let pool = Pool::new("node", move || NodeSession::open(&of_session), |_| false);
         Some(Self {
-            origin: Origin::of(&uri),
             uri,
+            origin: origin.clone(),
             log: Arc::clone(log),
             wants_host,
             wants_pools,

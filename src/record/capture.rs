@@ -18,6 +18,7 @@ use crate::collect::{pid_files, uptime};
 use crate::config::extra::Extra;
 use crate::deadline::{Deadline, Ending};
 use crate::devices::xml;
+use crate::host::Origin;
 use crate::libvirt::{Bulk, Connection, Control, Error, Group, Groups, Guest, Kind, Offer};
 use crate::log::Log;
 use crate::node::{NodeReader, NodeReading};
@@ -65,6 +66,7 @@ pub fn capture(
         answered: HashSet::new(),
         node: NodeReader::wanted(
             options.uri,
+            &Origin::of(options.uri),
             [Extra::Host, Extra::Pools].into_iter().collect(),
             log,
         ),

@@ -1,20 +1,28 @@
 //! The command `record`: from a host, or from a recording of one, to a file.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::REPLAY;
 use super::{CaptureOptions, NewFile, Recording, anonymize, capture, read};
-use crate::deadline::Ending;
+use super::{RECORDING_WITHIN, REPLAY};
+use crate::deadline::{Deadline, Ending};
 use crate::log::Log;
+use crate::plain_file;
+use crate::pool::Caller;
 
 /// Standard output, as a file's name.
 const STANDARD_OUTPUT: &str = "-";
 /// Moments that are recorded unless told otherwise: rates need two.
 const MOMENTS: usize = 2;
 const EVERY: Duration = Duration::from_secs(1);
+/// A file can be made or opened within this time, or its mount is gone.
+const OPENED_WITHIN: Duration = Duration::from_secs(10);
+/// What is under way when the end is ordered gets so much time.
+const GRACE: Duration = Duration::from_secs(1);
+const ENDED: &str = "told to end before it was done";
+const NO_ANSWER: &str = "it does not answer; is its mount gone?";
 
 /// What `record` is told.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +51,12 @@ impl RecordCommand<'_> {
     pub fn run(&self, ending: &Ending, log: &Arc<Log>) -> Result<String, String> {
         let file = match self.file.as_os_str() == STANDARD_OUTPUT {
             true => None,
-            false => Some(NewFile::beside(self.file).map_err(|error| error.to_string())?),
+            false => {
+                let path = self.file.to_owned();
+                let opened = answer(OPENED_WITHIN, ending, move || NewFile::beside(&path));
+                let opened = opened.map_err(|why| self.unwritten(&why))?;
+                Some(opened.map_err(|error| error.to_string())?)
+            }
         };
         let mut recording = self.recording(ending, log)?;
         if self.anonymize {
@@ -51,7 +64,9 @@ impl RecordCommand<'_> {
         }
         let text = recording.to_text().map_err(|error| self.failed(&error))?;
         let Some(file) = file else { return Ok(text) };
-        file.finish(&text).map_err(|error| error.to_string())?;
+        let finished = answer(RECORDING_WITHIN, ending, move || file.finish(&text));
+        let finished = finished.map_err(|why| self.unwritten(&why))?;
+        finished.map_err(|error| error.to_string())?;
         let guests = recording.moments.last().map_or(0, |moment| moment.guests.len());
         let (moments, path) = (recording.moments.len(), self.file.display());
         let names = match self.anonymize {
@@ -69,7 +84,15 @@ impl RecordCommand<'_> {
 
     fn recording(&self, ending: &Ending, log: &Arc<Log>) -> Result<Recording, String> {
         if let Some(path) = self.uri.strip_prefix(REPLAY) {
-            return read(Path::new(path)).map_err(|error| self.failed(&error));
+            let path = PathBuf::from(path);
+            let probed = path.clone();
+            // What is wrong with it, reading it tells.
+            let opened = answer(OPENED_WITHIN, ending, move || plain_file::open(&probed).is_ok());
+            let recording =
+                opened.and_then(|_| answer(RECORDING_WITHIN, ending, move || read(&path)));
+            return recording
+                .map_err(|why| self.failed(&why))?
+                .map_err(|error| self.failed(&error));
         }
         let options = CaptureOptions {
             uri: self.uri,
@@ -81,8 +104,29 @@ impl RecordCommand<'_> {
         capture(&options, ending, log).map_err(|error| self.failed(&error))
     }
 
+    fn unwritten(&self, why: &str) -> String {
+        format!("cannot write {}: {why}", self.file.display())
+    }
+
     fn failed(&self, error: &dyn fmt::Display) -> String {
         format!("cannot record {}: {error}; nothing is written", self.uri)
+    }
+}
+
+/// What comes of a call to files, or why nothing does: those on a mount that is gone never answer, and are left
+/// behind.
+fn answer<T: Send + 'static>(
+    time: Duration,
+    ending: &Ending,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let mut caller = Caller::without_connection("recording");
+    caller.call(move |(), _| Ok(call()));
+    let deadline = Deadline::within(time, ending, GRACE);
+    match caller.next(&deadline) {
+        Some(answer) => answer.map_err(|error| error.to_string()),
+        None if deadline.is_ending() => Err(ENDED.to_owned()),
+        None => Err(NO_ANSWER.to_owned()),
     }
 }
 

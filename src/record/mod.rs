@@ -22,6 +22,7 @@ mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -43,6 +44,9 @@ use crate::schema::{HostReading, PoolReading};
 
 /// What a URI begins with that names a recording.
 pub const REPLAY: &str = "replay:";
+/// So long a recording may take to be read or written: it may have half a GiB.
+pub const RECORDING_WITHIN: Duration = Duration::from_secs(120);
+
 /// What a host answered, at some moments.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recording {

@@ -36,14 +36,14 @@ fn what_two_writers_learned_is_merged_and_kept_for_14_days() {
     let folder = tempfile::tempdir().unwrap();
     let file = file(&folder);
     assert_eq!(names(&file, NOW_S), [""; 0]);
-    file.save([guest(1, NOW_S), guest(2, NOW_S)].iter(), NOW_S).unwrap();
-    file.save([guest(2, NOW_S - 60), guest(3, NOW_S)].iter(), NOW_S).unwrap();
+    file.prepare([guest(1, NOW_S), guest(2, NOW_S)].iter(), NOW_S).run().unwrap();
+    file.prepare([guest(2, NOW_S - 60), guest(3, NOW_S)].iter(), NOW_S).run().unwrap();
     assert_eq!(names(&file, NOW_S), ["g1", "g2", "g3"]);
     let (guests, _) = file.load(NOW_S);
     let second = guests.iter().find(|guest| guest.name() == "g2").unwrap();
     assert_eq!(second.seen_unix_s(), NOW_S, "the newer one");
     assert_eq!(names(&file, NOW_S + KEPT_S + 1), [""; 0]);
-    file.save([guest(4, NOW_S + KEPT_S + 1)].iter(), NOW_S + KEPT_S + 1).unwrap();
+    file.prepare([guest(4, NOW_S + KEPT_S + 1)].iter(), NOW_S + KEPT_S + 1).run().unwrap();
     assert_eq!(names(&file, NOW_S + KEPT_S + 1), ["g4"]);
 }
 
@@ -51,7 +51,7 @@ fn what_two_writers_learned_is_merged_and_kept_for_14_days() {
 fn a_damaged_file_is_a_warning_and_the_next_save_replaces_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = file(&folder);
-    file.save([guest(1, NOW_S)].iter(), NOW_S).unwrap();
+    file.prepare([guest(1, NOW_S)].iter(), NOW_S).run().unwrap();
     let whole = fs::read(file.path()).unwrap();
     for at in (0..whole.len()).step_by(7) {
         let mut damaged = whole.clone();
@@ -63,6 +63,6 @@ fn a_damaged_file_is_a_warning_and_the_next_save_replaces_it() {
         let (guests, warning) = file.load(NOW_S);
         assert!(guests.is_empty() && warning.is_some(), "cut at {at}");
     }
-    file.save([guest(2, NOW_S)].iter(), NOW_S).unwrap();
+    file.prepare([guest(2, NOW_S)].iter(), NOW_S).run().unwrap();
     assert_eq!(names(&file, NOW_S), ["g2"]);
 }

@@ -19,6 +19,12 @@ findings! {
         fix "make a folder for this user, where it is looked for first"
         run "sudo install -d -m 700 -o {user} /var/cache/telegraf-virt";
 
+    silent_folder(place) = Lost "no-folder":
+        "the folder for the cache cannot be looked at: {place} does not answer; is its mount gone?"
+        lost "vm_features of every once; and each start reads every guest's XML anew"
+        fix "mount it again, or name another folder with --cache-dir, or with dir in [cache]"
+        run "cat /proc/mounts";
+
     no_room(path, left, quoted_path) = Lost "no-room": "the file system of {path} has {left} bytes left"
         lost "vm_features of every once; and each start reads every guest's XML anew"
         fix "make room there, or name another folder with --cache-dir, or with dir in [cache]"

@@ -101,7 +101,7 @@ impl Reported {
         let command = as_user(name, &format!("virsh -r -c {} list", shell(uri)));
         Some(match self.id.as_str() {
             "no-right-to-socket" => {
-                let path = socket::of(uri).map(|socket| {
+                let path = socket::soon(uri).map(|socket| {
                     let rights = socket.rights.map(|rights| format!(" ({rights})"));
                     format!("{}{}", socket.path.display(), rights.unwrap_or_default())
                 });

@@ -12,13 +12,14 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use toml::{Table, Value};
 
 use super::catalogue::telegraf as kinds;
 use super::finding::Finding;
-use super::{CheckContext, as_user, shell};
+use super::{CheckContext, NO_ANSWER, as_user, shell, within_time};
 use crate::config::{self, duration};
 use crate::deadline::Ending;
 use files::{Loaded, Unread};
@@ -55,16 +56,41 @@ struct PluginEnv<'a> {
     path: OsString,
     /// Where our configuration is when the command does not say so.
     configuration: Option<OsString>,
+    /// The file or folder that is looked at now, should it not answer.
+    at: &'a Mutex<PathBuf>,
+}
+
+impl PluginEnv<'_> {
+    fn is_at(&self, path: &Path) {
+        path.clone_into(&mut lock(self.at));
+    }
 }
 
 /// Reads that which [`FILE_VARIABLE`] names, as Telegraf has it, else that below /etc/telegraf.
 pub(super) fn read(context: &CheckContext, ending: &Ending) -> Telegraf {
+    let at = Arc::new(Mutex::new(PathBuf::new()));
+    let (context, looker, place) = (context.clone(), ending.clone(), Arc::clone(&at));
+    within_time(move || look(&context, &looker, &place)).unwrap_or_else(|| Telegraf {
+        findings: vec![not_looked_at(&lock(&at), NO_ANSWER)],
+        interval: None,
+        programs: Vec::new(),
+        uses_these_settings: false,
+    })
+}
+
+fn lock(at: &Mutex<PathBuf>) -> MutexGuard<'_, PathBuf> {
+    at.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn look(context: &CheckContext, ending: &Ending, at: &Mutex<PathBuf>) -> Telegraf {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":");
     path.push(SERVICE_PATH);
-    let around = PluginEnv { context, path, configuration: env::var_os(config::FILE_VARIABLE) };
+    let configuration = env::var_os(config::FILE_VARIABLE);
+    let around = PluginEnv { context, path, configuration, at };
     match env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) {
         Some(path) => {
+            around.is_at(&path);
             let reason = fs::metadata(&path).err();
             let missing = reason.map(|reason| not_looked_at(&path, &reason.to_string()));
             let mut telegraf = read_in(&[path], &around, ending);
@@ -77,7 +103,10 @@ pub(super) fn read(context: &CheckContext, ending: &Ending) -> Telegraf {
 
 fn read_in(places: &[PathBuf], around: &PluginEnv<'_>, ending: &Ending) -> Telegraf {
     let mut paths = Vec::new();
-    places.iter().for_each(|place| files::find(place, 0, &mut paths));
+    for place in places {
+        around.is_at(place);
+        files::find(place, 0, &mut paths);
+    }
     let mut findings = Vec::new();
     let mut plugins: Vec<Starter> = Vec::new();
     let mut interval = INTERVAL;
@@ -86,6 +115,7 @@ fn read_in(places: &[PathBuf], around: &PluginEnv<'_>, ending: &Ending) -> Teleg
         if ending.since().is_some() {
             break;
         }
+        around.is_at(path);
         let Loaded { path, names_us, table } = files::read(path);
         let table = match table {
             Ok(table) => table,

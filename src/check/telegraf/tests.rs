@@ -22,7 +22,9 @@ fn read(configuration: &str) -> (Telegraf, PathBuf, tempfile::TempDir) {
     let settings =
         cli.settings(&|name| (name == config::FILE_VARIABLE).then(|| path("empty.toml").into()));
     let context = CheckContext { cli, settings: settings.unwrap().0, file: None };
+    let at = Mutex::default();
     let around = PluginEnv {
+        at: &at,
         context: &context,
         path: folder.path().into(),
         configuration: Some(path("empty.toml").into()),
