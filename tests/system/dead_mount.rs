@@ -57,7 +57,10 @@ fn a_cache_that_does_not_answer_costs_no_line() {
     assert_eq!(alive.stderr, "", "{alive}");
     mount.dies();
     let dead = run(&mut started(&mount, &arguments)).success();
-    told(&dead, "W! the folder for the cache does not answer, so there is none; is its mount gone?");
+    told(
+        &dead,
+        "W! the folder for the cache does not answer, so there is none; is its mount gone?",
+    );
     let metrics = |finished: &Finished| {
         finished.stdout.lines().filter(|line| line.starts_with("vm_metrics,")).count()
     };
@@ -72,8 +75,7 @@ fn a_cache_that_dies_costs_no_collection_and_the_end_waits_once_for_all_of_it() 
     let settings = mount.beside().join("anomalies.toml");
     fs::write(&settings, "extra = [\"anomalies\"]\n").unwrap();
     let cache = mount.path("cache");
-    let mut command =
-        started(&mount, &["--cache-dir", text(&cache), "--config", text(&settings)]);
+    let mut command = started(&mount, &["--cache-dir", text(&cache), "--config", text(&settings)]);
     // Two more of the same kind, whose saves hang as well.
     command.args(["--uri", "test:///default?b", "--uri", "test:///default?c"]);
     let mut execd = Execd::of(&mut command);
