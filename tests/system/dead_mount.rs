@@ -89,6 +89,10 @@ fn a_cache_that_dies_costs_no_collection_and_the_end_waits_once_for_all_of_it() 
         lines.iter().filter(|line| line.measurement == "vm_metrics").count()
     };
     assert_eq!(guests(), 3);
+    // What it saved is there before the mount dies.
+    while saved(".jsonl") < 3 {
+        thread::sleep(Duration::from_millis(10));
+    }
     mount.dies();
     for _ in 0..3 {
         assert_eq!(guests(), 3);
@@ -101,6 +105,8 @@ fn a_cache_that_dies_costs_no_collection_and_the_end_waits_once_for_all_of_it() 
         let count = messages.iter().filter(|message| message.starts_with(&told)).count();
         assert_eq!(count, 1, "{told}\n{messages:#?}");
     }
+    let told = "W! anomalies: cannot save what is learned: it does not answer; is its mount gone?";
+    assert_eq!(messages.iter().filter(|message| *message == told).count(), 3, "{messages:#?}");
     mount.is_back();
     assert_eq!(saved(".jsonl"), 3, "those of the first collection");
 }
