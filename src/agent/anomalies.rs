@@ -53,11 +53,6 @@ impl Learned {
     }
 
     fn take_in(&mut self, place: usize, answer: Result<ModelAnswer, Error>, uri: &str, log: &Log) {
-        let key = format!("saving what is learned of {uri}");
-        let failed = |error: &dyn std::fmt::Display| {
-            let text = format_args!("anomalies: cannot save what is learned: {error}");
-            log.begins(&key, Level::Warn, text);
-        };
         match answer {
             Ok(ModelAnswer::Loaded(guests, warning)) => {
                 if let Some(warning) = warning {
@@ -66,11 +61,25 @@ impl Learned {
                 guests.into_iter().for_each(|guest| self.models.restore(place, guest));
                 log.ends(&unread_key(uri), "anomalies: what was learned is read after all");
             }
-            Ok(ModelAnswer::Saved(Ok(_))) => log.ends(&key, "what is learned is saved again"),
-            Ok(ModelAnswer::Saved(Err(error))) => failed(&error),
-            Err(error) => failed(&error),
+            Ok(ModelAnswer::Saved(Ok(_))) => {
+                log.ends(&unsaved_key(uri), "what is learned is saved again");
+            }
+            Ok(ModelAnswer::Saved(Err(error))) => tell_unsaved(log, uri, &error),
+            Err(error) => tell_unsaved(log, uri, &error),
         }
     }
+}
+
+fn unsaved_key(uri: &str) -> String {
+    format!("saving what is learned of {uri}")
+}
+
+fn tell_unsaved(log: &Log, uri: &str, why: &dyn std::fmt::Display) {
+    log.begins(
+        &unsaved_key(uri),
+        Level::Warn,
+        format_args!("anomalies: cannot save what is learned: {why}"),
+    );
 }
 
 fn unread_key(uri: &str) -> String {
@@ -136,9 +145,20 @@ impl Agent {
         }
     }
 
+    /// Tells of the files whose last call is not back yet.
+    pub(super) fn tell_of_late_learned(&self) {
+        let Some(watch) = &self.watch else { return };
+        for (place, source) in self.sources.iter().enumerate() {
+            if watch.calls.is_under_way(place) {
+                tell_unsaved(&self.log, source.hypervisor.uri(), &NO_ANSWER);
+            }
+        }
+    }
+
     /// Begins to write what is learned. A file whose last call is not back yet is left alone.
     pub(super) fn begin_keeping_learned(&mut self) {
         self.take_learned();
+        self.tell_of_late_learned();
         let Some(watch) = &mut self.watch else { return };
         let now_unix_s = Moment::now().unix.as_secs();
         watch.saved = Instant::now();

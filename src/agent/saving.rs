@@ -103,6 +103,7 @@ impl Agent {
                 report_saved(&self.log, Err(&NO_ANSWER), source.hypervisor.uri());
             }
         }
+        self.tell_of_late_learned();
     }
 
     /// Begins to write each hypervisor's file. One whose last call is not back yet is left alone.

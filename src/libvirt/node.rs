@@ -29,6 +29,8 @@ pub struct NodeInfo {
 
 /// How many statistics libvirt's client takes from a server (REMOTE_NODE_CPU_STATS_MAX and the like).
 const MOST: usize = 1024;
+/// Most counts of free pages that libvirt's client takes from a server: REMOTE_NODE_MAX_CELLS.
+const COUNTS_MAX: usize = 1024;
 
 /// The text in an array of characters, which need not end in a NUL.
 fn field(chars: &[c_char]) -> Vec<u8> {
@@ -149,10 +151,11 @@ impl Connection {
         cells: u32,
         sizes_kib: &[u32],
     ) -> Result<Vec<u64>, Error> {
-        // REMOTE_NODE_MAX_CELLS is 1024; what comes back is checked by libvirt against what was asked for.
         let mut sizes: Vec<c_uint> = sizes_kib.to_vec();
-        let cells = cells.min(1024);
-        let mut counts = vec![0; sizes.len() * cells as usize];
+        let cells = cells.min(COUNTS_MAX as u32);
+        let wanted = sizes.len() * cells as usize;
+        // However few were asked for, libvirt's client writes as many as the server sends.
+        let mut counts = vec![0; if wanted == 0 { 0 } else { wanted.max(COUNTS_MAX) }];
         let (Ok(first), Ok(number)) = (c_int::try_from(first), c_uint::try_from(sizes.len()))
         else {
             return Err(Error::invalid("no such NUMA cell"));
@@ -160,7 +163,8 @@ impl Connection {
         if counts.is_empty() {
             return Ok(counts);
         }
-        // SAFETY: room for as many counts as sizes times cells, both of which are told.
+        // SAFETY: room for as many counts as sizes times cells, both of which are told, and for as many as a
+        // server can send.
         let filled = unsafe {
             check(sys::virNodeGetFreePages(
                 self.as_ptr(),
@@ -172,7 +176,7 @@ impl Connection {
                 0,
             ))?
         };
-        counts.truncate(filled);
+        counts.truncate(filled.min(wanted));
         Ok(counts)
     }
 

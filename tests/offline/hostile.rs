@@ -132,6 +132,32 @@ fn memory_statistics_of_any_number_fit() {
     }
 }
 
+/// libvirt's client writes as many counts of free pages as the server sends, however few were asked for.
+#[test]
+fn counts_of_free_pages_of_any_number_fit() {
+    const CAPABILITIES: &str = "<capabilities><host><topology><cells num='1'><cell id='0'>\
+         <memory unit='KiB'>8388608</memory><pages unit='KiB' size='4'>2097152</pages>\
+         <pages unit='KiB' size='2048'>16</pages><cpus num='1'><cpu id='0'/></cpus></cell></cells>\
+         </topology></host></capabilities>";
+    for count in [0, 1, 2, 3, 100, 1000, 1024, 1025] {
+        let script = move |call: &Call<'_>| match call.procedure {
+            procedure::CAPABILITIES => Reply::answer(Xdr::default().text(CAPABILITIES)),
+            procedure::FREE_PAGES => Reply::answer(
+                (0..count)
+                    .fold(Xdr::default().uint(count), |to, _| to.hyper(0x4141_4141_4141_4141)),
+            ),
+            _ => honest(call),
+        };
+        let finished = ask_all(Host::with(3), &["once"], script).success();
+        let lines = lines::read(&finished.stdout);
+        let pages =
+            lines.iter().find(|line| line.fields.iter().any(|(name, _)| name == "pages_total"));
+        let pages = pages.unwrap_or_else(|| panic!("{count}: {finished}"));
+        let has_free = pages.fields.iter().any(|(name, _)| name == "pages_free");
+        assert_eq!(has_free, (1..=1024).contains(&count), "{count}: {finished}");
+    }
+}
+
 fn totals(finished: &Finished) -> usize {
     lines::read(&finished.stdout).iter().filter(|line| line.measurement == "vm_totals").count()
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 pub mod procedure {
     pub const CLOSE: u32 = 2;
     pub const NODE_INFO: u32 = 6;
+    pub const CAPABILITIES: u32 = 7;
     pub const XML: u32 = 14;
     pub const INFO: u32 = 16;
     pub const VCPUS: u32 = 20;
@@ -30,6 +31,7 @@ pub mod procedure {
     pub const CPU: u32 = 262;
     pub const LIST: u32 = 273;
     pub const JOB: u32 = 298;
+    pub const FREE_PAGES: u32 = 340;
     pub const STATISTICS: u32 = 344;
 
     /// Those that a collection, `check` and `record` call between them, the handshake left out.

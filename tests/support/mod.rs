@@ -10,6 +10,7 @@ pub mod ailing;
 pub mod app;
 pub mod calls;
 pub mod dashboards;
+pub mod dead_mount;
 pub mod debian;
 pub mod events;
 pub mod execd;

@@ -6,6 +6,7 @@ mod support;
 
 mod alerts;
 mod dashboards;
+mod dead_mount;
 mod exec;
 mod execd;
 mod file;
