@@ -2,7 +2,9 @@
  * The parallel floor: the list of guests, made once, split over several connections kept open, and each
  * part asked for by a thread of its own with one bulk call. Nothing is done with the answers but counting.
  *
- *   pfloor URI GROUPS CONNECTIONS
+ *   pfloor URI GROUPS CONNECTIONS [cpu]
+ *
+ * With "cpu" each guest is asked for its CPU time by a call of its own first, as the program asks it.
  *
  * Each byte on standard input is one repetition. It prints a line: guests, parameters, wall time of the
  * repetition and CPU time of this process during it, both in nanoseconds.
@@ -19,6 +21,7 @@ struct part {
     pthread_t thread;
     virDomainPtr *guests; /* ends with NULL */
     unsigned int groups;
+    int asks_cpu;
     int answered;
     long parameters;
 };
@@ -28,7 +31,12 @@ static void *ask(void *argument)
     struct part *part = argument;
     virDomainStatsRecordPtr *records;
 
+    virTypedParameter times[16];
+
     part->parameters = 0;
+    for (virDomainPtr *guest = part->guests; part->asks_cpu && *guest; guest++)
+        if (virDomainGetCPUStats(*guest, times, 16, -1, 1, 0) < 0)
+            part->parameters--;
     part->answered = virDomainListGetStats(part->guests, part->groups, &records, 0);
     if (part->answered < 0)
         return NULL;
@@ -56,14 +64,15 @@ static int prepare(struct part *part, const char *uri, int number, int connectio
 
 int main(int argc, char **argv)
 {
-    int connections = argc == 4 ? atoi(argv[3]) : 0;
+    int connections = argc == 4 || argc == 5 ? atoi(argv[3]) : 0;
     if (connections < 1) {
-        fprintf(stderr, "usage: pfloor URI GROUPS CONNECTIONS\n");
+        fprintf(stderr, "usage: pfloor URI GROUPS CONNECTIONS [cpu]\n");
         return 2;
     }
     struct part *parts = calloc(connections, sizeof *parts);
     for (int i = 0; i < connections; i++) {
         parts[i].groups = strtoul(argv[2], NULL, 0);
+        parts[i].asks_cpu = argc == 5;
         if (prepare(&parts[i], argv[1], i, connections) < 0)
             return 1;
     }

@@ -11,8 +11,10 @@ use super::support::lab::Lab;
 use super::support::process::run;
 use super::support::program::{PROGRAM, without_settings};
 
-/// state, cpu, balloon, vcpu, interface and block: what the program asks for.
+/// state, cpu, balloon, vcpu, interface and block: what any client asks for.
 const GROUPS: &str = "63";
+/// The same without cpu and vcpu: what the program asks for, beside the CPU time of each guest.
+const GROUPS_APART: &str = "53";
 
 /// A hypervisor with guests, and the program's settings and folders for it.
 pub struct Host {
@@ -109,6 +111,13 @@ impl Host {
     pub fn floor(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.floors.join(name));
         command.args([&self.uri, GROUPS]).args(arguments);
+        command
+    }
+
+    /// The floor of several connections that makes the program's own calls.
+    pub fn same_calls(&self, connections: &str) -> Command {
+        let mut command = Command::new(self.floors.join("pfloor"));
+        command.args([&self.uri, GROUPS_APART, connections, "cpu"]);
         command
     }
 

@@ -103,6 +103,8 @@ fn ours_and_floors(host: &Host, connections: usize, contenders: &mut Contenders)
     let connections = connections.min(host.guests).to_string();
     add(contenders, "floor", Floor::start(&mut host.floor("floor", &[])));
     add(contenders, "pfloor", Floor::start(&mut host.floor("pfloor", &[&connections])));
+    let mut same_calls = host.same_calls(&connections);
+    add(contenders, "pfloor, our calls", Floor::start(&mut same_calls));
     add(contenders, "execd", Warm::start(&mut host.program("execd", "execd", &[]), host.guests));
     for workers in WORKERS {
         let name = format!("workers {workers}");
@@ -114,6 +116,8 @@ fn ours_and_floors(host: &Host, connections: usize, contenders: &mut Contenders)
     }
 
     add(contenders, "floor as a process", host.once(&host.floor("floor", &[])).with_input("\n"));
+    let same_calls = host.once(&host.same_calls(&connections)).with_input("\n");
+    add(contenders, "pfloor, our calls, as a process", same_calls);
     add(contenders, "once", host.once(&host.program("once", "once", &[])));
     let cold = host.scratch.join("cold");
     add(

@@ -12,7 +12,7 @@ use super::memballoon::{self, Memballoon};
 use super::trial::CollectedHost;
 use super::{cache, hypervisor, shell};
 use crate::collect::{Cause, Collected, HeldGuest, Reading};
-use crate::config::{Feature, Settings};
+use crate::config::{Feature, Settings, duration};
 use crate::deadline::{Deadline, Ending};
 use crate::host::REPLAY;
 use crate::sample::Completeness;
@@ -159,9 +159,22 @@ fn held(host: &CollectedHost, collected: &Collected, settings: &Settings) -> Vec
     }
     if !collected.late.is_empty() {
         let names: Vec<String> = collected.late.iter().map(|(_, name)| name.to_string()).collect();
-        findings.push(kinds::late(counted(names.len(), "guest")).of_guests(names));
+        let longer = enough_for_all(collected, settings.deadline);
+        let longer = duration::format_duration(longer);
+        findings.push(kinds::late(counted(names.len(), "guest"), longer).of_guests(names));
     }
     findings
+}
+
+/// The deadline that is enough for all guests, where so many could be read by this one: half as much again as it
+/// takes at that pace, in whole seconds.
+pub(super) fn enough_for_all(collected: &Collected, deadline: Duration) -> Duration {
+    // Where hardly any was read that says little of the others.
+    const MOST: f64 = 10.0;
+    let read = collected.readings.len().max(1) as f64;
+    let all = read + collected.late.len() as f64;
+    let exact = deadline.mul_f64((all / read).min(MOST) * 1.5);
+    Duration::from_secs(exact.as_secs() + u64::from(exact.subsec_nanos() > 0))
 }
 
 /// The paths of a guest's disks, as far as the cache knows them: asking libvirt for them may hang.
@@ -385,6 +398,19 @@ fn steal(readings: &[&Reading], settings: &Settings) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_deadline_that_is_enough_follows_from_the_guests_that_were_read() {
+        let enough = |read: usize, late: u128| {
+            let reading = || Reading::of_locked(crate::sample::Domain::default());
+            let late = (0..late).map(|n| (Uuid::from_u128(n), "late".into())).collect();
+            let readings = (0..read).map(|_| reading()).collect();
+            let collected = Collected { readings, late, ..Collected::default() };
+            enough_for_all(&collected, Duration::from_secs(4)).as_secs()
+        };
+        assert_eq!([enough(1000, 0), enough(500, 500), enough(300, 700)], [6, 12, 20]);
+        assert_eq!([enough(1, 999), enough(0, 1000)], [60, 60]);
+    }
 
     #[test]
     fn a_few_guests_are_named_in_the_command_and_many_are_not() {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::catalogue::collection as kinds;
 use super::finding::{Finding, counted};
+use super::guests;
 use super::hypervisor::CheckedHost;
 use super::telegraf::Telegraf;
 use crate::collect::{Collected, Hypervisor, Known, Listed, Plan};
@@ -150,7 +151,11 @@ impl Trial {
         let mut findings = vec![facts(if took < time_to_collect(deadline) {
             kinds::in_time(text)
         } else {
-            kinds::deadline_reached(text, duration::format_duration(deadline * 2))
+            let late = self.hosts.iter().filter_map(|host| host.collected.as_ref().ok());
+            let late = late.filter(|collected| !collected.late.is_empty());
+            let longer = late.map(|collected| guests::enough_for_all(collected, deadline)).max();
+            let longer = longer.unwrap_or(deadline * 2);
+            kinds::deadline_reached(text, duration::format_duration(longer))
         })];
         if let Some(interval) = interval {
             if took > interval {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::call::{Ask, Asked, How, Progress, QUICK, Sampled, Step};
 use super::cpu::{CpuAnswer, CpuFigures};
 use super::fallback;
+use super::guest_state::LOCKED_AFTER;
 use super::permit::ListPermit;
 use super::request::{GuestRequest, ReadRequest, always, cpu, of_inactive, without_monitor};
 use super::session::Session;
@@ -105,12 +106,12 @@ fn ask_cpu(
         }
         let began = Instant::now();
         progress.set(Step::Cpu, Some(one.place), began);
-        match CpuAnswer::of(one.handle) {
+        match CpuAnswer::of(one.handle, one.guest.fixed_vcpus()) {
             CpuAnswer::Figures(figures) => one.cpu = Some(figures),
             CpuAnswer::Lacking => (has_all, one.sampled.lacks_cpu_calls) = (false, true),
             CpuAnswer::Gone => has_all = false,
         }
-        let is_in_time = began.elapsed() < QUICK;
+        let is_in_time = began.elapsed() < LOCKED_AFTER;
         if !is_in_time {
             answers.push((one.place, Asked::WasLocked));
         }

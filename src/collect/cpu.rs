@@ -2,6 +2,7 @@
 //! only QEMU has, which costs QEMU's own threads a third of what all groups cost them. libvirtd has what is
 //! printed by itself: the time in the guest's control group, where the bulk call takes it from as well, and the
 //! number in the definition. Two calls for one guest ask for these; both wait for the lock of its object only.
+//! The second is made for guests whose virtual CPUs can be plugged: of the others the XML has the number.
 
 use crate::host::HostGuest;
 use crate::libvirt::Kind;
@@ -25,7 +26,8 @@ pub(super) enum CpuAnswer {
 }
 
 impl CpuAnswer {
-    pub(super) fn of(guest: &HostGuest) -> Self {
+    /// Asks a guest; `vcpus` is the number of its virtual CPUs, where that cannot change in this boot.
+    pub(super) fn of(guest: &HostGuest, vcpus: Option<u64>) -> Self {
         let times = match guest.cpu_times() {
             Ok(times) => times,
             Err(error) if error.kind == Kind::GuestGone => return Self::Gone,
@@ -36,10 +38,9 @@ impl CpuAnswer {
         else {
             return Self::Lacking;
         };
-        match guest.info() {
-            Ok(info) => {
-                Self::Figures(CpuFigures { time_ns, user_ns, system_ns, vcpus: info.vcpus })
-            }
+        let vcpus = vcpus.map_or_else(|| guest.info().map(|info| info.vcpus), Ok);
+        match vcpus {
+            Ok(vcpus) => Self::Figures(CpuFigures { time_ns, user_ns, system_ns, vcpus }),
             Err(error) if error.kind == Kind::GuestGone => Self::Gone,
             Err(_) => Self::Lacking,
         }

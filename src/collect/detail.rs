@@ -130,8 +130,9 @@ fn read_inventory(
     log.debug(format_args!("reading the devices of guest \"{}\" ({})", guest.name, guest.uuid));
     let text = handle.xml().map_err(XmlFailure::Libvirt)?;
     let domain = xml::read(&text, schema::needs_xml(read.extra), &selection.paths);
-    let DomainXml { nics, disks, details, metadata } = domain.map_err(XmlFailure::Xml)?;
-    let inventory = Inventory { id, nics, disks, metadata, ..Inventory::default() };
+    let DomainXml { nics, disks, fixed_vcpus, details, metadata } =
+        domain.map_err(XmlFailure::Xml)?;
+    let inventory = Inventory { id, nics, disks, fixed_vcpus, metadata, ..Inventory::default() };
     if !assemble::is_selected(&inventory, selection) {
         // Nothing more is asked of a guest that is not read.
         return Ok(inventory);

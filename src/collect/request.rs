@@ -31,6 +31,12 @@ pub struct GuestRequest {
 }
 
 impl GuestRequest {
+    /// How many virtual CPUs it has, where that cannot change in this boot.
+    pub(super) fn fixed_vcpus(&self) -> Option<u64> {
+        let inventory = self.inventory.as_ref().filter(|inventory| inventory.id == self.id)?;
+        inventory.fixed_vcpus
+    }
+
     /// What is known of its metadata, where all that is looked for in it is.
     fn metadata(&self, selection: &Selection) -> Option<&Metadata> {
         let inventory = self.inventory.as_ref().filter(|it| it.has_metadata(&selection.paths))?;

@@ -34,6 +34,9 @@ pub struct Inventory {
     /// What told these block devices from others of their names, all as one number.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub disk_sources: u64,
+    /// How many virtual CPUs it has, where that is so until its next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed_vcpus: Option<u64>,
     /// What else the XML says; `None` where that was not wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<Details>>,

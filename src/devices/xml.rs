@@ -21,6 +21,9 @@ pub struct DomainXml {
     pub nics: Vec<NicDevice>,
     /// The disks and drives, in the XML's order.
     pub disks: Vec<DiskDevice>,
+    /// How many virtual CPUs it has, where libvirt neither plugs nor unplugs any until its next start: all that it
+    /// may have are there, and none is said to be pluggable.
+    pub fixed_vcpus: Option<u64>,
     /// What only `extra` prints, where that is wanted.
     pub details: Option<Details>,
     /// What the metadata has at the paths that are asked for, where any are.
@@ -38,6 +41,7 @@ pub struct DomainXml {
 pub fn read(xml: &str, wants_details: bool, paths: &[Path]) -> Result<DomainXml, XmlError> {
     let mut all = AllOfDomain {
         devices: DeviceReader::default(),
+        vcpus: VcpuReader::default(),
         details: wants_details.then(DetailsReader::default),
         metadata: (!paths.is_empty()).then(|| MetadataSearch::new(paths)),
     };
@@ -45,6 +49,7 @@ pub fn read(xml: &str, wants_details: bool, paths: &[Path]) -> Result<DomainXml,
     Ok(DomainXml {
         nics: all.devices.nics,
         disks: all.devices.disks,
+        fixed_vcpus: all.vcpus.fixed.filter(|_| !all.vcpus.are_listed),
         details: all.details.map(|it| it.details),
         metadata: all.metadata.map(MetadataSearch::found),
     })
@@ -60,6 +65,7 @@ pub fn inventory(xml: &str) -> Result<(Vec<NicDevice>, Vec<DiskDevice>), XmlErro
 
 struct AllOfDomain<'p> {
     devices: DeviceReader,
+    vcpus: VcpuReader,
     details: Option<DetailsReader>,
     metadata: Option<MetadataSearch<'p>>,
 }
@@ -67,6 +73,7 @@ struct AllOfDomain<'p> {
 impl Visitor for AllOfDomain<'_> {
     fn open(&mut self, path: &OpenPath, tag: &BytesStart<'_>) -> Result<bool, Stop> {
         let mut wants_text = self.devices.open(path, tag)?;
+        wants_text |= self.vcpus.open(path, tag)?;
         if let Some(details) = &mut self.details {
             wants_text |= details.open(path, tag)?;
         }
@@ -78,11 +85,40 @@ impl Visitor for AllOfDomain<'_> {
 
     fn close(&mut self, path: &OpenPath, text: Option<&str>) {
         self.devices.close(path, text);
+        self.vcpus.close(path, text);
         if let Some(details) = &mut self.details {
             details.close(path, text);
         }
         if let Some(metadata) = &mut self.metadata {
             metadata.close(path, text);
+        }
+    }
+}
+
+/// What has been found of the virtual CPUs so far.
+#[derive(Default)]
+struct VcpuReader {
+    /// How many there are, where as many are there as may be.
+    fixed: Option<u64>,
+    /// Whether each has an element of its own.
+    are_listed: bool,
+}
+
+impl Visitor for VcpuReader {
+    fn open(&mut self, path: &OpenPath, tag: &BytesStart<'_>) -> Result<bool, Stop> {
+        match path.as_str() {
+            "/domain/vcpu" => Ok(attribute(tag, "current")?.is_none()),
+            "/domain/vcpus" => {
+                self.are_listed = true;
+                Ok(false)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn close(&mut self, path: &OpenPath, text: Option<&str>) {
+        if path.as_str() == "/domain/vcpu" {
+            self.fixed = text.and_then(|text| text.trim().parse().ok());
         }
     }
 }

@@ -10,6 +10,7 @@ mod beside;
 mod cache;
 mod check;
 mod containers;
+mod cpu_time;
 mod equal;
 mod escalation;
 mod event_kinds;

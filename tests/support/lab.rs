@@ -29,23 +29,39 @@ impl Lab {
 
     /// A fresh lab of this release of Debian; empty: the machine's own.
     pub fn require_release(test: &str, release: &str) -> Option<Lab> {
-        let can = run(Command::new(script()).arg("can").env("LAB_RELEASE", release));
+        Lab::require_so(test, &[("LAB_RELEASE", release)])
+    }
+
+    /// A fresh lab whose guests have control groups of their own, as on a real host.
+    pub fn require_with_groups(test: &str) -> Option<Lab> {
+        let release = std::env::var("LAB_RELEASE").unwrap_or_default();
+        Lab::require_so(test, &[("LAB_RELEASE", &release), ("LAB_CGROUPS", "1")])
+    }
+
+    /// A fresh lab whose guests have none.
+    pub fn require_without_groups(test: &str) -> Option<Lab> {
+        let release = std::env::var("LAB_RELEASE").unwrap_or_default();
+        Lab::require_so(test, &[("LAB_RELEASE", &release), ("LAB_CGROUPS", "")])
+    }
+
+    fn require_so(test: &str, settings: &[(&str, &str)]) -> Option<Lab> {
+        let can = run(Command::new(script()).arg("can").envs(settings.iter().copied()));
         if can.status.success() {
-            return Some(Lab::up(release));
+            return Some(Lab::up(settings));
         }
         let why = can.stderr.trim().lines().last().unwrap_or_default();
         skip(test, why.trim_start_matches("lab: ").trim_start_matches("debian: "));
         None
     }
 
-    fn up(release: &str) -> Lab {
+    fn up(settings: &[(&str, &str)]) -> Lab {
         let turn = Turn::beside_others();
         // Paths of sockets are short: next to the top, and a name of few letters.
         let scratch = tempfile::Builder::new().prefix("tv-").tempdir().unwrap();
         let folder = scratch.path().join("lab");
         let mut child = Command::new(script())
             .args(["up".as_ref(), folder.as_os_str(), "--tied".as_ref()])
-            .env("LAB_RELEASE", release)
+            .envs(settings.iter().copied())
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();

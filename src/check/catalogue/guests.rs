@@ -79,10 +79,10 @@ findings! {
         fix "free the guests that do not respond, or allow more calls to be stuck"
         run "max_stuck = 24";
 
-    late(guests) = Lost "late": "{guests} could not be read within the deadline"
+    late(guests, longer) = Lost "late": "{guests} could not be read within the deadline"
         lost "every line of these guests"
         fix "libvirt or this host is too slow for it: give a collection more time in the configuration"
-        run "deadline = \"10s\"";
+        run "deadline = \"{longer}\"";
 
     partly_unread(failure, guests, uri, first) = Lost "partly-unread": "{failure}, of {guests}"
         lost "these figures: they are left out where they were there before, and else not offered"

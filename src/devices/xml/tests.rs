@@ -428,3 +428,17 @@ proptest! {
         prop_assert_eq!(inventory(&xml), Ok((vec![], vec![disk])));
     }
 }
+
+#[test]
+fn the_number_of_vcpus_is_fixed_where_all_are_there_and_none_has_an_element() {
+    let fixed = |inner: &str| {
+        let xml = format!("<domain>{inner}<metadata><vcpu>9</vcpu></metadata></domain>");
+        read(&xml, false, &[]).unwrap().fixed_vcpus
+    };
+    assert_eq!(fixed("<vcpu placement='static' cpuset='0-3'>4</vcpu>"), Some(4));
+    assert_eq!(fixed("<vcpu>\n 4\n</vcpu>"), Some(4));
+    assert_eq!(fixed("<vcpu current='2'>4</vcpu>"), None);
+    assert_eq!(fixed("<vcpu>4</vcpu><vcpus><vcpu id='0' enabled='yes'/></vcpus>"), None);
+    assert_eq!(fixed("<vcpu>many</vcpu>"), None);
+    assert_eq!(fixed(""), None);
+}
