@@ -5,6 +5,7 @@
 mod support;
 
 mod alerts;
+mod clickhouse;
 mod dashboards;
 mod exec;
 mod execd;
@@ -17,6 +18,7 @@ mod instructions;
 mod migration;
 mod package;
 mod prometheus;
+mod spikes;
 mod sql;
 mod tail;
 mod telegraf;
