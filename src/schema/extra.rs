@@ -45,6 +45,8 @@ pub struct ExtraRow {
     pub measurement: &'static str,
     /// What is asked of the host, in words; empty where only guests are asked.
     pub of_host: &'static str,
+    /// What it costs for 60 guests, measured by benches/extras: calls, and milliseconds of the host's CPU.
+    pub cost: (u32, u32),
     /// Whether it takes more than one collection: `once` does not print it.
     pub execd_only: bool,
     /// Tags that a line of this measurement may have beside the guest's.
@@ -61,6 +63,7 @@ impl ExtraRow {
         keeps_more: false,
         measurement: "",
         of_host: "",
+        cost: (0, 0),
         execd_only: false,
         tags: &[],
     };
@@ -93,29 +96,29 @@ extras! {
         { groups: &[Group::Cpu, Group::Vcpu] }
     MemoryDetails "memory-details" "free memory, huge pages, and when the guest reported them" {}
     Vcpus "vcpus" "a line a vCPU, with the host CPU that runs it and its affinity"
-        { measurement: "vm_vcpus", tags: &["vcpu"], groups: &[Group::Vcpu], calls: &[(GuestCall::Vcpus, None)], needs_xml: true }
+        { measurement: "vm_vcpus", tags: &["vcpu"], groups: &[Group::Vcpu], calls: &[(GuestCall::Vcpus, None)], needs_xml: true, cost: (60, 29) }
     DiskTimes "disk-times" "time that disk requests took, and flushes"
         { calls: &[(GuestCall::DiskTimes, Some(Group::Block))] }
     DiskSpace "disk-space" "the size of each disk, and what it takes of its storage" {}
     Iothreads "iothreads" "a line an I/O thread"
-        { measurement: "vm_iothreads", tags: &["iothread"], groups: &[Group::Iothread], keeps_more: true }
+        { measurement: "vm_iothreads", tags: &["iothread"], groups: &[Group::Iothread], keeps_more: true, cost: (0, 29) }
     Perf "perf" "events that the host's CPU counts (virsh perf turns them on)"
-        { measurement: "vm_perf", groups: &[Group::Perf], keeps_more: true }
+        { measurement: "vm_perf", groups: &[Group::Perf], keeps_more: true, cost: (0, 11) }
     DirtyRate "dirty-rate" "how fast a guest writes to memory (virsh domdirtyrate-calc)"
-        { measurement: "vm_dirty_rate", tags: &["vcpu"], groups: &[Group::DirtyRate], keeps_more: true }
+        { measurement: "vm_dirty_rate", tags: &["vcpu"], groups: &[Group::DirtyRate], keeps_more: true, cost: (0, 26) }
     MemoryBandwidth "memory-bandwidth" "resctrl monitors of memory controllers"
-        { measurement: "vm_memory_bandwidth", tags: &["monitor", "node"], groups: &[Group::Memory], keeps_more: true }
+        { measurement: "vm_memory_bandwidth", tags: &["monitor", "node"], groups: &[Group::Memory], keeps_more: true, cost: (0, 14) }
     CpuCache "cpu-cache" "resctrl monitors of CPU caches"
         { measurement: "vm_cpu_cache", tags: &["monitor", "bank"], groups: &[Group::Cpu], keeps_more: true }
     Jobs "jobs" "migration, save or backup, while it runs; one more call a guest"
-        { measurement: "vm_jobs", calls: &[(GuestCall::Job, None)], keeps_more: true }
+        { measurement: "vm_jobs", calls: &[(GuestCall::Job, None)], keeps_more: true, cost: (60, 2) }
     Limits "limits" "the quality of service that is set for disks, NICs and the guest"
         { measurement: "vm_limits", tags: &["devtype", "device", "filter"], needs_xml: true }
     Numa "numa" "NUMA cells and nodes" { measurement: "vm_numa", tags: &["cell"], needs_xml: true }
     Info "info" "title, description, machine, architecture, autostart"
         { measurement: "vm_info", calls: &[(GuestCall::Definition, None)], needs_xml: true }
     Hypervisor "hypervisor" "what KVM itself counts"
-        { measurement: "vm_hypervisor", tags: &["vcpu"], groups: &[Group::Vcpu, Group::Vm], keeps_more: true }
+        { measurement: "vm_hypervisor", tags: &["vcpu"], groups: &[Group::Vcpu, Group::Vm], keeps_more: true, cost: (0, 44) }
     Collector "collector" "what the collection itself cost and met, a line a hypervisor"
         { measurement: "vm_collector", tags: &["uri"] }
     Other "other" "what libvirt sends and no name here knows"
@@ -123,15 +126,15 @@ extras! {
     Answer "answer" "how each guest answered: whole, or why not" {}
     Uptime "uptime" "since when each guest runs; of this machine's QEMU only" {}
     Host "host" "versions, CPU time, memory, huge pages, and what all guests have"
-        { measurement: "vm_host", tags: &["uri", "cell", "page_kib"], of_host: "some 12 calls, and 3 for each NUMA cell" }
+        { measurement: "vm_host", tags: &["uri", "cell", "page_kib"], of_host: "some 12 calls, and 3 for each NUMA cell", cost: (14, 0) }
     Pools "pools" "the storage pools and how full they are"
-        { measurement: "vm_pools", tags: &["uri", "pool", "type"], of_host: "the list of pools, and 3 calls for each" }
+        { measurement: "vm_pools", tags: &["uri", "pool", "type"], of_host: "the list of pools, and 3 calls for each", cost: (6, 0) }
     BlockJobs "block-jobs" "copies, commits, pulls and backups of disks, while they run"
-        { measurement: "vm_block_jobs", tags: &["devtype", "device"], calls: &[(GuestCall::BlockJobs, None)], keeps_more: true }
+        { measurement: "vm_block_jobs", tags: &["devtype", "device"], calls: &[(GuestCall::BlockJobs, None)], keeps_more: true, cost: (180, 13) }
     DiskErrors "disk-errors" "why a disk's storage fails, such as no_space"
-        { calls: &[(GuestCall::DiskErrors, None)] }
+        { calls: &[(GuestCall::DiskErrors, None)], cost: (60, 47) }
     Backing "backing" "each image of the disks' backing chains"
-        { measurement: "vm_backing", tags: &["device", "index"], calls: &[(GuestCall::Backing, None)], keeps_more: true }
+        { measurement: "vm_backing", tags: &["device", "index"], calls: &[(GuestCall::Backing, None)], keeps_more: true, cost: (60, 127) }
     Snapshots "snapshots" "how many there are, and how old"
         { measurement: "vm_snapshots", calls: &[(GuestCall::Snapshots, None)], needs_xml: true }
     DiskLatency "disk-latency" "histograms of how long requests took (libvirt 12.1)"

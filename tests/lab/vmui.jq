@@ -3,7 +3,7 @@
 
 # What all is chosen of need not be asked for.
 def filled:
-    gsub("\\$__rate_interval"; "1m") | gsub("\\$guest"; $guest)
+    gsub("\\$__rate_interval"; "1m") | gsub("\\$top"; "20") | gsub("\\$guest"; $guest)
     | gsub("(host|source|device)=~\"\\$[a-z]+\",?"; "") | gsub(",}"; "}") | gsub("{}"; "");
 
 # To vmui a unit is what stands behind the number.

@@ -14,19 +14,6 @@ use crate::support::program::program;
 use crate::support::repository;
 use crate::support::{say, wait_until};
 
-/// Mounts control groups, which libvirtd looks for when it starts.
-const GROUPS: &str = "mount -t tmpfs tmpfs /sys/fs/cgroup
-    if mount -t cgroup -o memory cgroup /sys/fs/cgroup 2>/dev/null; then
-        umount /sys/fs/cgroup
-        for group in cpu cpuacct cpuset memory devices freezer blkio; do
-            mkdir /sys/fs/cgroup/$group
-            mount -t cgroup -o $group cgroup /sys/fs/cgroup/$group || rmdir /sys/fs/cgroup/$group
-        done
-    else
-        mount -t cgroup2 cgroup2 /sys/fs/cgroup
-    fi
-    pkill libvirtd";
-
 /// A busybox with nothing beside it, as the root of a container.
 fn root(lab: &Lab) -> String {
     let fetch = repository().join("tests/lab/fetch");
@@ -56,8 +43,7 @@ fn a_container_has_its_state_its_memory_and_its_cpu_time() {
 }
 
 fn holds(lab: &Lab) {
-    lab.inside(&["sh", "-euc", GROUPS]);
-    lab.start_libvirtd();
+    lab.with_control_groups();
     let write = lab.write_uri().replacen("qemu", "lxc", 1);
     let virsh = |arguments: &[&str]| {
         run(Command::new("virsh").args(["-q", "-c", &write]).args(arguments)).success().stdout

@@ -419,6 +419,6 @@ fn the_types_of_every_version_of_grafana_take_the_dashboards() {
         std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
         let told = check(std::slice::from_ref(&file)).code(code);
         let told = format!("{}{}", told.stdout, told.stderr);
-        assert_eq!(told.matches(message).count() / versions.len(), 1, "{to}: {told}");
+        assert!(told.matches(message).count() >= versions.len(), "{to}: {told}");
     }
 }

@@ -11,7 +11,7 @@ use telegraf_virt::devices::{Inventory, xml};
 use telegraf_virt::libvirt::{Parameter, Snapshots, Value};
 use telegraf_virt::line_protocol::{Lines, Tags};
 use telegraf_virt::points::{Choice, PrintedGuest, Writer};
-use telegraf_virt::sample::{Domain, Job, More};
+use telegraf_virt::sample::{Completeness, Domain, Job, More};
 use telegraf_virt::schema::{BackingImage, BlockJobLine, Details};
 
 type Sent = (&'static str, Value<'static>);
@@ -240,6 +240,7 @@ fn jobs_errors_images_and_snapshots_of_disks_are_told() {
     let mut sample =
         domain(&[("block.0.name", Value::Text(b"vda")), ("block.1.name", Value::Text(b"vdb"))]);
     sample.disks[0].io_error = "no_space".into();
+    sample.disks[0].io_error_code = Some(2);
     let storage = &mut sample.more.as_mut().unwrap().storage;
     storage.block_jobs = (0..=6)
         .map(|kind| BlockJobLine {
@@ -289,9 +290,32 @@ fn jobs_errors_images_and_snapshots_of_disks_are_told() {
     let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
     let told: Vec<&str> = text.lines().filter(|line| line.contains("io_error")).collect();
     assert!(
-        matches!(told[..], [line] if line.contains("errors=0i,io_error=\"no_space\"")),
+        matches!(told[..], [line] if line.contains("errors=0i,io_error=\"no_space\",io_error_code=2i")),
         "{text}"
     );
+}
+
+#[test]
+fn an_answer_is_told_in_a_word_and_by_its_number() {
+    for (completeness, word, code) in [
+        (Completeness::Complete, "whole", 0),
+        (Completeness::Partial, "whole", 0),
+        (Completeness::Starting, "starting", 1),
+        (Completeness::Busy, "busy", 2),
+        (Completeness::Locked, "locked", 3),
+        (Completeness::Hung, "hung", 4),
+    ] {
+        let sample = Domain { completeness, id: 7, ..Domain::default() };
+        let choice = Choice { extra: extras(&[Extra::Answer]), ..Choice::DEFAULT };
+        let mut lines = Lines::default();
+        lines.start(1);
+        let guest = PrintedGuest { sample: &sample, rates: None, inventory: None };
+        Writer::default().write(&mut lines, &guest, &Tags::default(), &choice, 0);
+        let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
+        let of = |measurement: &str| text.lines().find(|it| it.starts_with(measurement)).unwrap();
+        assert!(of("vm_metrics,").contains(&format!("answer=\"{word}\"")), "{text}");
+        assert!(of("vm_totals,").contains(&format!("answer_code={code}i ")), "{text}");
+    }
 }
 
 #[test]

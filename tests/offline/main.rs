@@ -25,6 +25,7 @@ mod licences;
 mod line_protocol;
 mod logs;
 mod missing;
+mod numa;
 mod packaging;
 mod pages;
 mod precision;

@@ -127,9 +127,13 @@ fn extras_table() -> String {
             .map(|it| format!("{} {}", it.measurement, it.devtype).trim_end().to_owned())
             .collect();
         let adds: Vec<String> = adds.into_iter().collect();
-        vec![code(row.name), adds.join(", "), row.text.to_owned(), asks]
+        let (calls, ms) = row.cost;
+        let more_calls = (calls > 0).then(|| format!("{calls} calls"));
+        let more_ms = (ms > 0).then(|| format!("{ms} ms"));
+        let cost: Vec<String> = more_calls.into_iter().chain(more_ms).collect();
+        vec![code(row.name), adds.join(", "), row.text.to_owned(), asks, cost.join(", ")]
     };
-    table(&["name", "on", "what", "asks libvirt for"], Extra::ALL.map(row))
+    table(&["name", "on", "what", "asks libvirt for", "60 guests"], Extra::ALL.map(row))
 }
 
 fn metrics(text: &str) -> String {

@@ -74,17 +74,18 @@ pub fn lines(time: Range<i64>, ailing: &Range<i64>) -> String {
         // How long it has ailed.
         let ailed = (now - ailing.start).clamp(0, ailing.end - ailing.start);
         let stamp = now * 1_000_000_000;
+        let used = second * 1_000_000;
         for (number, who) in GUESTS.iter().enumerate() {
             let tags = format!("VMID={number},name={who},uuid=uuid-of-{who},host=hv-well");
             let gained = |ail: &str, rate: i64| if *who == ail { ailed * rate } else { 0 };
             let steal = if at(who, "steals") { 30.0 } else { 0.5 };
             writeln!(lines, "vm_features,{tags} cpu_percent=50.0,steal_percent={steal:?} {stamp}")
                 .unwrap();
-            let drops = gained("drops", 25);
+            let (drops, moved) = (gained("drops", 25), 1000 * second);
             writeln!(
                 lines,
-                "vm_devices,{tags},devtype=nic,device=vnet{number} rxbytes={second}000i,\
-                 txbytes={second}000i,rxdrops={drops}i,txdrops=7i {stamp}"
+                "vm_devices,{tags},devtype=nic,device=vnet{number} rxbytes={moved}i,txbytes={moved}i,\
+                 rxdrops={drops}i,txdrops=7i {stamp}"
             )
             .unwrap();
             let mut more = String::new();
@@ -99,8 +100,7 @@ pub fn lines(time: Range<i64>, ailing: &Range<i64>) -> String {
                 let swapped = 50_000 + gained("swaps", 900);
                 more = format!("disk_rd_req={second}i,memrss=250000i,memswap_in={swapped}i,");
             }
-            writeln!(lines, "vm_totals,{tags} {more}cputime={second}000000i,state=1i {stamp}")
-                .unwrap();
+            writeln!(lines, "vm_totals,{tags} {more}cputime={used}i,state=1i {stamp}").unwrap();
         }
         for (number, (who, answer, state)) in ANSWERS.iter().enumerate() {
             let tags = format!("VMID={number},name={who},uuid=uuid-of-{who},host=hv-answers");
@@ -115,7 +115,7 @@ pub fn lines(time: Range<i64>, ailing: &Range<i64>) -> String {
                 let disks =
                     if has_counters { format!("disk_rd_req={second}i,") } else { String::new() };
                 let held = if answer == "whole" { "memrss=250000i," } else { "" };
-                more = format!("{disks}{held}cputime={second}000000i,state={state}i,");
+                more = format!("{disks}{held}cputime={used}i,state={state}i,");
             }
             writeln!(lines, "vm_totals,{tags} {more}answer_code={code}i {stamp}").unwrap();
         }

@@ -34,7 +34,7 @@ groups:
 
 /// One rule; theirs have the guest's name and the device in labels of other names.
 fn rule(name: &str, query: &str) -> String {
-    let is_of_guest = !query.starts_with("vm_collector");
+    let is_of_guest = !["vm_collector", "vm_pools"].iter().any(|of| query.starts_with(of));
     let renamed = |query: String, theirs: &str, ours: &str| {
         format!("label_replace({query}, \"{theirs}\", \"$1\", \"{ours}\", \"(.+)\")")
     };

@@ -205,6 +205,26 @@ impl Lab {
         self.inside(&["kill", signal, pid.trim()]);
     }
 
+    /// Mounts control groups, has QEMU's driver use them, and starts libvirtd anew, which looks for them then.
+    /// Those of a guest are outside of the lab, until it ends.
+    pub fn with_control_groups(&self) {
+        let groups = "mount -t tmpfs tmpfs /sys/fs/cgroup
+            if mount -t cgroup -o memory cgroup /sys/fs/cgroup 2>/dev/null; then
+                umount /sys/fs/cgroup
+                for group in cpu cpuacct cpuset memory devices freezer blkio; do
+                    mkdir /sys/fs/cgroup/$group
+                    mount -t cgroup -o $group cgroup /sys/fs/cgroup/$group || rmdir /sys/fs/cgroup/$group
+                done
+            else
+                mount -t cgroup2 cgroup2 /sys/fs/cgroup
+            fi
+            sed -i 's/^cgroup_controllers.*/cgroup_controllers = [\"cpu\", \"cpuacct\", \"memory\", \"blkio\"]/' \
+                /etc/libvirt/qemu.conf
+            pkill libvirtd";
+        self.inside(&["sh", "-euc", groups]);
+        self.start_libvirtd();
+    }
+
     /// Starts libvirtd again, once the one before has ended; one that does not end is killed.
     pub fn start_libvirtd(&self) {
         self.lab("daemon", &[]);

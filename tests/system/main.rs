@@ -5,6 +5,7 @@
 mod support;
 
 mod alerts;
+mod clickhouse;
 mod dashboards;
 mod dead_mount;
 mod exec;
@@ -18,6 +19,7 @@ mod instructions;
 mod migration;
 mod package;
 mod prometheus;
+mod spikes;
 mod sql;
 mod tail;
 mod telegraf;

@@ -22,7 +22,7 @@ use serde_json::{Value as Json, json};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Made lines of three guests, the last ones of now, some with more tags than the others.
-fn made() -> String {
+pub fn made() -> String {
     let guest = |name, tags, state| MadeGuest { name, tags, state, is_hung: false };
     let guests = [
         guest("moving", ",host=hv-01,source=kvm1", 1),
@@ -34,7 +34,7 @@ fn made() -> String {
 }
 
 /// How many lines each measurement has.
-fn counts(lines: &[Line]) -> BTreeMap<String, usize> {
+pub fn counts(lines: &[Line]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for line in lines {
         *counts.entry(line.measurement.clone()).or_default() += 1;
@@ -43,7 +43,7 @@ fn counts(lines: &[Line]) -> BTreeMap<String, usize> {
 }
 
 /// The type of each column of a measurement's table, in words of this database's.
-fn columns(
+pub fn columns(
     lines: &[Line],
     measurement: &str,
     word: &dyn Fn(&Value) -> &'static str,
@@ -59,7 +59,7 @@ fn columns(
 }
 
 /// The page's block of this language that holds this text.
-fn block(language: &str, text: &str) -> String {
+pub fn block(language: &str, text: &str) -> String {
     let blocks = page_blocks("docs/databases.md", language);
     let mut found = blocks.into_iter().filter(|block| block.contains(text));
     let block = found.next().unwrap_or_else(|| panic!("no block with {text}"));
@@ -68,7 +68,7 @@ fn block(language: &str, text: &str) -> String {
 }
 
 /// A real Telegraf sends these lines once, through this output, and must say nothing of errors.
-fn send(telegraf: &Path, folder: &Path, lines: &str, output: &str) {
+pub fn send(telegraf: &Path, folder: &Path, lines: &str, output: &str) {
     std::fs::write(folder.join("made.line"), lines).unwrap();
     let settings = format!(
         "[agent]\nomit_hostname = true\nmetric_batch_size = 500\nmetric_buffer_limit = 100000\n\

@@ -270,6 +270,7 @@ fn full_sample(count: u64) -> Domain {
     }
     domain.started_at_ns = Some(0);
     domain.disks[0].io_error = "none".into();
+    domain.disks[0].io_error_code = Some(0);
     for vcpu in &mut domain.vcpus {
         (vcpu.cpu, vcpu.affinity) = (Some(0), "0-1".into());
     }
