@@ -37,7 +37,7 @@ pub struct Database {
 
 impl Database {
     /// Starts it on this folder, with what it holds already.
-    pub fn start(kind: Kind, folder: &Path) -> Self {
+    pub fn start(kind: Kind, folder: &Path, named: Option<&str>) -> Self {
         fs::create_dir_all(folder).unwrap();
         let (variable, name) = match kind {
             Kind::Victoria => ("VICTORIA_METRICS", "victoria-metrics"),
@@ -68,6 +68,7 @@ impl Database {
                 (Server::Influx(server), port, pid, version("version"))
             }
         };
+        let version = named.map_or(version, str::to_owned);
         Self { server, port, pid, folder: folder.to_owned(), version }
     }
 

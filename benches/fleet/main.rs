@@ -58,6 +58,9 @@ struct Options {
     /// Where the database's files are kept
     #[arg(long, global = true, default_value = "target/fleet")]
     folder: PathBuf,
+    /// What the record calls the database, where it does not know its own version
+    #[arg(long, global = true)]
+    named: Option<String>,
     /// The record that the figures are added to
     #[arg(long, global = true)]
     record: Option<PathBuf>,
@@ -102,9 +105,10 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 fn main() {
     let options = Options::parse();
+    let named = options.named.as_deref();
     let figures = match &options.command {
         Command::Fill(size) => {
-            let database = Database::start(options.into, &options.folder);
+            let database = Database::start(options.into, &options.folder, named);
             let figures = filled(&database, *size, &for_dashboards());
             let end = figures["end_unix_s"].as_u64().unwrap();
             let asked = json!({ "end_unix_s": end, "size": described(*size) });
@@ -115,13 +119,13 @@ fn main() {
         Command::Ask => {
             let text = fs::read_to_string(options.folder.join("fleet.json")).unwrap();
             let filled: Value = serde_json::from_str(&text).unwrap();
-            let database = Database::start(options.into, &options.folder);
+            let database = Database::start(options.into, &options.folder, named);
             let figures = queries::asked(&database, options.into, &filled);
             database.end();
             figures
         }
         Command::Variants { size, only } => {
-            variants::measured(options.into, &options.folder, *size, only)
+            variants::measured(options.into, &options.folder, named, *size, only)
         }
     };
     println!("{figures:#}");
