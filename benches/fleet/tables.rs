@@ -27,22 +27,24 @@ fn number(figures: &Value, key: &str) -> f64 {
     figures[key].as_f64().unwrap_or_else(|| panic!("no {key} in {figures}"))
 }
 
-/// The variants of each database: name and figures.
-fn variants(runs: &[Value]) -> Vec<(&str, [&Value; 2])> {
-    let of = |database: &str| -> Vec<&Value> {
-        let all = runs.iter().filter_map(|run| run["variants"].as_array()).flatten();
-        let is_of = |it: &&Value| text(&it["figures"], "database").starts_with(database);
-        all.filter(is_of).collect()
-    };
-    let [influx, victoria] = DATABASES.map(of);
-    assert!(!influx.is_empty() && influx.len() == victoria.len(), "variants are missing");
-    let pairs = influx.into_iter().zip(victoria);
-    pairs
-        .map(|(one, other)| {
-            assert_eq!(one["variant"], other["variant"]);
-            (text(one, "variant"), [&one["figures"], &other["figures"]])
-        })
-        .collect()
+/// The ways, and the figures of each database that was measured.
+fn variants(runs: &[Value]) -> Vec<(&str, [Option<&Value>; 2])> {
+    let mut ways: Vec<(&str, [Option<&Value>; 2])> = Vec::new();
+    for one in runs.iter().filter_map(|run| run["variants"].as_array()).flatten() {
+        let (name, figures) = (text(one, "variant"), &one["figures"]);
+        let database = text(figures, "database");
+        let place = DATABASES.iter().position(|it| database.starts_with(it));
+        let place = place.expect("a known database");
+        match ways.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, both)) => both[place] = Some(figures),
+            None => {
+                let mut both = [None; 2];
+                both[place] = Some(figures);
+                ways.push((name, both));
+            }
+        }
+    }
+    ways
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -54,8 +56,13 @@ fn ways(runs: &[Value]) -> String {
                      | CPU, s |\n|---|--:|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for (name, both) in variants(runs) {
-        write!(table, "| {name} | {} |", number(both[0], "values")).expect("text");
+        let any = both.iter().flatten().next().expect("a figure");
+        write!(table, "| {name} | {} |", number(any, "values")).expect("text");
         for figures in both {
+            let Some(figures) = figures else {
+                table.push_str(" - | - | - |");
+                continue;
+            };
             let (series, disk) = (number(figures, "series"), number(figures, "disk_bytes") / 1e6);
             let cpu = number(figures, "cpu_s_until_compacted");
             write!(table, " {series} | {disk:.1} | {cpu:.1} |").expect("text");
@@ -75,13 +82,18 @@ fn sizing(runs: &[Value]) -> String {
             continue;
         }
         for interval in INTERVALS {
-            let size = &both[0]["size"];
+            let any = both.iter().flatten().next().expect("a figure");
+            let size = &any["size"];
             let guests = number(size, "hosts") * number(size, "guests_a_host");
             let seconds = number(size, "hours") * 3600.0;
-            let measured = number(both[0], "values") / guests / seconds;
+            let measured = number(any, "values") / guests / seconds;
             let values = measured * GUESTS * number(size, "interval_s") / interval;
             write!(table, "| {name} | {interval} s | {values:.0} |").expect("text");
             for figures in both {
+                let Some(figures) = figures else {
+                    table.push_str(" - | - |");
+                    continue;
+                };
                 let day = values * 86_400.0 * number(figures, "disk_bytes")
                     / number(figures, "values")
                     / 1e9;
