@@ -1,7 +1,7 @@
 //! A real database on loopback: what it is fed, what that costs it, and what it answers.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,7 +37,7 @@ pub struct Database {
 
 impl Database {
     /// Starts it on this folder, with what it holds already.
-    pub fn start(kind: Kind, folder: &Path) -> Self {
+    pub fn start(kind: Kind, folder: &Path, named: Option<&str>) -> Self {
         fs::create_dir_all(folder).unwrap();
         let (variable, name) = match kind {
             Kind::Victoria => ("VICTORIA_METRICS", "victoria-metrics"),
@@ -68,6 +68,7 @@ impl Database {
                 (Server::Influx(server), port, pid, version("version"))
             }
         };
+        let version = named.map_or(version, str::to_owned);
         Self { server, port, pid, folder: folder.to_owned(), version }
     }
 
@@ -206,28 +207,44 @@ impl Feed {
 }
 
 fn write_all(port: u16, path: &str, bodies: &Mutex<Receiver<Vec<u8>>>) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_nodelay(true).unwrap();
+    let connect = || {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    };
+    let mut stream = connect();
     loop {
         let body = bodies.lock().unwrap().recv();
         let Ok(body) = body else { return };
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(&body).unwrap();
-        // 204 has no body.
-        let mut answer = Vec::new();
-        let mut buffer = [0; 4096];
-        while !answer.ends_with(b"\r\n\r\n") {
-            let read = stream.read(&mut buffer).unwrap();
-            assert!(read > 0, "the database hung up");
-            answer.extend_from_slice(&buffer[..read]);
+        // VictoriaMetrics hangs up after two minutes. What is written twice is one sample.
+        while let Err(error) = write_one(&mut stream, path, &body) {
+            let kinds =
+                [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof];
+            assert!(kinds.contains(&error.kind()), "{error}");
+            stream = connect();
         }
-        let text = String::from_utf8_lossy(&answer);
-        assert!(text.starts_with("HTTP/1.1 204"), "{text}");
     }
+}
+
+fn write_one(stream: &mut TcpStream, path: &str, body: &[u8]) -> io::Result<()> {
+    let length = body.len();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    // 204 has no body.
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    while !answer.ends_with(b"\r\n\r\n") {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        answer.extend_from_slice(&buffer[..read]);
+    }
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with("HTTP/1.1 204"), "{text}");
+    Ok(())
 }
 
 fn size(folder: &Path) -> u64 {

@@ -7,6 +7,7 @@
 //! database.rs  the servers
 //! variants.rs  what makes a fleet cheaper
 //! queries.rs   the dashboards' queries
+//! tables.rs    the page's tables, from a record
 //! ```
 //!
 //! $VICTORIA_METRICS and $INFLUXD name the servers. Each command adds to the record, a JSON file.
@@ -15,6 +16,7 @@
 //! cargo bench --bench fleet -- fill --into influx --folder DIR --hosts 100 --guests 50 --interval 60s --hours 6
 //! cargo bench --bench fleet -- ask --into influx --folder DIR
 //! cargo bench --bench fleet -- variants --into influx --folder DIR
+//! cargo bench --bench fleet -- tables --record FILE
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 // Sizes and times here are far below 2^53, and nothing is negative.
@@ -28,6 +30,7 @@ mod machine;
 mod queries;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod tables;
 mod telegraf;
 mod variants;
 
@@ -58,6 +61,9 @@ struct Options {
     /// Where the database's files are kept
     #[arg(long, global = true, default_value = "target/fleet")]
     folder: PathBuf,
+    /// What the record calls the database, where it does not know its own version
+    #[arg(long, global = true)]
+    named: Option<String>,
     /// The record that the figures are added to
     #[arg(long, global = true)]
     record: Option<PathBuf>,
@@ -67,6 +73,8 @@ struct Options {
 enum Command {
     /// Writes a fleet into the database, as fast as it takes it
     Fill(Size),
+    /// Makes the tables of docs/fleet.md from the record, into the record
+    Tables,
     /// Asks it all the dashboards' queries about the last 6 hours
     Ask,
     /// Writes the same hours of guests in each of the ways that may be cheaper, each into an empty database
@@ -102,9 +110,10 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 fn main() {
     let options = Options::parse();
+    let named = options.named.as_deref();
     let figures = match &options.command {
         Command::Fill(size) => {
-            let database = Database::start(options.into, &options.folder);
+            let database = Database::start(options.into, &options.folder, named);
             let figures = filled(&database, *size, &for_dashboards());
             let end = figures["end_unix_s"].as_u64().unwrap();
             let asked = json!({ "end_unix_s": end, "size": described(*size) });
@@ -112,22 +121,34 @@ fn main() {
             database.end();
             figures
         }
+        Command::Tables => {
+            return make_tables(options.record.as_deref().expect("--record names the record"));
+        }
         Command::Ask => {
             let text = fs::read_to_string(options.folder.join("fleet.json")).unwrap();
             let filled: Value = serde_json::from_str(&text).unwrap();
-            let database = Database::start(options.into, &options.folder);
+            let database = Database::start(options.into, &options.folder, named);
             let figures = queries::asked(&database, options.into, &filled);
             database.end();
             figures
         }
         Command::Variants { size, only } => {
-            variants::measured(options.into, &options.folder, *size, only)
+            variants::measured(options.into, &options.folder, named, *size, only)
         }
     };
     println!("{figures:#}");
     if let Some(record) = &options.record {
         add(record, &figures);
     }
+}
+
+fn make_tables(record: &Path) {
+    let mut all: Value = serde_json::from_str(&fs::read_to_string(record).unwrap()).unwrap();
+    tables::add(&mut all);
+    for (name, table) in all["tables"].as_object().unwrap() {
+        println!("{name}:\n\n{}", table.as_str().unwrap());
+    }
+    fs::write(record, format!("{all:#}\n")).unwrap();
 }
 
 /// What the dashboards want, rounded to seconds.

@@ -70,11 +70,11 @@ fn ways() -> Vec<(&'static str, Way)> {
     ]
 }
 
-pub fn measured(kind: Kind, folder: &Path, size: Size, only: &str) -> Value {
+pub fn measured(kind: Kind, folder: &Path, named: Option<&str>, size: Size, only: &str) -> Value {
     let runs = ways().into_iter().filter(|(name, _)| name.contains(only)).map(|(name, way)| {
         let own = folder.join("variant");
         let _ = fs::remove_dir_all(&own);
-        let database = Database::start(kind, &own);
+        let database = Database::start(kind, &own, named);
         let figures = filled(&database, size, &way);
         database.end();
         let _ = fs::remove_dir_all(&own);

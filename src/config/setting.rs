@@ -82,7 +82,7 @@ settings! {
             let known = DeviceTag::ALL.map(|tag| (tag.name(), tag));
             settings.device_tags = entry.all_of(&known)?;
         };
-    "precision" = r#""1ns""#, "what timestamps are cut to: `1ns`, `1us`, `1ms` or `1s`; not those of vm_events. `1s` takes a seventh of the disk in InfluxDB 1 and 2",
+    "precision" = r#""1ns""#, "to what timestamps are cut: `1ns`, `1us`, `1ms` or `1s`; those of vm_events are never cut. `1s` takes a seventh of the disk in InfluxDB 1 and 2",
         |settings, entry| {
             settings.precision = entry.one_of(&Precision::ALL.map(|it| (it.name(), it)))?;
         };
