@@ -507,7 +507,10 @@ fn how_telegraf_starts_the_program_is_looked_at() {
     assert_eq!(quick.troubles(), ["advice collection/deadline-above-interval"]);
     assert_eq!(quick.commands("deadline-above-interval"), ["deadline = \"1600ms\""]);
     let too_quick = with("signal =", "interval = \"1us\"\n  signal =");
-    assert_eq!(too_quick.troubles(), ["advice collection/longer-than-interval"]);
+    assert_eq!(
+        too_quick.troubles(),
+        ["advice collection/longer-than-interval", "advice telegraf/rounded-interval"]
+    );
 
     let gone = look(&scratch.path().join("absent.conf"));
     assert_eq!(gone.troubles(), ["advice telegraf/not-looked-at"]);
