@@ -181,7 +181,7 @@ impl Log {
         let mut kept = state.kept.as_mut().map(std::mem::take).unwrap_or_default();
         drop(state);
         if left_out > 0 {
-            kept.push((Level::Warn, format!("{left_out} more messages are left out")));
+            kept.push((Level::Warn, format!("{left_out} more messages are omitted")));
         }
         kept.sort_by_key(|(level, _)| *level);
         kept
@@ -304,7 +304,7 @@ mod tests {
         log.error("grave");
         let kept = log.take();
         assert_eq!(kept[0], (Level::Error, "grave".to_owned()));
-        assert_eq!(kept[1].1, format!("{} more messages are left out", KEPT_MAX + 1));
+        assert_eq!(kept[1].1, format!("{} more messages are omitted", KEPT_MAX + 1));
         assert_eq!(kept.len(), KEPT_MAX + 1);
     }
 

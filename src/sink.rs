@@ -35,7 +35,7 @@ const UNREAD_PAUSE: Duration = Duration::from_millis(2);
 const LINGER: Duration = Duration::from_millis(50);
 
 /// Said where the program has no standard output.
-pub const CLOSED: &str = "standard output is closed: nothing is written";
+pub const CLOSED: &str = "standard output is closed: nothing can be written";
 
 /// Prints a text that is no line protocol, such as the help. A reader that went away is no error.
 ///
@@ -84,7 +84,7 @@ impl fmt::Display for SinkError {
         match self {
             Self::Gone => formatter.write_str("nobody reads standard output any more"),
             Self::Stalled => formatter.write_str(
-                "whoever reads standard output has stopped reading: lines of this collection are \
+                "the reader of standard output has stopped reading: lines of this collection are \
                  lost",
             ),
             Self::Failed(errno) => write!(

@@ -169,8 +169,8 @@ fn start(
     let mut tags = fixed.chain(settings.metadata_tags.iter().map(|(name, _)| name));
     if let Some(name) = tags.find(|name| name.eq_ignore_ascii_case("host")) {
         log.warn(format_args!(
-            "tags: Telegraf sets a tag \"host\" itself, the machine that it runs on, which yours named \
-             \"{name}\" replaces: choose another name, or set omit_hostname in Telegraf"
+            "tags: Telegraf sets a tag \"host\" itself, the machine that it runs on, and your tag \
+             \"{name}\" replaces it: choose another name, or set omit_hostname in Telegraf"
         ));
     }
     Ok(Agent::new(settings, folder, log, sink, ending))
@@ -297,14 +297,14 @@ impl Agent {
                 Next::Idle => self.log.begins(
                     "idle",
                     Level::Warn,
-                    "no trigger for 60 s: Telegraf's inputs.execd sends none unless told to: set \
+                    "no trigger for 60 s: Telegraf's inputs.execd sends none by default: set \
                      `signal = \"STDIN\"` there, or start this with --interval",
                 ),
                 Next::End(cause) => {
                     if cause == EndCause::Input && triggers.arrived() == 0 {
                         self.log.warn(
-                            "standard input ended before any trigger, and that ends this program: \
-                             keep it open; under Telegraf's inputs.execd set `signal = \"STDIN\"`",
+                            "standard input ended before any trigger, so the program ends: keep it \
+                             open; with Telegraf's inputs.execd set `signal = \"STDIN\"`",
                         );
                     }
                     break self.print_last_events(&triggers.ending);
@@ -347,8 +347,8 @@ impl Agent {
                 KEY,
                 Level::Warn,
                 format_args!(
-                    "whoever reads standard output took {seconds:.1} s for the lines of a collection; \
-                     triggers that came meanwhile become one: {triggers}"
+                    "the reader of standard output took {seconds:.1} s for the lines of a collection; \
+                     triggers that arrived meanwhile become one: {triggers}"
                 ),
             );
         } else {

@@ -62,8 +62,10 @@ impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match self.cause {
-            FileFault::Kind { is, wanted } => write!(f, "{path} is {is}, not {wanted} of ours"),
-            FileFault::Owner(uid) => write!(f, "{path} belongs to uid {uid}, not to us"),
+            FileFault::Kind { is, wanted } => {
+                write!(f, "{path} is {is}, not {wanted} of this user")
+            }
+            FileFault::Owner(uid) => write!(f, "{path} belongs to uid {uid}, not to this user"),
             FileFault::HardLink => write!(f, "{path} is a hard link to a file elsewhere"),
             FileFault::WritableByOthers(mode) => {
                 write!(f, "{path} can be written by other users (mode {mode:04o})")
@@ -110,16 +112,16 @@ impl fmt::Display for CacheWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(error) if error.is_foreign() => {
-                write!(f, "{error}: it is neither read nor replaced, so remove it")
+                write!(f, "{error}: it is neither read nor replaced; remove it")
             }
             Self::File(error) => {
-                write!(f, "{error}: it is ignored, and replaced where possible")
+                write!(f, "{error}: it is ignored, and replaced if possible")
             }
             Self::Corrupt { path, line, cause } => {
                 let path = path.display();
                 write!(
                     f,
-                    "{path} is damaged at line {line} ({cause}): it is not used, and the next collection \
+                    "{path} is damaged at line {line} ({cause}): it is ignored, and the next collection \
                      replaces it"
                 )
             }
@@ -127,7 +129,7 @@ impl fmt::Display for CacheWarning {
                 let path = path.display();
                 write!(
                     f,
-                    "{path} is of another version of this program (form {version}): it is not used, and \
+                    "{path} is from another version of this program (format {version}): it is ignored, and \
                      the next collection replaces it"
                 )
             }

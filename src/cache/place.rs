@@ -244,8 +244,8 @@ impl fmt::Display for NoCacheDir {
         write!(
             f,
             "no folder for the cache: every guest's XML is read at each start, and once never prints \
-             vm_features; name a folder of uid {} with mode 0700 in [cache] dir or --cache-dir, or \
-             say --no-cache",
+             vm_features; set dir in [cache] or --cache-dir to a folder of uid {} with mode 0700, or \
+             use --no-cache",
             self.euid
         )?;
         for (index, error) in self.tried.iter().enumerate() {

@@ -129,12 +129,12 @@ impl Chosen {
     fn reason(self) -> &'static str {
         match self {
             Self::Option => "as --cache-dir says",
-            Self::Configuration => "as the configuration says",
+            Self::Configuration => "as set in the configuration",
             Self::CacheDirectory => "as $CACHE_DIRECTORY says",
             Self::VarCache => "the first of the usual places",
             Self::Telegraf => "below Telegraf's own",
             Self::XdgCacheHome => "below $XDG_CACHE_HOME",
-            Self::Home => "below this user's home",
+            Self::Home => "in this user's home",
         }
     }
 
@@ -160,9 +160,7 @@ fn no_folder(none: &NoCacheDir, is_named: bool) -> Finding {
         return kinds::no_folder(error, how, command).about(path);
     }
     let text = match tried.as_slice() {
-        [] => {
-            "there is no folder for it: this user has no home, and nothing names another".to_owned()
-        }
+        [] => "there is no folder for it: this user has no home, and no folder is set".to_owned(),
         tried => format!("no folder can be used: {}", tried.join("; ")),
     };
     kinds::no_folder_anywhere(text, shell(&user()))
@@ -175,7 +173,8 @@ fn remedy(error: &FileError) -> (String, String) {
     match error.cause {
         FileFault::Owner(uid) => (
             format!(
-                "name a folder of {user}'s own, or give this one away: {} can use it no more then",
+                "set a folder that {user} owns, or change the owner of this one: {} can then no \
+                 longer use it",
                 user_name(uid)
             ),
             format!("sudo chown -R {user} {path}"),
@@ -184,21 +183,21 @@ fn remedy(error: &FileError) -> (String, String) {
             ("let only its owner write to it".to_owned(), format!("chmod go-w {path}"))
         }
         FileFault::Kind { .. } => {
-            ("take away what stands there".to_owned(), format!("sudo mv {path} {path}.old"))
+            ("move away what is there".to_owned(), format!("sudo mv {path} {path}.old"))
         }
         FileFault::System { errno: Errno::EROFS, .. } => (
-            "name a folder that can be written with --cache-dir, or with dir in [cache]; or mount \
-             this one for writing"
+            "set a writable folder with --cache-dir, or with dir in [cache]; or mount this one \
+             writable"
                 .to_owned(),
             format!("findmnt --target {path}"),
         ),
         FileFault::System { errno: Errno::ENOENT, .. } => (
-            "make the folders above it, or name another one with --cache-dir, or with dir in [cache]"
+            "create the folders above it, or set another one with --cache-dir, or with dir in [cache]"
                 .to_owned(),
             format!("sudo install -d -m 700 -o {user} {path}"),
         ),
         _ => (
-            "let this user use it, or name another one with --cache-dir, or with dir in [cache]"
+            "let this user use it, or set another one with --cache-dir, or with dir in [cache]"
                 .to_owned(),
             format!("sudo install -d -m 700 -o {user} {path}"),
         ),

@@ -30,7 +30,7 @@ fn file(context: &CheckContext) -> Finding {
     } else if env::var_os(FILE_VARIABLE).is_some_and(|value| !value.is_empty()) {
         format!("as ${FILE_VARIABLE} says")
     } else {
-        "where it is looked for unless --config names another one".to_owned()
+        "the default path".to_owned()
     };
     let system = Path::new(SYSTEM_FILE);
     let instead = if path != system && system.exists() {
@@ -49,10 +49,10 @@ fn namer(context: &CheckContext) -> String {
     let variable = env::var(URI_VARIABLE).ok().filter(|value| !value.is_empty());
     let unnamed = variable.as_deref().unwrap_or(DEFAULT_URI);
     if context.settings.uris != [unnamed] {
-        return "as the configuration says".to_owned();
+        return "as set in the configuration".to_owned();
     }
     match variable {
         Some(_) => format!("as ${URI_VARIABLE} says"),
-        None => "since nothing names another one".to_owned(),
+        None => "the default".to_owned(),
     }
 }

@@ -58,8 +58,8 @@ fn read(host: &CollectedHost, collected: &Collected) -> Finding {
     let guests = collected.guests;
     let inactive = match host.inactive {
         0 => String::new(),
-        1 => "; 1 is defined and does not run".to_owned(),
-        inactive => format!("; {inactive} are defined and do not run"),
+        1 => "; 1 more is off".to_owned(),
+        inactive => format!("; {inactive} more are off"),
     };
     let fill = |finding: Finding| {
         finding

@@ -225,7 +225,7 @@ impl CheckedHost {
         let text = if self.uri.starts_with(host::REPLAY) {
             match answer.libvirt {
                 Some(_) => format!("a recording of libvirt {libvirt} with {driver} {hypervisor}"),
-                None => "a recording that does not tell which libvirt it is of".to_owned(),
+                None => "a recording without a version of libvirt".to_owned(),
             }
         } else {
             format!(
@@ -303,7 +303,7 @@ impl CheckedHost {
         if NOT_THERE.iter().any(|part| has(part)) && has("socket") {
             let what = match socket {
                 Some(Socket { path, rights: Some(_), .. }) => {
-                    format!("nobody listens at {}", path.display())
+                    format!("nothing listens at {}", path.display())
                 }
                 Some(socket) => format!("there is no socket {}", socket.path.display()),
                 None => "there is no socket".to_owned(),

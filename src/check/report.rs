@@ -104,7 +104,7 @@ fn write_finding(text: &mut String, finding: &Finding, style: Style) {
     }
     if let Some(mend) = &finding.mend {
         let end = if finding.commands.is_empty() { "." } else { ":" };
-        wrapped(&format!("To mend it: {mend}{end}"), indent).iter().for_each(|line| add(line));
+        wrapped(&format!("Fix: {mend}{end}"), indent).iter().for_each(|line| add(line));
     }
     // As they are, however long, so that they can be copied.
     for command in &finding.commands {
@@ -164,8 +164,7 @@ pub(super) fn summary(sections: &[AreaFindings], is_whole: bool) -> String {
         _ => format!("; see also the {notes} notes above"),
     };
     if !is_whole {
-        return "Ended before all was looked at: run it again, and let it end by itself."
-            .to_owned();
+        return "Ended before everything was checked: run it again, and let it finish.".to_owned();
     }
     match lost.as_slice() {
         [] => format!("A collection delivers everything that the guests offer{notes_above}."),
@@ -238,7 +237,7 @@ mod tests {
         all is well all is well all is well all is well
   LOST  2 guests do not answer: one?[2J, two
         Lost: what only they can tell.
-        To mend it: look at them:
+        Fix: look at them:
           virsh list\n";
         assert_eq!(section(&sections()[0], Style::PLAIN), expected);
     }
@@ -277,7 +276,7 @@ mod tests {
         let unnamed = lost.replace("2 guests", "data of guests");
         assert_eq!(summary(&telegraf(Area::Guests), true), unnamed);
         assert_eq!(summary(&[], true), "A collection delivers everything that the guests offer.");
-        assert!(summary(&[], false).starts_with("Ended before all was looked at"));
+        assert!(summary(&[], false).starts_with("Ended before everything was checked"));
     }
 
     #[test]

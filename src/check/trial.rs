@@ -132,7 +132,7 @@ impl Trial {
         };
         let text = format!(
             "{} took {took_ms} ms of the deadline of {}{of_interval}; nothing of it was printed or \
-             kept, and the cache was not used, so that later ones are quicker",
+             stored, and the cache was not used, so later ones are faster",
             counted(guests, "guest"),
             duration::format_duration(deadline)
         );

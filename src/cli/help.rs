@@ -42,11 +42,11 @@ pub(super) fn text(command: Option<Command>) -> String {
 
 pub(super) const DESCRIPTION: &str = "\
 telegraf-virt reads the statistics of every guest on a libvirt host, over libvirt's read-only \
-connection, and prints them as lines of InfluxDB line protocol. Telegraf starts it by inputs.execd or \
-inputs.exec; cron, a timer of systemd or a pipe will do as well.
+connection, and prints them as InfluxDB line protocol. Telegraf starts it with inputs.execd or \
+inputs.exec; cron, a systemd timer or a pipe work as well.
 
-A guest that hangs costs no other guest its lines. Each collection is printed by a deadline, in whole \
-lines only. What a guest did not answer is left out.";
+A hung guest does not affect the others. Each collection is printed by a deadline, in whole lines only. \
+What a guest did not answer is omitted.";
 
 const HELP: &str = "\
 {about}.
@@ -55,7 +55,7 @@ Usage: telegraf-virt [OPTIONS] [COMMAND]
 Commands:
 {commands}
 
-Options, before or after the command; times as in 500ms, 4s, 5m:
+Options, before or after the command; times are like 500ms, 4s, 5m:
 {options}
 Each command's own options and examples: telegraf-virt once --help
 ";
@@ -66,7 +66,7 @@ One collection to standard output. Rates come from the second run on.
 Usage: telegraf-virt [OPTIONS] [once]
 
 Examples:
-  telegraf-virt once --format table         to look at, in a second or so
+  telegraf-virt once --format table         a table for humans
   telegraf-virt --watch --top 20            the busiest guests, every 2 s
 
 Options:
@@ -74,8 +74,8 @@ Options:
 ";
 
 const EXECD_HELP: &str = "\
-Stays, and makes one collection at each trigger: a newline on standard input,
-SIGHUP, SIGUSR1 or SIGUSR2. Ends at end of input, SIGTERM or SIGINT.
+Keeps running and makes one collection per trigger: a newline on standard
+input, SIGHUP, SIGUSR1 or SIGUSR2. Ends at end of input, SIGTERM or SIGINT.
 
 Usage: telegraf-virt [OPTIONS] execd
 
@@ -90,10 +90,10 @@ Options:
 ";
 
 const CHECK_HELP: &str = "\
-Checks all that a collection needs and Telegraf's files, and prints what is
-wrong, what is lost by it, and the command that fixes it. Changes nothing.
-Exit code 0: all that the guests offer is delivered, also to Telegraf, as its
-files show; 1: something is marked LOST.
+Diagnoses the setup, Telegraf's files included, and prints what is wrong, what
+is lost, and the command that fixes it. Changes nothing.
+Exit code 0: everything that the guests offer is delivered, also to Telegraf as
+far as its files show; 1: something is marked LOST.
 
 Usage: telegraf-virt [OPTIONS] check
 
@@ -106,14 +106,14 @@ Options:
 ";
 
 const RECORD_HELP: &str = "\
-Writes the raw answers of one host into FILE, which must not be there yet: all
-that any command would ask of it, of every guest. --uri replay:FILE reads it.
+Records a host into FILE, which must not exist: what libvirt answers to all
+that any command could ask, for every guest. --uri replay:FILE reads it.
 
 Usage: telegraf-virt [OPTIONS] record FILE
 
 Examples:
   telegraf-virt record --anonymize host.jsonl
-  telegraf-virt once -u replay:host.jsonl   what once printed there
+  telegraf-virt once -u replay:host.jsonl   what once would have printed there
   ssh host telegraf-virt record - > host.jsonl
 
 Options:
@@ -121,8 +121,8 @@ Options:
 ";
 
 const EVENTS_HELP: &str = "\
-Prints what happens to the guests as libvirt tells of it, one line an event,
-until Ctrl-C: starts, stops, migrations, full disks, devices that come and go.
+Prints events of the guests as they happen, one line per event, until Ctrl-C:
+starts, stops, migrations, full disks, added and removed devices.
 
 Usage: telegraf-virt [OPTIONS] events
 
@@ -136,9 +136,9 @@ Options:
 ";
 
 const ANOMALIES_HELP: &str = "\
-Prints which guests behave unlike their own past, with a sentence for each
-series: a hint, never an alarm. It reads what an execd with
-extra = [\"anomalies\"] has learned and written into the cache.
+Shows guests that behave unlike their own past, with a sentence per series: a
+hint, never an alarm. It reads what execd with extra = [\"anomalies\"] has
+learned and stored in the cache.
 
 Usage: telegraf-virt [OPTIONS] anomalies
 
@@ -151,13 +151,13 @@ Options:
 
 const CONFIG_HELP: &str = "\
 Prints the sample configuration: every setting, its default, its unit, and why
-one would change it.
+you would change it.
 
 Usage: telegraf-virt config [--effective [OPTIONS]]
 
 Examples:
   telegraf-virt config | sudo tee /etc/telegraf-virt/config.toml
-  telegraf-virt config --effective          what is set, and where
+  telegraf-virt config --effective          settings in force, and their origin
 
 Options:
 {options}

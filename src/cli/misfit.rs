@@ -10,7 +10,7 @@ impl Cli {
     pub(super) fn misfit(&self) -> Option<String> {
         if let Some(file) = self.file.as_ref().filter(|_| self.command != Command::Record) {
             let word = quoted(&file.to_string_lossy());
-            return Some(format!("{word} is one word too many; {SHOWS}"));
+            return Some(format!("unexpected argument {word}; {SHOWS}"));
         }
         if let Some(message) = self.misplaced() {
             return Some(message);
@@ -22,7 +22,7 @@ impl Cli {
                     continue;
                 }
             } else if command == Command::Config {
-                let only = "config, which only prints the sample: leave it out";
+                let only = "config, which only prints the sample: omit it";
                 return Some(format!("--{option} does nothing for {only}"));
             }
             if command.offers(option) {
@@ -35,7 +35,8 @@ impl Cli {
                     command.name()
                 ),
                 None => format!(
-                    "--{option} does nothing for {}, which reads and keeps nothing there: leave it out",
+                    "--{option} does nothing for {}, which neither reads nor stores anything there: \
+                     omit it",
                     command.name()
                 ),
             });
@@ -44,19 +45,17 @@ impl Cli {
             return self.misfit_of_record();
         }
         if command == Command::Events && self.view.format == Format::Table {
-            let how = "leave --format out for what a person reads";
+            let how = "omit --format for output that humans read";
             return Some(format!("events has no table: {how}"));
         }
         let of_table = ["sort", "top", "watch"];
         if self.view.format != Format::Table
             && let Some(option) = self.given().find(|option| of_table.contains(option))
         {
-            return Some(format!(
-                "--{option} is of the table: write --format table, or leave it out"
-            ));
+            return Some(format!("--{option} is for the table: write --format table, or omit it"));
         }
         let twice = self.uris.iter().enumerate().find(|(n, uri)| self.uris[..*n].contains(uri));
-        twice.map(|(_, uri)| format!("--uri {} is given twice: leave one out", quoted(uri)))
+        twice.map(|(_, uri)| format!("--uri {} is given twice: omit one", quoted(uri)))
     }
 
     /// A value that was meant for another program, or for a shell.
@@ -72,7 +71,7 @@ impl Cli {
                 ));
             }
             if let Some(what) = foreign::unexpanded(&text) {
-                let why = format!("{what} is not replaced here: write the whole path");
+                let why = format!("{what} is not expanded here: write the full path");
                 return Some(format!("{option} is {shown}, but {why}"));
             }
         }

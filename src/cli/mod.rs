@@ -85,11 +85,11 @@ impl Command {
     pub fn purpose(self) -> &'static str {
         match self {
             Self::Once => "one collection to standard output, then exit; the default",
-            Self::Execd => "stay: one collection at each newline on standard input",
-            Self::Check => "what is wrong with all that a collection needs, and how to mend it",
-            Self::Record => "write a host's raw answers into a file, for a report of a bug",
-            Self::Events => "what happens to the guests, as it happens, until Ctrl-C",
-            Self::Anomalies => "which guests behave unlike themselves, a sentence each",
+            Self::Execd => "keep running: one collection per newline on standard input",
+            Self::Check => "diagnose the setup and show fixes",
+            Self::Record => "record a host for a bug report",
+            Self::Events => "print events of the guests as they happen, until Ctrl-C",
+            Self::Anomalies => "show guests that behave unlike their own past",
             Self::Config => "print the sample configuration: every setting and its default",
         }
     }
@@ -198,24 +198,24 @@ pub struct Cli {
     /// TOML, default /etc/telegraf-virt/config.toml
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath,
         long_help = "The configuration, a TOML file, instead of the one that $TELEGRAF_VIRT_CONFIG \
-            names and of /etc/telegraf-virt/config.toml. Where there is none of these, the defaults \
-            count.")]
+            names and of /etc/telegraf-virt/config.toml. Without any of these the defaults are \
+            used.")]
     pub config: Option<PathBuf>,
 
     /// hypervisor, may be repeated, default qemu:///system
     #[arg(short, long = "uri", value_name = "URI", action = ArgAction::Append,
         value_parser = text_as(uri), value_hint = ValueHint::Other,
         long_help = "A hypervisor to read, as libvirt's URI, instead of those in the \
-            configuration. May be repeated, but for record. Given nowhere, it is \
-            $LIBVIRT_DEFAULT_URI, else qemu:///system. replay:FILE is a host that record wrote into \
-            that file: once prints its last moment, with the rates from the one before; execd prints \
-            one moment after another, and the last one again from then on.")]
+            configuration. May be repeated, except for record. The default is \
+            $LIBVIRT_DEFAULT_URI, or else qemu:///system. replay:FILE reads a recording: once prints \
+            its last moment, with the rates since the moment before; execd prints one moment after \
+            another, and from the end on always the last one.")]
     pub uris: Vec<String>,
 
-    /// where to keep what is known of the guests
+    /// folder of the cache
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath,
         long_help = "The folder in which device lists and last samples are kept from one run to \
-            the next, instead of the first of those under FILES that can be used.")]
+            the next, instead of the first usable one under FILES.")]
     pub cache_dir: Option<PathBuf>,
 
     /// keep nothing on disk
@@ -227,49 +227,49 @@ pub struct Cli {
     )]
     pub no_cache: bool,
 
-    /// print by then what has arrived, default 4s
+    /// time limit of a collection, default 4s
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_hint = ValueHint::Other,
         value_parser = text_as(|text| duration::parse(text, config::DEADLINE)),
-        long_help = "A collection is printed when this time has passed, with what has arrived: \
-            100ms to 10m, 4s unless set. Keep it below Telegraf's interval, and below the timeout \
-            of inputs.exec. Of record: the longest wait for one answer of a guest.")]
+        long_help = "A collection is printed after this time at the latest, with what has arrived: \
+            100ms to 10m, default 4s. It must be shorter than Telegraf's interval, and than the \
+            timeout of inputs.exec. For record: the longest wait for one answer of a guest.")]
     pub deadline: Option<Duration>,
 
-    /// execd: collect on its own; record: between samples
+    /// execd: also collect by itself; record: between samples
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_hint = ValueHint::Other,
         value_parser = text_as(|text| duration::parse(text, config::INTERVAL)),
-        long_help = "Of execd only: collect also on its own, on whole multiples of this time, such \
-            as :00, :10, :20 with 10s. Of record: from one sample to the next, 1s unless set.")]
+        long_help = "For execd: also collect without a trigger, at whole multiples of this time, such \
+            as :00, :10, :20 with 10s. For record: time between two samples, default 1s.")]
     pub interval: Option<Duration>,
 
-    /// once: influx, json, or table, for a person
+    /// once: influx, json, or table (for humans)
     #[arg(long = "format", value_name = "FORMAT", value_parser = text_as(format),
-        long_help = "Of once and events. influx prints line protocol, which is once's default. json \
-            prints one object a line of it, with measurement, tags, fields and timestamp. Of once, table \
-            prints a person's view: each guest's state, CPU, steal, memory, and the rates of its \
-            network and disks. Where no earlier sample is stored it takes two, a second apart, \
-            each within the deadline. It fits $COLUMNS, else the terminal: names are cut, then \
-            columns left out. It has colours on a terminal, unless $NO_COLOR is set.")]
+        long_help = "For once and events. influx prints line protocol, the default of once. json \
+            prints one object per line, with measurement, tags, fields and timestamp. For once, table \
+            prints a table for humans: state, CPU, steal, memory, and the rates of network and disks \
+            of each guest. If no earlier sample is stored, it takes two, a second apart, each within \
+            the deadline. The table fits $COLUMNS, or else the terminal: names are cut, then columns \
+            are omitted. It has colours on a terminal, unless $NO_COLOR is set.")]
     format_named: Option<Format>,
 
-    /// table: the guests that use most of this first
+    /// table: sort by this column, highest first
     #[arg(long, value_name = "COLUMN", value_parser = text_as(column),
-        long_help = "Of the table only: the guests that use most of it first: cpu, steal, mem, used, \
+        long_help = "For the table: sort by this column, highest first: cpu, steal, mem, used, \
             avail, rx, tx, read, write, rd-req, wr-req, vcpus, or guest for the name.")]
     sort: Option<Column>,
 
-    /// table: so many guests; the totals are of all
+    /// table: show this many guests; totals are for all
     #[arg(long, value_name = "NUMBER", value_parser = text_as(top), allow_hyphen_values = true,
         value_hint = ValueHint::Other,
-        long_help = "Of the table only: show so many guests, those that use most of --sort's column, \
-            or of CPU. The totals are of all.")]
+        long_help = "For the table: show this many guests, those with the highest values in the column \
+            of --sort, or of CPU. The totals are for all guests.")]
     top: Option<usize>,
 
-    /// table: again each TIME, or 2s; q ends it
+    /// table: repeat every TIME, default 2s; q quits
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_hint = ValueHint::Other,
         value_parser = text_as(|text| duration::parse(text, config::INTERVAL)),
-        long_help = "Of the table only: draw it again each time that this has passed, 2s where no time \
-            is given, in place on a terminal. q, Ctrl-C or the end of standard input ends it.")]
+        long_help = "For the table: draw it again at this interval, default 2s, in place on a \
+            terminal. q, Ctrl-C or the end of standard input ends it.")]
     watch: Option<Duration>,
 
     /// How a collection is printed.
@@ -278,14 +278,14 @@ pub struct Cli {
 
     /// guests to read, by name; may be repeated
     #[arg(long, value_name = "PATTERN", action = ArgAction::Append, value_hint = ValueHint::Other,
-        long_help = "Guests to read, by a pattern on their names, instead of include in [domains]. May \
-            be repeated.")]
+        long_help = "Guests to read, by name pattern, instead of include in [domains]. May be \
+            repeated.")]
     pub include: Vec<String>,
 
-    /// guests not to read, by name; may be repeated
+    /// guests to exclude, by name; may be repeated
     #[arg(long, value_name = "PATTERN", action = ArgAction::Append, value_hint = ValueHint::Other,
-        long_help = "Guests not to read, by a pattern on their names, instead of exclude in [domains]. \
-            May be repeated.")]
+        long_help = "Guests to exclude, by name pattern, instead of exclude in [domains]. May be \
+            repeated.")]
     pub exclude: Vec<String>,
 
     /// more measurements and fields: extra
@@ -299,42 +299,42 @@ pub struct Cli {
             configuration.")]
     pub features: Option<Vec<String>>,
 
-    /// config: the settings in force, and where each is set
+    /// config: the settings in force, and where each comes from
     #[arg(
         long,
-        long_help = "Of config only: print the settings in force, with these options, and \
-        where each comes from: default, file and line, environment, option."
+        long_help = "For config: print the settings in force with these options, and where each \
+        comes from: default, file and line, environment, option."
     )]
     effective: bool,
 
-    /// check: JSON, for machines
+    /// check: print JSON
     #[arg(
         long,
-        long_help = "Of check only: print what was found as JSON, whose keys the README \
-        has."
+        long_help = "For check: print the findings as JSON. docs/troubleshooting.md lists the \
+        keys."
     )]
     pub json: bool,
 
-    /// record: how often every guest is asked, default 2
+    /// record: number of samples, default 2
     #[arg(long, value_name = "NUMBER", value_parser = text_as(samples), allow_hyphen_values = true,
         value_hint = ValueHint::Other,
-        long_help = "Of record only: how often every guest is asked, 1 to 1000, 2 unless set. Rates \
-            need two.")]
+        long_help = "For record: number of samples of every guest, 1 to 1000, default 2. Rates need \
+            two.")]
     pub samples: Option<usize>,
 
     /// record: replace names and addresses
     #[arg(
         long,
-        long_help = "Of record only: replace names, UUIDs, titles, descriptions, metadata, MAC and \
-        IP addresses, paths, serials and networks, the same by the same. Times, counters and sizes \
-        stay."
+        long_help = "For record: replace names, UUIDs, titles, descriptions, metadata, MAC and IP \
+        addresses, paths, serials and networks, each text always by the same. Times, counters and \
+        sizes are kept."
     )]
     pub anonymize: bool,
 
     /// error, warn, info, debug, default warn (execd: info)
     #[arg(long = "log-level", value_name = "LEVEL", value_parser = text_as(level),
-        long_help = "The least grave messages to print on standard error: error, warn, info or \
-            debug. The default is warn; of execd and record, info.")]
+        long_help = "The lowest level of messages on standard error: error, warn, info or debug. \
+            The default is warn; for execd and record it is info.")]
     log_level_named: Option<Level>,
 
     /// help; after a command, with examples
@@ -428,7 +428,7 @@ fn help_about(words: &[OsString]) -> CliExit {
         _ if words.len() > 1 || is_option => {
             let word = if is_option { quoted(&word) } else { quoted(&words[1].to_string_lossy()) };
             CliExit::Refused(format!(
-                "{word} is one word too many; write telegraf-virt help COMMAND"
+                "unexpected argument {word}; write telegraf-virt help COMMAND"
             ))
         }
         Ok(command) => CliExit::Text(help::text(Some(command))),

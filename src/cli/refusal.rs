@@ -12,7 +12,7 @@ const OTHERS: [(&str, &str); 7] = [
     ("readonly", "telegraf-virt without it: every connection is read-only"),
     ("r", "telegraf-virt without it: every connection is read-only"),
     ("once", "telegraf-virt once"),
-    ("test", "telegraf-virt once, or telegraf-virt check to look at the setup"),
+    ("test", "telegraf-virt once, or telegraf-virt check to diagnose the setup"),
     ("config-directory", "--config FILE"),
     ("debug", "--log-level debug"),
 ];
@@ -59,15 +59,15 @@ pub(super) fn line(error: &clap::Error) -> String {
             format!("unknown option {}; {hint}", quoted(usage))
         }
         ErrorKind::UnknownArgument => {
-            format!("{} is one word too many; {SHOWS}", quoted(usage))
+            format!("unexpected argument {}; {SHOWS}", quoted(usage))
         }
         ErrorKind::ArgumentConflict => {
             let other = context(ContextKind::PriorArg);
             let other = other.split_whitespace().next().unwrap_or(other);
             if other.is_empty() || other == option {
-                format!("{option} is given twice: leave one out")
+                format!("{option} is given twice: omit one")
             } else {
-                format!("{option} and {other} exclude each other: leave one out")
+                format!("{option} and {other} exclude each other: omit one")
             }
         }
         _ => {

@@ -189,7 +189,7 @@ impl Collection<'_, '_> {
         core.was_up = false;
         // A libvirtd that comes back may be another version.
         (core.offer, core.offer_of_inactive) = (None, None);
-        let more = if core.is_recording { "" } else { "; `telegraf-virt check` says more" };
+        let more = if core.is_recording { "" } else { "; run `telegraf-virt check`" };
         let message = format_args!("cannot read the guests of {}: {error}{more}", core.uri);
         core.log.begins(&condition(&core.uri), Level::Error, message);
         Down(error)

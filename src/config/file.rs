@@ -32,7 +32,7 @@ pub(super) fn find(
             let text = path.to_string_lossy();
             let hint = match foreign::unexpanded(&text) {
                 _ if text.contains("://") => "; that is a URI: --uri names a hypervisor".to_owned(),
-                Some(what) => format!("; {what} is not replaced here: write the whole path"),
+                Some(what) => format!("; {what} is not expanded here: write the full path"),
                 None => String::new(),
             };
             let path = display_path(&path);
@@ -94,7 +94,9 @@ impl fmt::Display for Unreadable {
                 io::ErrorKind::PermissionDenied => {
                     f.write_str("permission denied; the user who runs this must be able to read it")
                 }
-                io::ErrorKind::IsADirectory => f.write_str("it is a folder; name the file in it"),
+                io::ErrorKind::IsADirectory => {
+                    f.write_str("it is a folder; write the path of the file in it")
+                }
                 _ => write!(f, "{error}"),
             },
             Self::TooLarge => f.write_str("it is larger than 1 MiB, which no configuration is"),

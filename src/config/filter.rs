@@ -329,7 +329,7 @@ fn unknown_part(entry: &Entry, item: &Item, word: &str, parts: &[(&str, FilterPa
     let all: Vec<String> = parts.iter().map(|(name, _)| (*name).to_owned()).collect();
     let nearest = names::nearest(word, parts.iter().map(|(name, _)| *name));
     let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-    let why = format!("but what stands before the = must be {}{hint}", names::listed(&all));
+    let why = format!("but the part before the = must be {}{hint}", names::listed(&all));
     entry.item_refused(item, why)
 }
 

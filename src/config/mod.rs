@@ -464,7 +464,7 @@ fn settings_of(
         && let Some(entry) = entries.iter().find(|it| it.key == "include_states")
     {
         mistakes.push(entry.refused(
-            "holds \"shutoff\" only, but guests that are off are read with inactive = true: write \
+            "contains only \"shutoff\", but guests that are off are read with inactive = true: write \
              that too",
         ));
     }

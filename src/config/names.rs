@@ -11,7 +11,7 @@ const SHOWN_MAX: usize = 60;
 /// or a later libvirt names by itself cannot be known here.
 pub fn reserved(tag: &str) -> Option<&'static str> {
     if KEPT_BY_DATABASES.iter().any(|name| name.eq_ignore_ascii_case(tag)) {
-        return Some("InfluxDB keeps that name for itself");
+        return Some("InfluxDB reserves that name");
     }
     if is_name(tag) {
         return Some("the output has a tag or a field of that name");
@@ -90,7 +90,7 @@ mod tests {
             let why = "the output has a tag or a field of that name";
             assert_eq!(reserved(name), Some(why), "{name}");
         }
-        assert_eq!(reserved("time"), Some("InfluxDB keeps that name for itself"));
+        assert_eq!(reserved("time"), Some("InfluxDB reserves that name"));
         assert_eq!(reserved("Time"), reserved("time"));
         for name in ["vmid", "Name", "UUID", "State", "MAC", "Net_RxBytes"] {
             assert!(reserved(name).unwrap().contains("other capital letters"), "{name}");

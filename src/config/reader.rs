@@ -134,8 +134,8 @@ impl<'t> Entry<'t> {
     /// A complaint about such a table.
     pub fn of_telegraf(&self) -> Complaint {
         let message = format!(
-            "[{}] is a table of Telegraf's own configuration, and this file is the one of telegraf-virt: \
-             `telegraf-virt config` prints what it may hold",
+            "[{}] is a table of Telegraf's own configuration, but this file configures telegraf-virt: \
+             `telegraf-virt config` prints its settings",
             names::plain(self.key)
         );
         Complaint { at: self.at, message }
@@ -217,11 +217,11 @@ impl<'t> Entry<'t> {
             text if foreign::unexpanded(text).is_some() => {
                 let what = names::plain(foreign::unexpanded(text).unwrap_or_default());
                 Err(self.not(format_args!(
-                    "must be a whole path that starts with /: {what} is not replaced here"
+                    "must be a full path that starts with /: {what} is not expanded here"
                 )))
             }
             // Where a relative one is depends on who starts the program.
-            _ => Err(self.not("must be a whole path that starts with /, or \"\" for the default")),
+            _ => Err(self.not("must be a full path that starts with /, or \"\" for the default")),
         }
     }
 
@@ -255,7 +255,7 @@ impl<'t> Entry<'t> {
             _ => Err(Complaint {
                 at: value.span().start,
                 message: format!(
-                    "{} holds {}, but each entry must be a string in quotes",
+                    "{} contains {}, but each entry must be a string in quotes",
                     self.path(),
                     found(self.text, value)
                 ),
@@ -267,7 +267,7 @@ impl<'t> Entry<'t> {
 
     /// A complaint about one entry of a list.
     pub fn item_refused(&self, item: &Item, why: impl std::fmt::Display) -> Complaint {
-        let message = format!("{} holds {}, {why}", self.path(), quoted(item.text));
+        let message = format!("{} contains {}, {why}", self.path(), quoted(item.text));
         Complaint { at: item.at, message }
     }
 
@@ -291,7 +291,7 @@ impl<'t> Entry<'t> {
 
 fn not_replaced(variable: &str) -> String {
     let variable = names::plain(variable);
-    format!("variables such as {variable} are not replaced here: write the value itself")
+    format!("variables such as {variable} are not expanded here: write the value itself")
 }
 
 /// What a wrong name must be instead.

@@ -82,7 +82,7 @@ settings! {
             let known = DeviceTag::ALL.map(|tag| (tag.name(), tag));
             settings.device_tags = entry.all_of(&known)?;
         };
-    "precision" = r#""1ns""#, "to what timestamps are cut: `1ns`, `1us`, `1ms` or `1s`; those of vm_events are never cut. `1s` takes a seventh of the disk in InfluxDB 1 and 2",
+    "precision" = r#""1ns""#, "precision of timestamps: `1ns`, `1us`, `1ms` or `1s`, except in vm_events. `1s` takes a seventh of the disk in InfluxDB 1 and 2",
         |settings, entry| {
             settings.precision = entry.one_of(&Precision::ALL.map(|it| (it.name(), it)))?;
         };
@@ -156,7 +156,7 @@ fn uris(entry: &Entry<'_>) -> Result<Vec<String>, Complaint> {
         check_uri(item.text)
             .map_err(|why| entry.item_refused(&item, format_args!("but each entry {why}")))?;
         if !seen.insert(item.text) {
-            return Err(entry.item_refused(&item, "which stands there already: leave one out"));
+            return Err(entry.item_refused(&item, "which is already in the list: omit one"));
         }
         uris.push(item.text.to_owned());
     }
@@ -171,7 +171,7 @@ pub(super) fn misplaced(entry: &Entry<'_>) -> Option<Complaint> {
     let fits = (setting.read)(&mut Settings::default(), &at_the_top).is_ok();
     fits.then(|| {
         let key = entry.key;
-        entry.refused(format_args!("stands in a table: move {key} above the first [table] line"))
+        entry.refused(format_args!("is in a table: move {key} above the first [table] line"))
     })
 }
 
@@ -201,7 +201,7 @@ pub(super) fn unknown(entry: &Entry<'_>) -> Complaint {
     entry.unknown(match meant {
         Some((table, key)) if table == entry.table => format!("did you mean {key}?"),
         Some(("", key)) => {
-            format!("did you mean {key}? It stands above the first [table] line")
+            format!("did you mean {key}? It must be above the first [table] line")
         }
         Some((table, key)) => format!("did you mean {key} below [{table}]?"),
         None => format!("known here are {}", beside().collect::<Vec<_>>().join(", ")),

@@ -195,7 +195,7 @@ fn hint(text: &str, error: &Error, at: usize, start: usize, statement: &Statemen
     let is_value = text[start..at].contains('=') && bare.contains(char::is_alphabetic);
     let value = text[start..].lines().next().and_then(|line| line.split_once('='));
     if value.is_some_and(|(_, value)| value.trim_start().starts_with('$')) {
-        return "; variables are not replaced here: write the value itself, in quotes".to_owned();
+        return "; variables are not expanded here: write the value itself, in quotes".to_owned();
     }
     match bare.to_lowercase() {
         _ if !is_value => String::new(),

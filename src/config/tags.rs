@@ -12,7 +12,7 @@ pub(super) fn fixed(entry: &Entry) -> Result<(String, String), Complaint> {
     let name = name(entry)?;
     match entry.string()? {
         "" => {
-            Err(entry.refused("is \"\", but a tag must have a value: write one, or leave it out"))
+            Err(entry.refused("is \"\", but a tag must have a value: write one, or omit the tag"))
         }
         value => Ok((name.to_owned(), value.to_owned())),
     }
@@ -37,15 +37,15 @@ fn name<'t>(entry: &Entry<'t>) -> Result<&'t str, Complaint> {
         return Err(entry.refused("has no name: write one before the ="));
     }
     if entry.key.contains(char::is_control) {
-        return Err(entry.refused("cannot be a tag: its name must not hold control characters"));
+        return Err(entry.refused("cannot be a tag: its name must not contain control characters"));
     }
     // In the output some of them become slashes, and two names could become one.
     if entry.key.contains('\\') {
-        return Err(entry.refused("cannot be a tag: its name must not hold a backslash"));
+        return Err(entry.refused("cannot be a tag: its name must not contain a backslash"));
     }
     match names::reserved(entry.key) {
         Some(why) => {
-            Err(entry.refused(format_args!("cannot be a tag, since {why}: choose another name")))
+            Err(entry.refused(format_args!("cannot be a tag, because {why}: choose another name")))
         }
         None => Ok(entry.key),
     }
@@ -68,8 +68,9 @@ pub(super) fn check_names(entries: &[Entry]) -> Result<(), Complaint> {
                 )));
             }
             Some(_) => {
-                return Err(entry
-                    .refused("stands in [tags] too: leave it out there, or choose another name"));
+                return Err(
+                    entry.refused("is in [tags] too: remove it there, or choose another name")
+                );
             }
             None => {}
         }

@@ -170,7 +170,7 @@ fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
         ),
         (
             "[cache]\n\nworkers = 8",
-            "c.toml, line 3: unknown key cache.workers; did you mean workers? It stands above the \
+            "c.toml, line 3: unknown key cache.workers; did you mean workers? It must be above the \
              first [table] line",
         ),
         (
@@ -205,7 +205,7 @@ fn a_wrong_type_says_what_to_write() {
         ),
         (
             "uris = [\n  \"a:///\",\n  4,\n]",
-            "c.toml, line 3: uris holds 4, but each entry must be a string in quotes",
+            "c.toml, line 3: uris contains 4, but each entry must be a string in quotes",
         ),
         (
             "deadline = 10",
@@ -299,107 +299,111 @@ fn an_impossible_value_says_what_is_possible() {
         ("missing = ''", "c.toml, line 1: missing is \"\", but must be \"zero\" or \"omit\""),
         (
             "features = ['net',\n 'disks']",
-            "c.toml, line 2: features holds \"disks\", but each entry must be \"net\", \"disk\", \
+            "c.toml, line 2: features contains \"disks\", but each entry must be \"net\", \"disk\", \
              \"cpu\", \"latency\" or \"balloon\"; did you mean \"disk\"?",
         ),
         (
             "device_tags = ['target']",
-            "c.toml, line 1: device_tags holds \"target\", but each entry must be \"type\", \"mac\", \
+            "c.toml, line 1: device_tags contains \"target\", but each entry must be \"type\", \"mac\", \
              \"model\", \"bus\", \"serial\", \"alias\", \"path\" or \"network\"",
         ),
         (
             "extra = ['vcpus', '']",
-            &format!("c.toml, line 1: extra holds \"\", but each entry must be {}", extra_names()),
+            &format!(
+                "c.toml, line 1: extra contains \"\", but each entry must be {}",
+                extra_names()
+            ),
         ),
         (
             "extra = ['vcpu']",
             &format!(
-                "c.toml, line 1: extra holds \"vcpu\", but each entry must be {}; did you mean \"vcpus\"?",
+                "c.toml, line 1: extra contains \"vcpu\", but each entry must be {}; did you mean \
+                 \"vcpus\"?",
                 extra_names()
             ),
         ),
         (
             "uris = ['']",
-            "c.toml, line 1: uris holds \"\", but each entry must be a libvirt URI without \
+            "c.toml, line 1: uris contains \"\", but each entry must be a libvirt URI without \
              spaces, such as qemu:///system",
         ),
         (
             "uris = [\"qemu:///system\\u0000\"]",
-            "c.toml, line 1: uris holds \"qemu:///system\\0\", but each entry must be a libvirt \
+            "c.toml, line 1: uris contains \"qemu:///system\\0\", but each entry must be a libvirt \
              URI without spaces, such as qemu:///system",
         ),
         (
             "uris = ['a:///', 'b:///', 'a:///']",
-            "c.toml, line 1: uris holds \"a:///\", which stands there already: leave one out",
+            "c.toml, line 1: uris contains \"a:///\", which is already in the list: omit one",
         ),
         (
             "[cache]\ndir = '~/.cache'",
-            "c.toml, line 2: cache.dir is \"~/.cache\", but must be a whole path that starts with \
-             /: ~ is not replaced here",
+            "c.toml, line 2: cache.dir is \"~/.cache\", but must be a full path that starts with /: \
+             ~ is not expanded here",
         ),
         (
             "[cache]\ndir = \"/a\\u0000b\"",
-            "c.toml, line 2: cache.dir is \"/a\\0b\", but must be a whole path that starts with \
-             /, or \"\" for the default",
+            "c.toml, line 2: cache.dir is \"/a\\0b\", but must be a full path that starts with /, \
+             or \"\" for the default",
         ),
         (
             "[domains]\ninclude = ['web*', 'db[1']",
-            "c.toml, line 2: domains.include holds \"db[1\", but that pattern has a [ without its ]",
+            "c.toml, line 2: domains.include contains \"db[1\", but that pattern has a [ without its ]",
         ),
         (
             "[domains]\nexclude = ['{a,b']",
-            "c.toml, line 2: domains.exclude holds \"{a,b\", but that pattern has a { without its }",
+            "c.toml, line 2: domains.exclude contains \"{a,b\", but that pattern has a { without its }",
         ),
         (
             "[domains]\ninclude = ['/web(/']",
-            "c.toml, line 2: domains.include holds \"/web(/\", but that pattern is no regular \
+            "c.toml, line 2: domains.include contains \"/web(/\", but that pattern is no regular \
              expression: found open group without closing ')'",
         ),
         (
             "[domains]\ninclude = ['']",
-            "c.toml, line 2: domains.include holds \"\", but that pattern is empty: write * for \
+            "c.toml, line 2: domains.include contains \"\", but that pattern is empty: write * for \
              anything",
         ),
         (
             "[domains]\ninclude_uuids = ['web-01']",
-            "c.toml, line 2: domains.include_uuids holds \"web-01\", but each entry must be a whole \
+            "c.toml, line 2: domains.include_uuids contains \"web-01\", but each entry must be a whole \
              UUID, as virsh domuuid prints it, or a pattern, such as \"550e8400-*\"",
         ),
         (
             "[domains]\nexclude_states = ['pause']",
-            "c.toml, line 2: domains.exclude_states holds \"pause\", but each entry must be \"no \
+            "c.toml, line 2: domains.exclude_states contains \"pause\", but each entry must be \"no \
              state\", \"running\", \"blocked\", \"paused\", \"shutdown\", \"shutoff\", \"crashed\", \
              \"suspended\" or \"unknown\"; did you mean \"paused\"?",
         ),
         (
             "[domains]\ninclude_states = ['shutoff']",
-            "c.toml, line 2: domains.include_states holds \"shutoff\" only, but guests that are off are \
+            "c.toml, line 2: domains.include_states contains only \"shutoff\", but guests that are off are \
              read with inactive = true: write that too",
         ),
         (
             "[domains]\ninclude_metadata = ['m1.small']",
-            "c.toml, line 2: domains.include_metadata holds \"m1.small\", but each entry must be \
+            "c.toml, line 2: domains.include_metadata contains \"m1.small\", but each entry must be \
              PATH=PATTERN, such as \"//nova:flavor/@name=m1.*\", or a path alone",
         ),
         (
             "[domains]\ninclude_metadata = ['//*=x']",
-            "c.toml, line 2: domains.include_metadata holds \"//*=x\", but its path has the step *, which \
+            "c.toml, line 2: domains.include_metadata contains \"//*=x\", but its path has the step *, which \
              is none: a step is an element's name, with {URI} before it or [@name='value'] after it where \
              that is wanted, and the last one may be an @attribute",
         ),
         (
             "[domains]\nexclude_metadata = ['//a=[']",
-            "c.toml, line 2: domains.exclude_metadata holds \"//a=[\", but that pattern has a [ without \
+            "c.toml, line 2: domains.exclude_metadata contains \"//a=[\", but that pattern has a [ without \
              its ]",
         ),
         (
             "[devices]\nexclude_nics = ['macs=52:*']",
-            "c.toml, line 2: devices.exclude_nics holds \"macs=52:*\", but what stands before the = \
+            "c.toml, line 2: devices.exclude_nics contains \"macs=52:*\", but the part before the = \
              must be device, type, mac, model, alias or network; did you mean mac?",
         ),
         (
             "[devices]\nexclude_disks = ['mac=52:*']",
-            "c.toml, line 2: devices.exclude_disks holds \"mac=52:*\", but what stands before the = \
+            "c.toml, line 2: devices.exclude_disks contains \"mac=52:*\", but the part before the = \
              must be device, type, model, bus, serial, alias or path",
         ),
         (
@@ -419,13 +423,13 @@ fn an_impossible_value_says_what_is_possible() {
         ),
         (
             "[tags]\ndc = 'x'\n[metadata_tags]\ndc = '//a'",
-            "c.toml, line 4: metadata_tags.dc stands in [tags] too: leave it out there, or choose \
-             another name",
+            "c.toml, line 4: metadata_tags.dc is in [tags] too: remove it there, or choose another \
+             name",
         ),
         (
             "[metadata_tags]\ndc = '//a'\n[tags]\ndc = 'x'",
-            "c.toml, line 2: metadata_tags.dc stands in [tags] too: leave it out there, or choose \
-             another name",
+            "c.toml, line 2: metadata_tags.dc is in [tags] too: remove it there, or choose another \
+             name",
         ),
         (
             "[tags]\ndc = 'x'\nDC = 'y'",
@@ -448,7 +452,7 @@ fn a_tag_that_would_break_queries_is_refused() {
     for name in fields.chain(["VMID", "source", "mac", "time", "_field", "vmid", "Time", "STATE"]) {
         let why = names::reserved(name).unwrap();
         let expected = format!(
-            "c.toml, line 2: tags.{name} cannot be a tag, since {why}: choose another name"
+            "c.toml, line 2: tags.{name} cannot be a tag, because {why}: choose another name"
         );
         assert_eq!(message(&format!("[tags]\n{name} = 'x'")), expected);
         let expected = expected.replace("tags.", "metadata_tags.");
@@ -458,17 +462,16 @@ fn a_tag_that_would_break_queries_is_refused() {
         ("[tags]\n\"\" = 'x'", "c.toml, line 2: tags.\"\" has no name: write one before the ="),
         (
             "[tags]\n\"a\\nb\" = 'x'",
-            "c.toml, line 2: tags.\"a\\nb\" cannot be a tag: its name must not hold control \
+            "c.toml, line 2: tags.\"a\\nb\" cannot be a tag: its name must not contain control \
              characters",
         ),
         (
             "[tags]\n'a\\' = 'x'",
-            "c.toml, line 2: tags.\"a\\\" cannot be a tag: its name must not hold a backslash",
+            "c.toml, line 2: tags.\"a\\\" cannot be a tag: its name must not contain a backslash",
         ),
         (
             "[tags]\ndc = ''",
-            "c.toml, line 2: tags.dc is \"\", but a tag must have a value: write one, or leave it \
-             out",
+            "c.toml, line 2: tags.dc is \"\", but a tag must have a value: write one, or omit the tag",
         ),
     ]);
 }
@@ -478,17 +481,17 @@ fn a_setting_below_a_table_by_mistake_is_no_tag() {
     assert_messages(&[
         (
             "[tags]\ndc = 'x'\nmissing = 'omit'",
-            "c.toml, line 3: tags.missing stands in a table: move missing above the first [table] \
+            "c.toml, line 3: tags.missing is in a table: move missing above the first [table] \
              line",
         ),
         (
             "[tags]\nworkers = 8",
-            "c.toml, line 2: tags.workers stands in a table: move workers above the first [table] \
+            "c.toml, line 2: tags.workers is in a table: move workers above the first [table] \
              line",
         ),
         (
             "[metadata_tags]\nuris = ['a:///']",
-            "c.toml, line 2: metadata_tags.uris stands in a table: move uris above the first \
+            "c.toml, line 2: metadata_tags.uris is in a table: move uris above the first \
              [table] line",
         ),
     ]);
@@ -578,11 +581,11 @@ fn all_mistakes_of_a_file_are_told_at_once_in_its_order_and_ten_at_most() {
         // Each string of a list.
         (
             "features = [\n 'nett',\n 'disk',\n 'cpus',\n 7]",
-            "c.toml, line 2: features holds \"nett\", but each entry must be \"net\", \"disk\", \"cpu\", \
+            "c.toml, line 2: features contains \"nett\", but each entry must be \"net\", \"disk\", \"cpu\", \
              \"latency\" or \"balloon\"; did you mean \"net\"?\n\
-             c.toml, line 4: features holds \"cpus\", but each entry must be \"net\", \"disk\", \"cpu\", \
+             c.toml, line 4: features contains \"cpus\", but each entry must be \"net\", \"disk\", \"cpu\", \
              \"latency\" or \"balloon\"; did you mean \"cpu\"?\n\
-             c.toml, line 5: features holds 7, but each entry must be a string in quotes",
+             c.toml, line 5: features contains 7, but each entry must be a string in quotes",
         ),
         // Behind a wrong heading nothing is known of the tables.
         (
@@ -603,42 +606,40 @@ fn what_was_meant_for_another_program_is_named() {
     assert_messages(&[
         (
             "[agent]\n  interval = '10s'\n[[inputs.execd]]\n  command = []\n",
-            "c.toml, line 1: [agent] is a table of Telegraf's own configuration, and this file is the one \
-             of telegraf-virt: `telegraf-virt config` prints what it may hold",
+            "c.toml, line 1: [agent] is a table of Telegraf's own configuration, but this file \
+             configures telegraf-virt: `telegraf-virt config` prints its settings",
         ),
         (
             "workers = 'x'\n[[inputs.execd]]\n  command = []\n",
-            "c.toml, line 2: [inputs] is a table of Telegraf's own configuration, and this file is the one \
-             of telegraf-virt: `telegraf-virt config` prints what it may hold",
+            "c.toml, line 2: [inputs] is a table of Telegraf's own configuration, but this file \
+             configures telegraf-virt: `telegraf-virt config` prints its settings",
         ),
         (
             "uris = ['kvm1', 'ssh://kvm2']",
-            "c.toml, line 1: uris holds \"kvm1\", but each entry must be a libvirt URI, such as \
+            "c.toml, line 1: uris contains \"kvm1\", but each entry must be a libvirt URI, such as \
              qemu:///system: for another host write qemu+ssh://kvm1/system\n\
-             c.toml, line 1: uris holds \"ssh://kvm2\", but each entry must name the driver, too: write \
+             c.toml, line 1: uris contains \"ssh://kvm2\", but each entry must name the driver, too: write \
              qemu+ssh://kvm2/system",
         ),
         (
             "cache.dir = '$HOME/x'",
-            "c.toml, line 1: cache.dir is \"$HOME/x\", but must be a whole path that starts with /: \
-             $HOME is not replaced here",
+            "c.toml, line 1: cache.dir is \"$HOME/x\", but must be a full path that starts with /: \
+             $HOME is not expanded here",
         ),
         (
             "cache.dir = '~/x'",
-            "c.toml, line 1: cache.dir is \"~/x\", but must be a whole path that starts with /: ~ is not \
-             replaced here",
+            "c.toml, line 1: cache.dir is \"~/x\", but must be a full path that starts with /: ~ is \
+             not expanded here",
         ),
         (
             "tags.dc = '${DC}'\ndomains.include = ['a', '${X}*']",
-            "c.toml, line 1: tags.dc is \"${DC}\", but variables such as ${DC} are not replaced here: \
-             write the value itself\n\
-             c.toml, line 2: domains.include holds \"${X}*\", but variables such as ${X} are not replaced \
-             here: write the value itself",
+            "c.toml, line 1: tags.dc is \"${DC}\", but variables such as ${DC} are not expanded here: write the value itself\n\
+             c.toml, line 2: domains.include contains \"${X}*\", but variables such as ${X} are not expanded here: write the value itself",
         ),
         (
             "tags.dc = ${DC}",
             "c.toml, line 1: not valid TOML (unexpected key or value, expected newline, `#`): \
-             tags.dc = ${DC}; variables are not replaced here: write the value itself, in quotes",
+             tags.dc = ${DC}; variables are not expanded here: write the value itself, in quotes",
         ),
     ]);
 }
@@ -656,7 +657,8 @@ fn a_hint_names_a_key_of_the_same_table_where_there_is_one() {
         ),
         (
             "[domains]\nexclude_nics = []",
-            "c.toml, line 2: unknown key domains.exclude_nics; did you mean exclude_nics below [devices]?",
+            "c.toml, line 2: unknown key domains.exclude_nics; did you mean exclude_nics below \
+             [devices]?",
         ),
     ]);
 }
@@ -798,7 +800,7 @@ fn a_file_that_cannot_be_read_is_told_with_the_remedy() {
     );
     assert_eq!(
         told(None, "", folder.path()),
-        "cannot read the configuration DIR: it is a folder; name the file in it"
+        "cannot read the configuration DIR: it is a folder; write the path of the file in it"
     );
     std::fs::write(&path, b"# fine\n# \xff\n").unwrap();
     assert_eq!(

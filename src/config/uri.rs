@@ -25,7 +25,7 @@ pub fn check_uri(uri: &str) -> Result<(), String> {
             _ if uri.contains(char::is_control) => Err(must_be_uri()),
             Some(what) => {
                 let what = names::plain(what);
-                let why = format!("{what} is not replaced here: write the whole path");
+                let why = format!("{what} is not expanded here: write the full path");
                 Err(format!("names no file, since {why}"))
             }
             None => Ok(()),
@@ -37,7 +37,7 @@ pub fn check_uri(uri: &str) -> Result<(), String> {
     if let Some(variable) = foreign::variable(uri).or_else(|| foreign::bare_variable(uri)) {
         let variable = names::plain(variable);
         return Err(format!(
-            "holds {variable}, which is not replaced here: write the value itself"
+            "contains {variable}, which is not expanded here: write the value itself"
         ));
     }
     let parts: Vec<&str> = uri.split(',').collect();
@@ -132,16 +132,16 @@ mod tests {
             ("qemu:///system ", must_be_uri()),
             (
                 "qemu+ssh://${HOST}/system",
-                "holds ${HOST}, which is not replaced here: write the value itself".to_owned(),
+                "contains ${HOST}, which is not expanded here: write the value itself".to_owned(),
             ),
             (
                 "$LIBVIRT_DEFAULT_URI",
-                "holds $LIBVIRT_DEFAULT_URI, which is not replaced here: write the value itself"
+                "contains $LIBVIRT_DEFAULT_URI, which is not expanded here: write the value itself"
                     .to_owned(),
             ),
             (
                 "replay:~/host.jsonl",
-                "names no file, since ~ is not replaced here: write the whole path".to_owned(),
+                "names no file, since ~ is not expanded here: write the full path".to_owned(),
             ),
         ] {
             assert_eq!(check_uri(uri), Err(message), "{uri}");

@@ -172,7 +172,7 @@ impl Capture<'_> {
     /// The call that is out does not come back, and the next one is made over another connection.
     fn report_late(&self, name: &str) {
         self.log.warn(format_args!(
-            "guest \"{name}\" did not answer within {:?}: what only it can tell is not in the recording",
+            "guest \"{name}\" did not answer within {:?}: what only it knows is not in the recording",
             self.options.patience
         ));
     }
@@ -280,7 +280,7 @@ impl Capture<'_> {
 
     fn check_ending(&self) -> Result<(), CaptureError> {
         match self.ending.since() {
-            Some(_) => Err(CaptureError("told to end before all was asked".to_owned())),
+            Some(_) => Err(CaptureError("ended before everything was read".to_owned())),
             None => Ok(()),
         }
     }

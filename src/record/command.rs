@@ -71,10 +71,10 @@ impl RecordCommand<'_> {
         let (moments, path) = (recording.moments.len(), self.file.display());
         let names = match self.anonymize {
             true => "names and addresses in it are replaced",
-            false => "it holds names, addresses and paths, which --anonymize replaces",
+            false => "it contains names, addresses and paths, which --anonymize replaces",
         };
         log.info(format_args!(
-            "{path} holds {} of {} at {}; {names}",
+            "{path} has {} of {} at {}; {names}",
             counted(guests, "guest"),
             self.uri,
             counted(moments, "moment")

@@ -91,7 +91,7 @@ impl NewFile {
 
 fn exists(path: &Path) -> KeepError {
     KeepError(format!(
-        "{} is there already, and record replaces nothing: choose another name, or remove it",
+        "{} exists, and record never overwrites a file: choose another name, or remove it",
         path.display()
     ))
 }
@@ -130,7 +130,7 @@ mod tests {
         let new = NewFile::beside(&path).unwrap();
         fs::write(&path, "theirs").unwrap();
         let told = KeepError(format!(
-            "{} is there already, and record replaces nothing: choose another name, or remove it",
+            "{} exists, and record never overwrites a file: choose another name, or remove it",
             path.display()
         ));
         assert_eq!(new.finish("ours"), Err(told));
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(names(folder.path()), ["a"]);
         let link = folder.path().join("link");
         std::os::unix::fs::symlink("/nonexistent", &link).unwrap();
-        assert!(NewFile::beside(&link).is_err_and(|error| error.0.contains("is there already")));
+        assert!(NewFile::beside(&link).is_err_and(|error| error.0.contains("exists")));
         let nowhere = NewFile::beside(&folder.path().join("no/file")).err().unwrap().0;
         assert!(nowhere.ends_with("no/file: there is no such folder"), "{nowhere}");
     }

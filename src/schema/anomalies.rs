@@ -20,7 +20,7 @@ pub(super) const ANOMALIES: &[Section] = &[Section::of(
             "rate",
             FieldKind::Float,
             "%",
-            "flagged of the learned series; none has learned: omitted",
+            "share of the learned series that is flagged; omitted while no series has learned",
         ),
         row(
             "score",
@@ -36,12 +36,7 @@ pub(super) const ANOMALIES: &[Section] = &[Section::of(
         ),
         row("learned", FieldKind::Gauge, "series", "series that have learned, which takes 3 days"),
         row("learning", FieldKind::Gauge, "series", "series that have not learned yet"),
-        row(
-            "events",
-            FieldKind::Counter,
-            "events",
-            "how often a flag was raised since the guest is known",
-        ),
+        row("events", FieldKind::Counter, "events", "number of flags since the guest is known"),
         row("top", FieldKind::Text, "", "the most unusual series, such as `vda wr_bytes`"),
         row("top_value", FieldKind::Float, "of the series", "its mean in the slot"),
         row("top_low", FieldKind::Float, "of the series", "the lowest value that it had before"),

@@ -35,7 +35,7 @@ macro_rules! collected {
         pub(super) const COLLECTOR: &[Section] = &[Section::of(Extra::Collector, &[
                 FieldRow { kind: FieldKind::Flag, ..row("up", "", "whether the hypervisor could be read") },
                 $(row(stringify!($first), $first_unit, $first_text),)+
-                row("collect_ns", "ns", "how long the collection of this hypervisor took"),
+                row("collect_ns", "ns", "duration of the collection of this hypervisor"),
                 row("lines", "lines", "lines of its guests"),
                 $(row(stringify!($field), $unit, $text),)+
             ])];
@@ -63,13 +63,13 @@ macro_rules! collected {
 
 collected! {
     [
-        domains "guests" "guests that were to be read";
-        hung "guests" "guests in which a call hangs";
-        busy "guests" "guests that gave no complete answer this time, and may be merely busy";
+        domains "guests" "guests to read";
+        hung "guests" "hung guests: a call for them does not return";
+        busy "guests" "guests without a complete answer this time, which may only be busy";
     ] [
-        cache_hits "guests" "guests whose device list was cached";
-        cache_misses "guests" "guests whose XML was read for it";
-        stuck_calls "calls" "calls that hang in guests, each in one of libvirtd's workers";
-        unknown_statistics "" "statistics that libvirt sent and this version does not know";
+        cache_hits "guests" "guests with a cached device list";
+        cache_misses "guests" "guests whose XML was read for their device list";
+        stuck_calls "calls" "calls that hang in guests; each occupies one of libvirtd's workers";
+        unknown_statistics "" "statistics from libvirt that this version does not know";
     ]
 }

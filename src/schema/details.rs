@@ -37,35 +37,35 @@ statistics! {
         snapshots: Option<Snapshots>,
     ] {
         always serde(skip_serializing_if = "is_absent") {
-            cpuset b"vcpu/@cpuset" text "" "the host CPUs of each virtual CPU that has no pin of its own";
+            cpuset b"vcpu/@cpuset" text "" "host CPUs of each vCPU without a pin of its own";
         }
         Limits serde(skip_serializing_if = "is_absent") {
-            cpu_shares b"cputune/shares" => "cpu_shares" gauge "" "the weight of its CPU time beside other guests";
-            cpu_period_us b"cputune/period" => "cpu_period_us" gauge "us" "the span that the quota of each vCPU is of";
-            cpu_quota_us b"cputune/quota" => "cpu_quota_us" gauge "us" "CPU time of each vCPU in a period; omitted where it is unlimited";
-            global_period_us b"cputune/global_period" => "global_period_us" gauge "us" "the span that the quota of the whole guest is of";
+            cpu_shares b"cputune/shares" => "cpu_shares" gauge "" "weight of its CPU time relative to other guests";
+            cpu_period_us b"cputune/period" => "cpu_period_us" gauge "us" "period of the quota of each vCPU";
+            cpu_quota_us b"cputune/quota" => "cpu_quota_us" gauge "us" "CPU time of each vCPU in a period; omitted if unlimited";
+            global_period_us b"cputune/global_period" => "global_period_us" gauge "us" "period of the quota of the whole guest";
             global_quota_us b"cputune/global_quota" => "global_quota_us" gauge "us" "CPU time of the whole guest in a period";
-            emulator_period_us b"cputune/emulator_period" => "emulator_period_us" gauge "us" "the span that the quota of QEMU's own threads is of";
+            emulator_period_us b"cputune/emulator_period" => "emulator_period_us" gauge "us" "period of the quota of QEMU's own threads";
             emulator_quota_us b"cputune/emulator_quota" => "emulator_quota_us" gauge "us" "CPU time of QEMU's own threads in a period";
-            iothread_period_us b"cputune/iothread_period" => "iothread_period_us" gauge "us" "the span that the quota of each I/O thread is of";
+            iothread_period_us b"cputune/iothread_period" => "iothread_period_us" gauge "us" "period of the quota of each I/O thread";
             iothread_quota_us b"cputune/iothread_quota" => "iothread_quota_us" gauge "us" "CPU time of each I/O thread in a period";
-            memory_hard_kib b"memtune/hard_limit" => "memory_hard_kib" gauge "KiB" "the most memory that QEMU may use";
-            memory_soft_kib b"memtune/soft_limit" => "memory_soft_kib" gauge "KiB" "the same while the host is short of memory";
+            memory_hard_kib b"memtune/hard_limit" => "memory_hard_kib" gauge "KiB" "maximum memory of QEMU";
+            memory_soft_kib b"memtune/soft_limit" => "memory_soft_kib" gauge "KiB" "the same while the host has little memory";
             swap_hard_kib b"memtune/swap_hard_limit" => "swap_hard_kib" gauge "KiB" "memory and swap together";
-            blkio_weight b"blkiotune/weight" => "blkio_weight" gauge "" "the weight of its disks' requests beside other guests";
+            blkio_weight b"blkiotune/weight" => "blkio_weight" gauge "" "weight of its disk requests relative to other guests";
         }
         Numa serde(skip_serializing_if = "is_absent") {
             numa_nodeset b"numatune/memory/@nodeset" => "nodeset" text "" "nodes of the host";
             numa_mode b"numatune/memory/@mode" => "mode" text "" "such as strict";
         }
         Info serde(skip_serializing_if = "is_absent") {
-            title b"title" => "title" text "" "as somebody named it";
+            title b"title" => "title" text "" "title of the guest";
             os_type b"os/type" => "os_type" text "" "such as hvm";
             machine b"os/type/@machine" => "machine" text "" "such as pc-q35-7.2";
             arch b"os/type/@arch" => "arch" text "" "such as x86_64";
-            persistent b"virDomainIsPersistent" => "persistent" flag "" "still defined when it stops";
-            autostart b"virDomainGetAutostart" => "autostart" flag "" "started with its host";
-            description b"description" => "description" text "" "as somebody described it";
+            persistent b"virDomainIsPersistent" => "persistent" flag "" "whether it stays defined when it stops";
+            autostart b"virDomainGetAutostart" => "autostart" flag "" "whether it starts with its host";
+            description b"description" => "description" text "" "description of the guest";
         }
     }
 }
@@ -100,8 +100,8 @@ statistics! {
         id: u32,
     ] {
         Numa serde(default) {
-            memory_kib b"@memory" => "memory_kib" gauge "KiB" "the memory of the cell";
-            cpus b"@cpus" => "cpus" text "vCPUs" "the virtual CPUs of the cell, such as 0-1";
+            memory_kib b"@memory" => "memory_kib" gauge "KiB" "memory of the cell";
+            cpus b"@cpus" => "cpus" text "vCPUs" "vCPUs of the cell, such as 0-1";
         }
     }
 }
@@ -126,7 +126,7 @@ pub(super) const CELLS: FieldRow = FieldRow {
     unit: "cells",
     group: "",
     statistic: b"/domain/cpu/numa/cell",
-    text: "how many the guest sees",
+    text: "cells that the guest sees",
     ..Cell::memory_kib
 };
 
@@ -138,13 +138,13 @@ statistics! {
         target: String,
     ] {
         Limits serde(default) {
-            inbound_average_kb_s b"bandwidth/inbound/@average" => "inbound_average_kb_sec" gauge "1000 bytes/s" "what may be received";
-            inbound_peak_kb_s b"bandwidth/inbound/@peak" => "inbound_peak_kb_sec" gauge "1000 bytes/s" "what may be received for a short time";
-            inbound_floor_kb_s b"bandwidth/inbound/@floor" => "inbound_floor_kb_sec" gauge "1000 bytes/s" "what is guaranteed";
-            inbound_burst_kib b"bandwidth/inbound/@burst" => "inbound_burst_kib" gauge "KiB" "what may be received at peak speed";
-            outbound_average_kb_s b"bandwidth/outbound/@average" => "outbound_average_kb_sec" gauge "1000 bytes/s" "what may be sent";
-            outbound_peak_kb_s b"bandwidth/outbound/@peak" => "outbound_peak_kb_sec" gauge "1000 bytes/s" "what may be sent for a short time";
-            outbound_burst_kib b"bandwidth/outbound/@burst" => "outbound_burst_kib" gauge "KiB" "what may be sent at peak speed";
+            inbound_average_kb_s b"bandwidth/inbound/@average" => "inbound_average_kb_sec" gauge "1000 bytes/s" "average rate of receiving";
+            inbound_peak_kb_s b"bandwidth/inbound/@peak" => "inbound_peak_kb_sec" gauge "1000 bytes/s" "peak rate of receiving";
+            inbound_floor_kb_s b"bandwidth/inbound/@floor" => "inbound_floor_kb_sec" gauge "1000 bytes/s" "guaranteed rate";
+            inbound_burst_kib b"bandwidth/inbound/@burst" => "inbound_burst_kib" gauge "KiB" "amount that may be received at peak speed";
+            outbound_average_kb_s b"bandwidth/outbound/@average" => "outbound_average_kb_sec" gauge "1000 bytes/s" "average rate of sending";
+            outbound_peak_kb_s b"bandwidth/outbound/@peak" => "outbound_peak_kb_sec" gauge "1000 bytes/s" "peak rate of sending";
+            outbound_burst_kib b"bandwidth/outbound/@burst" => "outbound_burst_kib" gauge "KiB" "amount that may be sent at peak speed";
         }
     }
 }
@@ -167,17 +167,17 @@ statistics! {
             read_iops_sec b"iotune/read_iops_sec" => "read_iops_sec" gauge "requests/s" "reads";
             write_iops_sec b"iotune/write_iops_sec" => "write_iops_sec" gauge "requests/s" "writes";
             total_bytes_sec_max b"iotune/total_bytes_sec_max" => "total_bytes_sec_max" gauge "bytes/s" "reads and writes together, for a short time";
-            total_bytes_sec_max_length_s b"iotune/total_bytes_sec_max_length" => "total_bytes_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            total_bytes_sec_max_length_s b"iotune/total_bytes_sec_max_length" => "total_bytes_sec_max_length_sec" gauge "s" "how long that is allowed";
             read_bytes_sec_max b"iotune/read_bytes_sec_max" => "read_bytes_sec_max" gauge "bytes/s" "reads, for a short time";
-            read_bytes_sec_max_length_s b"iotune/read_bytes_sec_max_length" => "read_bytes_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            read_bytes_sec_max_length_s b"iotune/read_bytes_sec_max_length" => "read_bytes_sec_max_length_sec" gauge "s" "how long that is allowed";
             write_bytes_sec_max b"iotune/write_bytes_sec_max" => "write_bytes_sec_max" gauge "bytes/s" "writes, for a short time";
-            write_bytes_sec_max_length_s b"iotune/write_bytes_sec_max_length" => "write_bytes_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            write_bytes_sec_max_length_s b"iotune/write_bytes_sec_max_length" => "write_bytes_sec_max_length_sec" gauge "s" "how long that is allowed";
             total_iops_sec_max b"iotune/total_iops_sec_max" => "total_iops_sec_max" gauge "requests/s" "reads and writes together, for a short time";
-            total_iops_sec_max_length_s b"iotune/total_iops_sec_max_length" => "total_iops_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            total_iops_sec_max_length_s b"iotune/total_iops_sec_max_length" => "total_iops_sec_max_length_sec" gauge "s" "how long that is allowed";
             read_iops_sec_max b"iotune/read_iops_sec_max" => "read_iops_sec_max" gauge "requests/s" "reads, for a short time";
-            read_iops_sec_max_length_s b"iotune/read_iops_sec_max_length" => "read_iops_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            read_iops_sec_max_length_s b"iotune/read_iops_sec_max_length" => "read_iops_sec_max_length_sec" gauge "s" "how long that is allowed";
             write_iops_sec_max b"iotune/write_iops_sec_max" => "write_iops_sec_max" gauge "requests/s" "writes, for a short time";
-            write_iops_sec_max_length_s b"iotune/write_iops_sec_max_length" => "write_iops_sec_max_length_sec" gauge "s" "for how long that is allowed";
+            write_iops_sec_max_length_s b"iotune/write_iops_sec_max_length" => "write_iops_sec_max_length_sec" gauge "s" "how long that is allowed";
             size_iops_sec b"iotune/size_iops_sec" => "size_iops_sec" gauge "bytes" "a larger request counts as several";
             group b"iotune/group_name" => "group" text "" "the disks that share these limits";
         }

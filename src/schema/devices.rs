@@ -68,10 +68,10 @@ statistics! {
             fl_time_ns b"fl.times" => "fl_time_ns" counter "ns" "time that flushes took";
         }
         DiskSpace serde(skip) {
-            allocation_bytes b"allocation" => "allocation_bytes" gauge "bytes" "the highest offset that was written";
-            capacity_bytes b"capacity" => "capacity_bytes" gauge "bytes" "the size that the guest sees";
-            physical_bytes b"physical" => "physical_bytes" gauge "bytes" "the size of the file or device that it is stored in";
-            threshold_bytes b"threshold" => "threshold_bytes" gauge "bytes" "the offset at which libvirt raises an event, where one is set";
+            allocation_bytes b"allocation" => "allocation_bytes" gauge "bytes" "highest offset that was written";
+            capacity_bytes b"capacity" => "capacity_bytes" gauge "bytes" "size that the guest sees";
+            physical_bytes b"physical" => "physical_bytes" gauge "bytes" "size of the file or device that contains it";
+            threshold_bytes b"threshold" => "threshold_bytes" gauge "bytes" "offset at which libvirt raises an event, if set";
         }
         DiskErrors serde(skip) {
             io_error b"virDomainGetDiskErrors" => "io_error" text "" "why its storage fails: none, unspecified, no_space";
@@ -139,7 +139,7 @@ macro_rules! device_tags {
             /// What it says.
             pub const fn text(self) -> &'static str {
                 match self {
-                    Self::Type => "what the XML calls its type: bridge or network, file or block",
+                    Self::Type => "its type in the XML: bridge or network, file or block",
                     $(Self::$tag => $text,)+
                 }
             }

@@ -29,7 +29,7 @@ pub(super) const EVENTS: &[Section] = &[Section::of(
     Extra::Events,
     &[
         word("detail", "libvirt's word for how or why, such as booted, destroyed, ioerror"),
-        number("count", "events", "always 1, to be summed"),
+        number("count", "events", "always 1: use the sum"),
         word("path", "io_error, block_threshold: the disk's source"),
         word("reason", "io_error: why, such as enospc"),
         word("type", "block_job: pull, copy, commit, active_commit or backup"),
@@ -37,9 +37,9 @@ pub(super) const EVENTS: &[Section] = &[Section::of(
         number("threshold_bytes", "bytes", "block_threshold: the offset that was set"),
         number("excess_bytes", "bytes", "block_threshold: how far a write went beyond it"),
         word("operation", "job_completed: such as migration_out, save, backup"),
-        flag("success", "job_completed: whether it ended well"),
-        word("error", "job_completed: why it did not"),
+        flag("success", "job_completed: whether it succeeded"),
+        word("error", "job_completed: why it failed"),
         word("alias", "device_added, device_removed, device_removal_failed: libvirt's name for it"),
-        number("dropped", "events", "lost: how many are known to be missing"),
+        number("dropped", "events", "lost: number of events known to be missing"),
     ],
 )];

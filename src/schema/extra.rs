@@ -90,17 +90,17 @@ macro_rules! extras {
 }
 
 extras! {
-    StateReason "state-reason" "why a guest is in its state, such as paused for ioerror"
+    StateReason "state-reason" "why a guest is in its state, such as paused because of ioerror"
         { calls: &[(GuestCall::State, Some(Group::State))] }
-    CpuWaits "cpu-waits" "time that the vCPUs waited for the host, and that KVM polled for them"
+    CpuWaits "cpu-waits" "time that vCPUs waited for the host, and that KVM polled for them"
         { groups: &[Group::Cpu, Group::Vcpu] }
     MemoryDetails "memory-details" "free memory, huge pages, and when the guest reported them" {}
-    Vcpus "vcpus" "a line a vCPU, with the host CPU that runs it and its affinity"
+    Vcpus "vcpus" "one line per vCPU, with its host CPU and its affinity"
         { measurement: "vm_vcpus", tags: &["vcpu"], groups: &[Group::Vcpu], calls: &[(GuestCall::Vcpus, None)], needs_xml: true, cost: (60, 29) }
-    DiskTimes "disk-times" "time that disk requests took, and flushes"
+    DiskTimes "disk-times" "time of disk requests, and flushes"
         { calls: &[(GuestCall::DiskTimes, Some(Group::Block))] }
-    DiskSpace "disk-space" "the size of each disk, and what it takes of its storage" {}
-    Iothreads "iothreads" "a line an I/O thread"
+    DiskSpace "disk-space" "size of each disk, and the storage that it uses" {}
+    Iothreads "iothreads" "one line per I/O thread"
         { measurement: "vm_iothreads", tags: &["iothread"], groups: &[Group::Iothread], keeps_more: true, cost: (0, 29) }
     Perf "perf" "events that the host's CPU counts (virsh perf turns them on)"
         { measurement: "vm_perf", groups: &[Group::Perf], keeps_more: true, cost: (0, 11) }
@@ -110,38 +110,38 @@ extras! {
         { measurement: "vm_memory_bandwidth", tags: &["monitor", "node"], groups: &[Group::Memory], keeps_more: true, cost: (0, 14) }
     CpuCache "cpu-cache" "resctrl monitors of CPU caches"
         { measurement: "vm_cpu_cache", tags: &["monitor", "bank"], groups: &[Group::Cpu], keeps_more: true }
-    Jobs "jobs" "migration, save or backup, while it runs; one more call a guest"
+    Jobs "jobs" "migration, save or backup, while it runs; one more call per guest"
         { measurement: "vm_jobs", calls: &[(GuestCall::Job, None)], keeps_more: true, cost: (60, 2) }
-    Limits "limits" "the quality of service that is set for disks, NICs and the guest"
+    Limits "limits" "limits set for disks, NICs and the guest"
         { measurement: "vm_limits", tags: &["devtype", "device", "filter"], needs_xml: true }
     Numa "numa" "NUMA cells and nodes" { measurement: "vm_numa", tags: &["cell"], needs_xml: true }
     Info "info" "title, description, machine, architecture, autostart"
         { measurement: "vm_info", calls: &[(GuestCall::Definition, None)], needs_xml: true }
-    Hypervisor "hypervisor" "what KVM itself counts"
+    Hypervisor "hypervisor" "KVM's own counters"
         { measurement: "vm_hypervisor", tags: &["vcpu"], groups: &[Group::Vcpu, Group::Vm], keeps_more: true, cost: (0, 44) }
-    Collector "collector" "what the collection itself cost and met, a line a hypervisor"
+    Collector "collector" "the collection itself: time, hung guests, cache hits"
         { measurement: "vm_collector", tags: &["uri"] }
-    Other "other" "what libvirt sends and no name here knows"
+    Other "other" "everything from libvirt that no other name covers"
         { measurement: "vm_other", tags: &["vcpu", "devtype", "device", "index"], groups: &[Group::Cpu, Group::Vcpu], keeps_more: true }
-    Answer "answer" "how each guest answered: whole, or why not" {}
-    Uptime "uptime" "since when each guest runs; of this machine's QEMU only" {}
-    Host "host" "versions, CPU time, memory, huge pages, and what all guests have"
-        { measurement: "vm_host", tags: &["uri", "cell", "page_kib"], of_host: "some 12 calls, and 3 for each NUMA cell", cost: (14, 0) }
-    Pools "pools" "the storage pools and how full they are"
+    Answer "answer" "whether each guest answered completely, or why not" {}
+    Uptime "uptime" "time since each guest started; only QEMU on this machine" {}
+    Host "host" "versions, CPU time, memory, huge pages, and totals of all guests"
+        { measurement: "vm_host", tags: &["uri", "cell", "page_kib"], of_host: "about 12 calls, and 3 per NUMA cell", cost: (14, 0) }
+    Pools "pools" "storage pools, and how full they are"
         { measurement: "vm_pools", tags: &["uri", "pool", "type"], of_host: "the list of pools, and 3 calls for each", cost: (6, 0) }
     BlockJobs "block-jobs" "copies, commits, pulls and backups of disks, while they run"
         { measurement: "vm_block_jobs", tags: &["devtype", "device"], calls: &[(GuestCall::BlockJobs, None)], keeps_more: true, cost: (180, 13) }
     DiskErrors "disk-errors" "why a disk's storage fails, such as no_space"
         { calls: &[(GuestCall::DiskErrors, None)], cost: (60, 47) }
-    Backing "backing" "each image of the disks' backing chains"
+    Backing "backing" "each image in the backing chains of disks"
         { measurement: "vm_backing", tags: &["device", "index"], calls: &[(GuestCall::Backing, None)], keeps_more: true, cost: (60, 127) }
-    Snapshots "snapshots" "how many there are, and how old"
+    Snapshots "snapshots" "number and age of snapshots"
         { measurement: "vm_snapshots", calls: &[(GuestCall::Snapshots, None)], needs_xml: true }
     DiskLatency "disk-latency" "histograms of how long requests took (libvirt 12.1)"
         { measurement: "vm_disk_latency", tags: &["device", "op", "le", "interval_s"], keeps_more: true }
-    Energy "energy" "energy that guests use, where the host counts it (12.4)"
+    Energy "energy" "energy used by guests, if the host measures it (libvirt 12.4)"
         { measurement: "vm_energy", tags: &["monitor", "package"], groups: &[Group::Cpu], keeps_more: true }
-    Events "events" "what happens to the guests between two collections; execd only"
+    Events "events" "events between two collections; execd only"
         { measurement: "vm_events", tags: &["uri", "event", "devtype", "device"], execd_only: true }
     Anomalies "anomalies" "a hint which guest behaves unlike its past; execd only"
         { measurement: "vm_anomalies", groups: &[Group::Vcpu], execd_only: true }

@@ -10,13 +10,13 @@ statistics! {
     /// The group cpu: nanoseconds since the guest's start.
     Cpu "cpu." [] {
         always serde(default) {
-            time_ns b"time" counter "ns" "CPU time that the guest has used";
+            time_ns b"time" counter "ns" "CPU time used by the guest";
             user_ns b"user" counter "ns" "CPU time in user mode";
             system_ns b"system" counter "ns" "CPU time in the kernel";
         }
         CpuWaits serde(skip) {
-            haltpoll_success_ns b"haltpoll.success.time" => "haltpoll_success_ns" counter "ns" "KVM polled for work before it let a halted vCPU sleep, and some came";
-            haltpoll_fail_ns b"haltpoll.fail.time" => "haltpoll_fail_ns" counter "ns" "the same, and none came";
+            haltpoll_success_ns b"haltpoll.success.time" => "haltpoll_success_ns" counter "ns" "time that KVM polled for work before a halted vCPU slept, successfully";
+            haltpoll_fail_ns b"haltpoll.fail.time" => "haltpoll_fail_ns" counter "ns" "the same, without success";
         }
     }
 }
@@ -28,17 +28,17 @@ statistics! {
         index: u32,
     ] {
         Vcpus serde(skip) {
-            state b"state" => "state" gauge "" "virVcpuState: 1 running, which it always is on QEMU";
-            time_ns b"time" => "time_ns" counter "ns" "CPU time that it has used";
-            wait_ns b"wait" => "wait_ns" counter "ns" "waiting for input and output; 0 where the host's kernel keeps none";
+            state b"state" => "state" gauge "" "virVcpuState: always 1, running, on QEMU";
+            time_ns b"time" => "time_ns" counter "ns" "CPU time used";
+            wait_ns b"wait" => "wait_ns" counter "ns" "time waiting for input and output; 0 if the host's kernel does not count it";
         }
         Vcpus serde(default) {
-            delay_ns b"delay" => "delay_ns" counter "ns" "ready to run, and waiting for a host CPU";
+            delay_ns b"delay" => "delay_ns" counter "ns" "time ready to run, but waiting for a host CPU";
         }
         Vcpus serde(skip) {
-            halted b"halted" => "halted" flag "" "whether the guest has nothing for it to do, which few versions of QEMU say";
-            cpu b"virDomainGetVcpus: cpu" => "cpu" gauge "" "the host CPU that it was on at this moment";
-            affinity b"virDomainGetVcpus: cpumaps" => "affinity" text "" "the host CPUs that it may run on, whatever set that";
+            halted b"halted" => "halted" flag "" "whether it is idle; few versions of QEMU report it";
+            cpu b"virDomainGetVcpus: cpu" => "cpu" gauge "" "host CPU that it was on at this moment";
+            affinity b"virDomainGetVcpus: cpumaps" => "affinity" text "" "host CPUs that it may run on, for any reason";
         }
     }
 }
@@ -47,24 +47,24 @@ statistics! {
     /// The group balloon.
     Memory "balloon." [] {
         always serde(default) {
-            current_kib b"current" gauge "KiB" "what the guest has been given";
-            maximum_kib b"maximum" gauge "KiB" "what the guest may be given";
-            rss_kib b"rss" gauge "KiB" "what QEMU holds of the host's memory; huge pages are not in it";
-            available_kib b"available" gauge "KiB" "what Linux in the guest calls MemTotal";
-            usable_kib b"usable" gauge "KiB" "what Linux in the guest calls MemAvailable";
-            disk_caches_kib b"disk_caches" gauge "KiB" "what the guest uses to cache files";
+            current_kib b"current" gauge "KiB" "memory given to the guest";
+            maximum_kib b"maximum" gauge "KiB" "maximum memory of the guest";
+            rss_kib b"rss" gauge "KiB" "memory of the host that QEMU uses, without huge pages";
+            available_kib b"available" gauge "KiB" "MemTotal of Linux in the guest";
+            usable_kib b"usable" gauge "KiB" "MemAvailable of Linux in the guest";
+            disk_caches_kib b"disk_caches" gauge "KiB" "memory that the guest uses to cache files";
             swap_in_kib b"swap_in" counter "KiB" "swapped in";
             swap_out_kib b"swap_out" counter "KiB" "swapped out";
             major_faults b"major_fault" counter "faults" "page faults that read from a disk";
-            minor_faults b"minor_fault" counter "faults" "page faults that did not";
+            minor_faults b"minor_fault" counter "faults" "page faults that did not read from a disk";
         }
         MemoryDetails serde(skip) {
-            unused_kib b"unused" => "memunused" gauge "KiB" "what Linux in the guest calls MemFree";
+            unused_kib b"unused" => "memunused" gauge "KiB" "MemFree of Linux in the guest";
             hugetlb_pgalloc b"hugetlb_pgalloc" => "memhugetlb_pgalloc" counter "huge pages" "huge pages that the guest allocated";
-            hugetlb_pgfail b"hugetlb_pgfail" => "memhugetlb_pgfail" counter "huge pages" "huge pages that it could not allocate";
+            hugetlb_pgfail b"hugetlb_pgfail" => "memhugetlb_pgfail" counter "huge pages" "huge pages that the guest could not allocate";
         }
         MemoryDetails serde(default) {
-            last_update_s b"last-update" => "memlast_update" moment "Unix seconds" "when the guest reported these figures; omitted while it is 0";
+            last_update_s b"last-update" => "memlast_update" moment "Unix seconds" "when the guest reported these figures; omitted while 0";
         }
     }
 }
@@ -84,17 +84,17 @@ macro_rules! own_rows {
 
 own_rows! {
     STATE = "state" Text "" b"state.state"
-        "in a word: running, blocked, paused, shutdown, shutoff, crashed, suspended, no state; else unknown";
+        "running, blocked, paused, shutdown, shutoff, crashed, suspended, no state or unknown";
     STATE_CODE = "state" Gauge "" b"state.state" "the number: 1 running, 3 paused";
-    REASON = "state_reason" Text "" b"state.reason" "in a word, such as booted, user, ioerror, crashed";
+    REASON = "state_reason" Text "" b"state.reason" "such as booted, user, ioerror, crashed";
     ANSWER = "answer" Text "" b"how the guest answered"
-        "whole; else why not: hung (its QEMU is silent), locked (libvirt itself waits for it), busy (a job goes on), starting";
+        "whole, or why not: hung (its QEMU does not answer), locked (inside libvirt), busy (a job runs), starting";
     ANSWER_CODE = "answer_code" Gauge "" b"how the guest answered"
         "the number: 0 whole, 1 starting, 2 busy, 3 locked, 4 hung";
-    UPTIME = "uptime_s" Gauge "s" b"/proc/PID/stat: starttime" "since its QEMU started";
+    UPTIME = "uptime_s" Gauge "s" b"/proc/PID/stat: starttime" "time since its QEMU started";
     REASON_CODE = "state_reason_code" Gauge "" b"state.reason" "the number";
-    VCPU_COUNT = "" Gauge "vCPUs" b"vcpu.current" "vCPUs that are plugged in now";
-    VCPU_MAXIMUM = "vcpus_max" Gauge "vCPUs" b"vcpu.maximum" "vCPUs that it may have";
+    VCPU_COUNT = "" Gauge "vCPUs" b"vcpu.current" "current vCPUs";
+    VCPU_MAXIMUM = "vcpus_max" Gauge "vCPUs" b"vcpu.maximum" "maximum vCPUs";
 }
 
 /// The fields of a line whose values come from several groups, in their order, which never changes.

@@ -17,24 +17,24 @@ statistics! {
         Host serde(skip_serializing_if = "is_absent") {
             libvirt b"virConnectGetLibVersion" => "libvirt" text "" "the version of the daemon, such as 11.3.0";
             hypervisor b"virConnectGetVersion" => "hypervisor" text "" "its name and version, such as QEMU 10.0.8";
-            cpu_model b"virConnectGetCapabilities: host/cpu/model" => "cpu_model" text "" "what libvirt calls the host's CPU; the architecture where it has no name for it";
-            cpus b"virNodeGetInfo: cpus" => "cpus" gauge "CPUs" "CPUs that are on";
-            cpu_mhz b"virNodeGetInfo: mhz" => "cpu_mhz" gauge "MHz" "what they run at";
+            cpu_model b"virConnectGetCapabilities: host/cpu/model" => "cpu_model" text "" "libvirt's name of the host's CPU, or else the architecture";
+            cpus b"virNodeGetInfo: cpus" => "cpus" gauge "CPUs" "CPUs that are online";
+            cpu_mhz b"virNodeGetInfo: mhz" => "cpu_mhz" gauge "MHz" "clock rate";
             cpu_user_ns b"virNodeGetCPUStats: user" => "cpu_user_ns" counter "ns" "all CPUs, in user mode; guests included";
             cpu_system_ns b"virNodeGetCPUStats: kernel" => "cpu_system_ns" counter "ns" "all CPUs, in the kernel";
-            cpu_idle_ns b"virNodeGetCPUStats: idle" => "cpu_idle_ns" counter "ns" "all CPUs, with nothing to do";
-            cpu_iowait_ns b"virNodeGetCPUStats: iowait" => "cpu_iowait_ns" counter "ns" "all CPUs, with nothing to do but to wait for storage";
+            cpu_idle_ns b"virNodeGetCPUStats: idle" => "cpu_idle_ns" counter "ns" "all CPUs, idle";
+            cpu_iowait_ns b"virNodeGetCPUStats: iowait" => "cpu_iowait_ns" counter "ns" "all CPUs, waiting for storage";
             memory_total_kib b"virNodeGetMemoryStats: total" => "memory_total_kib" gauge "KiB" "the host's memory";
-            memory_free_kib b"virNodeGetMemoryStats: free" => "memory_free_kib" gauge "KiB" "used for nothing";
+            memory_free_kib b"virNodeGetMemoryStats: free" => "memory_free_kib" gauge "KiB" "free";
             memory_buffers_kib b"virNodeGetMemoryStats: buffers" => "memory_buffers_kib" gauge "KiB" "used for buffers of block devices";
             memory_cached_kib b"virNodeGetMemoryStats: cached" => "memory_cached_kib" gauge "KiB" "used to cache files";
-            memory_available_kib b"virNodeGetMemoryStats: available" => "memory_available_kib" gauge "KiB" "what may be given to somebody, as Linux guesses it; libvirt 12.3";
-            guests_running b"state.state, counted" => "guests_running" gauge "guests" "of those that are read: that are running";
-            guests_other b"state.state, the others counted" => "guests_other" gauge "guests" "of those that are read: that are active and in another state, such as paused";
-            guests_vcpus b"vcpu.current, summed" => "guests_vcpus" gauge "vCPUs" "what all active guests that are read have together: more than cpus is an overcommit";
-            guests_memory_kib b"balloon.current, summed" => "guests_memory_kib" gauge "KiB" "the memory that they have been given together";
-            ksm_pages_shared b"virNodeGetMemoryParameters: shm_pages_shared" => "ksm_pages_shared" gauge "pages" "pages of memory that the kernel keeps once for several guests (KSM)";
-            ksm_pages_sharing b"virNodeGetMemoryParameters: shm_pages_sharing" => "ksm_pages_sharing" gauge "pages" "how many pages they stand for: so many are saved";
+            memory_available_kib b"virNodeGetMemoryStats: available" => "memory_available_kib" gauge "KiB" "memory available without swapping, estimated by Linux; libvirt 12.3";
+            guests_running b"state.state, counted" => "guests_running" gauge "guests" "running guests; of those that are read";
+            guests_other b"state.state, the others counted" => "guests_other" gauge "guests" "guests that are active in another state, such as paused; of those that are read";
+            guests_vcpus b"vcpu.current, summed" => "guests_vcpus" gauge "vCPUs" "vCPUs of all active guests that are read; more than cpus is an overcommit";
+            guests_memory_kib b"balloon.current, summed" => "guests_memory_kib" gauge "KiB" "memory given to them in total";
+            ksm_pages_shared b"virNodeGetMemoryParameters: shm_pages_shared" => "ksm_pages_shared" gauge "pages" "memory pages that the kernel shares between guests (KSM)";
+            ksm_pages_sharing b"virNodeGetMemoryParameters: shm_pages_sharing" => "ksm_pages_sharing" gauge "pages" "pages that guests use of them: the difference is saved";
         }
     }
 }
@@ -49,7 +49,7 @@ statistics! {
     ] {
         Host serde(skip_serializing_if = "is_absent") {
             memory_total_kib b"virNodeGetMemoryStats: total" => "memory_total_kib" gauge "KiB" "of a cell: its memory";
-            memory_free_kib b"virNodeGetMemoryStats: free" => "memory_free_kib" gauge "KiB" "of a cell: used for nothing";
+            memory_free_kib b"virNodeGetMemoryStats: free" => "memory_free_kib" gauge "KiB" "of a cell: free";
             cpuset b"virConnectGetCapabilities: host/topology/cells/cell/cpus" => "cpuset" text "CPUs" "of a cell: its CPUs, such as 0-15";
         }
     }
@@ -67,7 +67,7 @@ statistics! {
     ] {
         Host serde(skip_serializing_if = "is_absent") {
             total b"virConnectGetCapabilities: host/topology/cells/cell/pages" => "pages_total" gauge "pages" "huge pages of this size";
-            free b"virNodeGetFreePages" => "pages_free" gauge "pages" "that nobody uses";
+            free b"virNodeGetFreePages" => "pages_free" gauge "pages" "free pages";
         }
     }
 }
@@ -78,11 +78,11 @@ statistics! {
     #[derive(Eq)]
     PoolFacts "" [] {
         Pools serde(skip_serializing_if = "is_absent") {
-            capacity_bytes b"virStoragePoolGetInfo: capacity" => "capacity_bytes" gauge "bytes" "what it can hold; of a pool that is off it is not known";
-            allocation_bytes b"virStoragePoolGetInfo: allocation" => "allocation_bytes" gauge "bytes" "what its volumes take";
-            available_bytes b"virStoragePoolGetInfo: available" => "available_bytes" gauge "bytes" "what is left";
-            persistent b"virStoragePoolIsPersistent" => "persistent" flag "" "still defined when it stops";
-            autostart b"virStoragePoolGetAutostart" => "autostart" flag "" "started with its host";
+            capacity_bytes b"virStoragePoolGetInfo: capacity" => "capacity_bytes" gauge "bytes" "size; unknown for a pool that is off";
+            allocation_bytes b"virStoragePoolGetInfo: allocation" => "allocation_bytes" gauge "bytes" "space used by its volumes";
+            available_bytes b"virStoragePoolGetInfo: available" => "available_bytes" gauge "bytes" "free space";
+            persistent b"virStoragePoolIsPersistent" => "persistent" flag "" "whether it stays defined when it stops";
+            autostart b"virStoragePoolGetAutostart" => "autostart" flag "" "whether it starts with its host";
         }
     }
 }

@@ -33,7 +33,7 @@ statistics! {
     ] {
         DirtyRate serde(skip) {
             calc_status b"calc_status" => "calc_status" gauge "" "0 never measured, 1 being measured, 2 measured";
-            calc_start_time_s b"calc_start_time" => "calc_start_time" epoch "Unix seconds" "when; omitted where QEMU counts from its host's start, as 7.2 does";
+            calc_start_time_s b"calc_start_time" => "calc_start_time" epoch "Unix seconds" "when; omitted if QEMU counts from its host's start, as 7.2 does";
             calc_period_s b"calc_period" => "calc_period" gauge "s" "over how long";
             mib_per_s b"megabytes_per_second" => "mib_per_sec" gauge "MiB/s" "`virsh domdirtyrate-calc` measures it";
             calc_mode b"calc_mode" => "calc_mode" text "" "such as page-sampling";
@@ -69,7 +69,7 @@ statistics! {
     ] {
         always serde(skip) {
             name b"name" text "" "its name";
-            vcpus b"vcpus" => "vcpus" text "vCPUs" "the virtual CPUs that it watches, such as 0-3";
+            vcpus b"vcpus" => "vcpus" text "vCPUs" "vCPUs that it monitors, such as 0-3";
         }
     }
     else monitor_part
@@ -110,8 +110,8 @@ statistics! {
         operation: Option<i64>,
     ] {
         Jobs serde(skip) {
-            elapsed_ms b"time_elapsed" => "elapsed_ms" gauge "ms" "since it began";
-            remaining_ms b"time_remaining" => "remaining_ms" gauge "ms" "until it ends, as QEMU expects it";
+            elapsed_ms b"time_elapsed" => "elapsed_ms" gauge "ms" "time since it began";
+            remaining_ms b"time_remaining" => "remaining_ms" gauge "ms" "time until it ends, as QEMU expects";
             data_total_bytes b"data_total" => "data_total_bytes" gauge "bytes" "in all";
             data_processed_bytes b"data_processed" => "data_processed_bytes" gauge "bytes" "done";
             data_remaining_bytes b"data_remaining" => "data_remaining_bytes" gauge "bytes" "left";
@@ -121,27 +121,27 @@ statistics! {
             disk_total_bytes b"disk_total" => "disk_total_bytes" gauge "bytes" "of disks, in all";
             disk_processed_bytes b"disk_processed" => "disk_processed_bytes" gauge "bytes" "of disks, done";
             disk_remaining_bytes b"disk_remaining" => "disk_remaining_bytes" gauge "bytes" "of disks, left";
-            downtime_ms b"downtime" => "downtime_ms" gauge "ms" "that the guest stands still, as expected or as it was";
-            downtime_net_ms b"downtime_net" => "downtime_net_ms" gauge "ms" "of it, without the hosts' clocks' difference";
-            elapsed_net_ms b"time_elapsed_net" => "elapsed_net_ms" gauge "ms" "since it began, without the hosts' clocks' difference";
-            setup_ms b"setup_time" => "setup_ms" gauge "ms" "that setting it up took";
+            downtime_ms b"downtime" => "downtime_ms" gauge "ms" "time without the guest running, as expected or as it was";
+            downtime_net_ms b"downtime_net" => "downtime_net_ms" gauge "ms" "the same, without the difference of the hosts' clocks";
+            elapsed_net_ms b"time_elapsed_net" => "elapsed_net_ms" gauge "ms" "time since it began, without the difference of the hosts' clocks";
+            setup_ms b"setup_time" => "setup_ms" gauge "ms" "time to set it up";
             mem_bytes_sec b"memory_bps" => "mem_bytes_sec" gauge "bytes/s" "of memory";
-            mem_dirty_pages_sec b"memory_dirty_rate" => "mem_dirty_pages_sec" gauge "pages/s" "that the guest writes to";
+            mem_dirty_pages_sec b"memory_dirty_rate" => "mem_dirty_pages_sec" gauge "pages/s" "pages that the guest writes to";
             mem_iterations b"memory_iteration" => "mem_iterations" gauge "rounds" "over the guest's memory";
-            mem_page_bytes b"memory_page_size" => "mem_page_bytes" gauge "bytes" "a page";
-            mem_constant_pages b"memory_constant" => "mem_constant_pages" gauge "pages" "that were sent as one repeated byte";
-            mem_normal_pages b"memory_normal" => "mem_normal_pages" gauge "pages" "that were sent whole";
-            mem_normal_bytes b"memory_normal_bytes" => "mem_normal_bytes" gauge "bytes" "that were sent as whole pages";
-            mem_postcopy_requests b"memory_postcopy_requests" => "mem_postcopy_requests" gauge "requests" "for pages that the target lacked";
+            mem_page_bytes b"memory_page_size" => "mem_page_bytes" gauge "bytes" "size of a page";
+            mem_constant_pages b"memory_constant" => "mem_constant_pages" gauge "pages" "pages sent as one repeated byte";
+            mem_normal_pages b"memory_normal" => "mem_normal_pages" gauge "pages" "pages sent completely";
+            mem_normal_bytes b"memory_normal_bytes" => "mem_normal_bytes" gauge "bytes" "sent as complete pages";
+            mem_postcopy_requests b"memory_postcopy_requests" => "mem_postcopy_requests" gauge "requests" "requests for pages that the target did not have";
             disk_bytes_sec b"disk_bps" => "disk_bytes_sec" gauge "bytes/s" "of disks";
             disk_temp_used_bytes b"disk_temp_used" => "disk_temp_used_bytes" gauge "bytes" "of a backup's temporary space, used";
             disk_temp_total_bytes b"disk_temp_total" => "disk_temp_total_bytes" gauge "bytes" "of a backup's temporary space, in all";
-            auto_converge_percent b"auto_converge_throttle" => "auto_converge_percent" gauge "%" "by which the guest's CPUs are slowed down";
+            auto_converge_percent b"auto_converge_throttle" => "auto_converge_percent" gauge "%" "how much the CPUs of the guest are throttled";
             compression_cache_bytes b"compression_cache" => "compression_cache_bytes" gauge "bytes" "of the cache for compression";
             compression_bytes b"compression_bytes" => "compression_bytes" gauge "bytes" "sent compressed";
             compression_pages b"compression_pages" => "compression_pages" gauge "pages" "sent compressed";
             compression_cache_misses b"compression_cache_misses" => "compression_cache_misses" gauge "pages" "not found in that cache";
-            compression_overflows b"compression_overflow" => "compression_overflows" gauge "pages" "that compression made larger";
+            compression_overflows b"compression_overflow" => "compression_overflows" gauge "pages" "pages that compression made larger";
             vfio_bytes b"vfio_data_transferred" => "vfio_bytes" gauge "bytes" "of devices passed through";
         }
     }
@@ -159,7 +159,7 @@ fn job_operation(job: &mut Job, field: &[u8], value: impl Sent) -> bool {
 impl Job {
     /// The rows that are words.
     pub(super) const WORDS: &[FieldRow] = &[
-        Self::elapsed_ms.word("type", b"type", "bounded or unbounded, as its end is known or not"),
+        Self::elapsed_ms.word("type", b"type", "bounded or unbounded: whether its end is known"),
         Self::elapsed_ms.word(
             "operation",
             b"operation",
@@ -216,7 +216,7 @@ pub static AS_SENT: &[AsSentRow] = &[
         begins: "",
         rows: &[
             kvm("*_sum", FieldKind::Counter, "counted since the guest's start"),
-            kvm("*_max", FieldKind::Gauge, "the most so far"),
+            kvm("*_max", FieldKind::Gauge, "maximum so far"),
             kvm("*_cur", FieldKind::Gauge, "now"),
             kvm("halt_exits_sum", FieldKind::Counter, "an example: how often a vCPU went to sleep"),
         ],

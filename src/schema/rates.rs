@@ -32,7 +32,7 @@ impl RateRow {
         FieldRow {
             name: self.angle,
             unit: "degrees",
-            text: "the slope: atan of the rate",
+            text: "slope: atan of the rate",
             ..self.field
         }
     }
@@ -55,7 +55,7 @@ pub static MEMORY_RATE: RateRow = rate(
     "memory_rate_kb_per_sec",
     "memory_angle_deg",
     "KiB/s",
-    "memory_used_kb now and before; negative when it shrinks",
+    "change of memory_used_kb; negative when it decreases",
     |it| it.rates.memory_kib_per_s,
 );
 
@@ -92,21 +92,21 @@ macro_rules! features {
 
 features! {
     Net "net" "bytes and packets a second, received and sent" {
-        "net_rxbytes_rate" "net_rxbytes_angle_deg" "bytes/s" "what all NICs gained" |it| it.rates.nics.rx_bytes;
-        "net_txbytes_rate" "net_txbytes_angle_deg" "bytes/s" "what all NICs gained" |it| it.rates.nics.tx_bytes;
-        "net_rxpackets_rate" "net_rxpackets_angle_deg" "packets/s" "what all NICs gained" |it| it.rates.nics.rx_packets;
-        "net_txpackets_rate" "net_txpackets_angle_deg" "packets/s" "what all NICs gained" |it| it.rates.nics.tx_packets;
+        "net_rxbytes_rate" "net_rxbytes_angle_deg" "bytes/s" "gain of all NICs" |it| it.rates.nics.rx_bytes;
+        "net_txbytes_rate" "net_txbytes_angle_deg" "bytes/s" "gain of all NICs" |it| it.rates.nics.tx_bytes;
+        "net_rxpackets_rate" "net_rxpackets_angle_deg" "packets/s" "gain of all NICs" |it| it.rates.nics.rx_packets;
+        "net_txpackets_rate" "net_txpackets_angle_deg" "packets/s" "gain of all NICs" |it| it.rates.nics.tx_packets;
     }
     Disk "disk" "requests and bytes a second, read and written" {
-        "disk_rd_req_rate" "disk_rd_req_angle_deg" "requests/s" "what all disks gained" |it| it.rates.disks.rd_reqs;
-        "disk_rd_bytes_rate" "disk_rd_bytes_angle_deg" "bytes/s" "what all disks gained" |it| it.rates.disks.rd_bytes;
-        "disk_wr_reqs_rate" "disk_wr_reqs_angle_deg" "requests/s" "what all disks gained" |it| it.rates.disks.wr_reqs;
-        "disk_wr_bytes_rate" "disk_wr_bytes_angle_deg" "bytes/s" "what all disks gained" |it| it.rates.disks.wr_bytes;
+        "disk_rd_req_rate" "disk_rd_req_angle_deg" "requests/s" "gain of all disks" |it| it.rates.disks.rd_reqs;
+        "disk_rd_bytes_rate" "disk_rd_bytes_angle_deg" "bytes/s" "gain of all disks" |it| it.rates.disks.rd_bytes;
+        "disk_wr_reqs_rate" "disk_wr_reqs_angle_deg" "requests/s" "gain of all disks" |it| it.rates.disks.wr_reqs;
+        "disk_wr_bytes_rate" "disk_wr_bytes_angle_deg" "bytes/s" "gain of all disks" |it| it.rates.disks.wr_bytes;
     }
     Cpu "cpu" "percent of the vCPUs busy, and waiting for a host CPU" {
-        "cpu_percent" "" "%" "cpu.time gained; 100 is every vCPU busy; may pass 100, since QEMU's own threads count"
+        "cpu_percent" "" "%" "gain of cpu.time; 100 means that all vCPUs are busy; may exceed 100, because QEMU's own threads count"
             |it| it.rates.cpu_percent;
-        "steal_percent" "" "%" "the sum of vcpu.N.delay gained; 100 is every vCPU waiting for a host CPU"
+        "steal_percent" "" "%" "gain of the sum of vcpu.N.delay; 100 means that all vCPUs wait for a CPU of the host"
             |it| it.rates.steal_percent;
     }
     Latency "latency" "milliseconds a disk request took: read, written, flushed" {
@@ -118,7 +118,7 @@ features! {
             |it| it.rates.fl_ms_per_req;
     }
     Balloon "balloon" "seconds since the guest last reported its memory" {
-        "balloon_age_sec" "" "s" "now less balloon.last-update: how old the guest's memory figures are"
+        "balloon_age_sec" "" "s" "age of the guest's memory figures: now minus balloon.last-update"
             |it| {
                 let last_update = it.sample.memory.last_update_s.filter(|&moment| moment > 0)?;
                 Some(it.now_unix_s.saturating_sub(last_update) as f64)

@@ -19,9 +19,9 @@ statistics! {
         kind: i64,
     ] {
         BlockJobs serde(skip) {
-            done_bytes b"cur" => "done_bytes" gauge "bytes" "how far it is";
-            total_bytes b"end" => "total_bytes" gauge "bytes" "where it ends, which may move on";
-            bytes_sec b"bandwidth" => "bytes_sec" gauge "bytes/s" "the most that it may take; 0: all it can";
+            done_bytes b"cur" => "done_bytes" gauge "bytes" "progress";
+            total_bytes b"end" => "total_bytes" gauge "bytes" "its end, which may change";
+            bytes_sec b"bandwidth" => "bytes_sec" gauge "bytes/s" "maximum rate; 0: unlimited";
         }
     }
 }
@@ -37,9 +37,9 @@ statistics! {
             backing_index b"backingIndex" gauge "" "its place in the chain";
         }
         Backing serde(skip) {
-            allocation_bytes b"allocation" => "allocation_bytes" gauge "bytes" "the highest offset that was written";
-            capacity_bytes b"capacity" => "capacity_bytes" gauge "bytes" "the size that a guest sees";
-            physical_bytes b"physical" => "physical_bytes" gauge "bytes" "the size of the file or device that it is stored in";
+            allocation_bytes b"allocation" => "allocation_bytes" gauge "bytes" "highest offset that was written";
+            capacity_bytes b"capacity" => "capacity_bytes" gauge "bytes" "size that a guest sees";
+            physical_bytes b"physical" => "physical_bytes" gauge "bytes" "size of the file or device that contains it";
             path b"path" => "path" text "" "where it is stored";
         }
     }
@@ -71,11 +71,11 @@ const fn from(row: FieldRow, statistic: &'static [u8]) -> FieldRow {
 const SNAPSHOTS: [FieldRow; 4] = [
     from(row("count", "snapshots", "that libvirt knows"), b"virDomainSnapshotNum"),
     from(
-        row("oldest_age_s", "s", "since the oldest was made; as of when the device list was read"),
+        row("oldest_age_s", "s", "age of the oldest, at the time when the device list was read"),
         b"virDomainSnapshotGetXMLDesc: creationTime",
     ),
     from(
-        row("newest_age_s", "s", "since the newest was made"),
+        row("newest_age_s", "s", "age of the newest"),
         b"virDomainSnapshotGetXMLDesc: creationTime",
     ),
     from(row("checkpoints", "checkpoints", "that libvirt knows"), b"virDomainListAllCheckpoints"),
@@ -259,7 +259,7 @@ statistics! {
     ] {
         always serde(skip) {
             name b"name" text "" "its name";
-            vcpus b"vcpus" text "" "the virtual CPUs that it watches";
+            vcpus b"vcpus" text "" "vCPUs that it monitors";
         }
     }
     else energy_package
@@ -294,12 +294,12 @@ const ENERGY: [FieldRow; 3] = [
     FieldRow {
         name: "vcpus",
         kind: FieldKind::Text,
-        ..from(row("", "vCPUs", "the virtual CPUs that it watches"), b"cpu.energy.monitor.N.vcpus")
+        ..from(row("", "vCPUs", "vCPUs that it monitors"), b"cpu.energy.monitor.N.vcpus")
     },
     FieldRow {
         name: "*",
         kind: FieldKind::AsSent,
-        ..from(row("", "", "what is counted, by libvirt's name"), b"cpu.energy.monitor.N.pkg.M.*")
+        ..from(row("", "", "named as in libvirt"), b"cpu.energy.monitor.N.pkg.M.*")
     },
     FieldRow {
         kind: FieldKind::AsSent,

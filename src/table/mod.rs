@@ -123,7 +123,7 @@ impl Row {
 /// of the figures. Where not all of them are shown, those are that use most; the totals are always of all.
 pub fn text(rows: &[Row], look: &Look) -> String {
     if rows.is_empty() {
-        return "No guest to show: none runs, or [domains] of the configuration leaves it out.\n"
+        return "No guest to show: none is running, or [domains] in the configuration excludes all.\n"
             .to_owned();
     }
     let remarks = remarks(rows);
@@ -164,8 +164,8 @@ pub fn text(rows: &[Row], look: &Look) -> String {
     }
     if rows.len() < all.len() {
         let hidden = all.len() - rows.len();
-        let how = if look.top.is_some() { "" } else { "; into a pipe all are printed" };
-        let _ = writeln!(text, "The totals are also of {hidden} more that are not shown{how}.");
+        let how = if look.top.is_some() { "" } else { "; a pipe gets all" };
+        let _ = writeln!(text, "The totals include {hidden} more that are not shown{how}.");
     }
     text.push_str(&remarks);
     text

@@ -318,7 +318,7 @@ fn sorted_guests_come_with_those_that_use_most_first_and_unknown_ones_last() {
     let two = by(Column::Cpu, Some(2));
     assert_eq!(first_words(&two)[..3], ["guest-002", "guest-004", "6"]);
     assert_eq!(total(&two), total(&shown));
-    assert!(two.contains("\nThe totals are also of 4 more that are not shown.\n"), "{two}");
+    assert!(two.contains("\nThe totals include 4 more that are not shown.\n"), "{two}");
     // Without a column, those that use most CPU.
     let top = text(&rows, &Look { top: Some(2), ..WIDE });
     assert_eq!(top, two);
@@ -335,7 +335,7 @@ fn on_a_screen_of_80_by_24_are_the_busiest_guests_and_the_totals() {
     // 43 * 7 is 301, which is 1 more than 5 times 60; 17 * 7 is 59 more than once 60.
     assert_eq!(words[0], "guest-017");
     assert!(shown.contains("\n61 guests "), "{shown}");
-    assert!(shown.contains(" more that are not shown; into a pipe all are printed.\n"), "{shown}");
+    assert!(shown.contains(" more that are not shown; a pipe gets all.\n"), "{shown}");
     // What fits is shown whole, by name.
     let shown = text(&fleet(15), &screen);
     assert_eq!(first_words(&shown)[..2], ["guest-000", "guest-001"]);

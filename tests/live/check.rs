@@ -104,7 +104,7 @@ fn a_guest_that_hangs_is_lost_and_what_others_do_not_offer_is_advice_that_works(
     assert_eq!(hung.troubles(), ["lost guests/hung", "advice guests/user-nic"]);
     assert_eq!(hung.guests("hung"), ["db-01"]);
     assert_eq!(hung.words("hung")[0], "1 guest does not respond: the QEMU process is silent");
-    assert!(hung.words("hung")[1].starts_with("disk counters, memory figures and whatever else"));
+    assert!(hung.words("hung")[1].starts_with("disk counters, memory figures and everything else"));
     assert_eq!(hung.words("read")[0], "2 of 3 guests read");
     let summary =
         "Lost: 1 guest. Fix what is marked LOST, and run this again; see also the note above.";
@@ -122,7 +122,7 @@ fn a_guest_that_hangs_is_lost_and_what_others_do_not_offer_is_advice_that_works(
     let filtered = look(&lab, &["--config", file.to_str().unwrap()], 0);
     assert_eq!(filtered.troubles(), ["advice guests/user-nic"]);
     assert_eq!(filtered.guests("filtered"), ["db-01"]);
-    let text = "1 guest excluded by [domains] of the configuration";
+    let text = "1 guest excluded by [domains] in the configuration";
     assert_eq!(filtered.words("filtered")[0], text);
     lab.signal_qemu("-CONT", &one);
     assert_eq!(look(&lab, &[], 0).troubles(), ["advice guests/user-nic"]);
@@ -173,7 +173,7 @@ fn a_balloon_that_is_missing_or_never_reports_is_told_apart() {
     fs::write(&path, xml).unwrap();
     lab.virsh(&["define", path.to_str().unwrap()]);
     let off = look(&lab, &[], 0);
-    assert_eq!(off.words("no-guest")[0], "no guest runs; 1 is defined and does not run");
+    assert_eq!(off.words("no-guest")[0], "no guest is running; 1 more is off");
     lab.virsh(&["start", "--paused", "kept"]);
     let told = look(&lab, &[], 0);
     assert_eq!(told.guests("no-balloon-period"), ["kept"]);
@@ -250,7 +250,7 @@ fn a_user_without_rights_and_a_libvirtd_that_hangs_are_told_apart() {
     let last = report["findings"].as_array().unwrap().last().unwrap();
     assert_eq!(
         last["text"],
-        "the user telegraf can read all that root can; its cache is \
+        "the user telegraf can read everything that root can; its cache is \
          /run/home-of-telegraf/.cache/telegraf-virt"
     );
     let (shut, report) = found_inside(&lab, "chmod 700 /run/libvirt/libvirt-sock-ro", "");

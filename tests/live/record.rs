@@ -264,7 +264,7 @@ fn the_file_is_for_its_owner_alone_and_never_over_another_and_holds_no_name_wher
     assert_eq!(devices, ["vnet0", "vnet1", "vda", "vdb", "vnet2", "vda"]);
 
     let again = record(&lab, &file, &[]).code(1);
-    assert!(again.stderr.contains("is there already"), "{again}");
+    assert!(again.stderr.contains("exists, and record never"), "{again}");
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
 }
 
@@ -333,6 +333,6 @@ fn who_is_told_to_end_leaves_nothing_behind() {
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(1));
     let told = String::from_utf8(ended.stderr).unwrap();
-    assert!(told.contains("told to end before all was asked; nothing is written"), "{told}");
+    assert!(told.contains("ended before everything was read; nothing is written"), "{told}");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }

@@ -70,10 +70,10 @@ fn a_pipe_gets_plain_words_in_80_columns_with_a_verdict_at_the_end() {
         "answers, read-only, in",
         "1 of 1 guests read",
         "1 guest took",
-        "of the deadline of 4s; nothing of it was printed or kept",
+        "of the deadline of 4s; nothing of it was printed or stored",
         "as --cache-dir says, of",
         "with mode 0700",
-        "no configuration of Telegraf's is at /dev/null",
+        "Telegraf has no configuration at /dev/null",
     ] {
         assert!(flat.contains(words), "{words}: {finished}");
     }
@@ -130,7 +130,7 @@ fn json_has_the_keys_that_the_page_tells() {
     let facts = &told.one("answers")["facts"];
     assert_eq!((&facts["driver"], &facts["running"]), (&"TEST".into(), &1.into()));
     assert_eq!(told.one("in-time")["facts"]["deadline_ms"], 4000);
-    assert_eq!(told.words("no-telegraf")[0], "no configuration of Telegraf's is at /dev/null");
+    assert_eq!(told.words("no-telegraf")[0], "Telegraf has no configuration at /dev/null");
     assert!(told.words("kernel")[0].starts_with("the kernel lets this user start the "));
 }
 
@@ -147,7 +147,10 @@ fn which_configuration_and_which_hypervisor_count_is_told_with_the_reason() {
     let text = words(named.arg(&file), "file");
     assert!(text.starts_with(&format!("settings are from {}, as --config says", file.display())));
     let mut named = check(scratch.path(), &["--config"]);
-    assert_eq!(words(named.arg(&file), "hypervisors"), "2 hypervisors, as the configuration says");
+    assert_eq!(
+        words(named.arg(&file), "hypervisors"),
+        "2 hypervisors, as set in the configuration"
+    );
     let mut variable = check(scratch.path(), &[]);
     variable.env("LIBVIRT_DEFAULT_URI", "test:///default");
     assert_eq!(
@@ -190,13 +193,13 @@ fn a_socket_that_gives_no_answer_is_lost_with_the_command_that_mends_it() {
 
     fs::write(&path, "").unwrap();
     let file = look();
-    assert!(file.words("no-socket")[0].starts_with(&format!("{shown} is there, and is no socket")));
+    assert!(file.words("no-socket")[0].starts_with(&format!("{shown} exists and is not a socket")));
     assert_eq!(file.commands("no-socket"), [&*format!("sudo rm {shown}"), start]);
     fs::remove_file(&path).unwrap();
 
     drop(UnixListener::bind(&path).unwrap());
     let deaf = look();
-    assert!(deaf.words("not-running")[0].starts_with(&format!("nobody listens at {shown}")));
+    assert!(deaf.words("not-running")[0].starts_with(&format!("nothing listens at {shown}")));
     fs::remove_file(&path).unwrap();
 
     let _listener = UnixListener::bind(&path).unwrap();
@@ -231,7 +234,7 @@ fn of_a_hypervisor_over_the_network_no_log_of_this_host_is_named() {
     // A folder without certificates.
     let uri = format!("qemu+tls://kvm3.invalid/system?pkipath={}", empty.display());
     let no_keys = look(&uri);
-    assert!(no_keys.words("refuses")[2].ends_with("at the key and the names in the URI"));
+    assert!(no_keys.words("refuses")[2].ends_with("the key and the names in the URI"));
     assert_eq!(no_keys.commands("refuses"), [format!("virsh -r -c '{uri}' list")]);
 }
 
@@ -255,7 +258,7 @@ fn a_recording_is_looked_at_like_a_host() {
     assert_eq!(recorded.troubles(), ["advice guests/user-nic"]);
     assert_eq!(recorded.words("read")[0], "2 of 2 guests read");
     assert!(recorded.words("answers")[0].starts_with("a recording "));
-    assert_eq!(recorded.words("off")[0], "it is not used, since of a recording nothing is kept");
+    assert_eq!(recorded.words("off")[0], "not used, because nothing is stored about a recording");
     let none = told(&mut check(scratch.path(), &["--no-cache", "--uri", "replay:/absent"]), 1);
     assert_eq!(none.troubles(), ["lost hypervisor/no-recording"]);
     assert_eq!(none.commands("no-recording"), ["ls -l /absent"]);
@@ -271,7 +274,7 @@ fn a_host_without_guests_a_filter_that_takes_none_and_vcpus_that_never_wait_are_
     assert_eq!(empty.troubles(), ["advice guests/no-guest"]);
     assert_eq!(
         empty.words("no-guest")[..2],
-        ["no guest runs", "nothing, but a collection prints no line"]
+        ["no guest is running", "nothing, but a collection prints no lines"]
     );
 
     let file = scratch.path().join("filter.toml");
@@ -283,8 +286,8 @@ fn a_host_without_guests_a_filter_that_takes_none_and_vcpus_that_never_wait_are_
     assert_eq!(
         none.words("all-filtered")[..2],
         [
-            "0 of 1 guest read: the filters of the configuration exclude all of them",
-            "every guest: no line is printed"
+            "0 of 1 guest read: the filters in the configuration exclude all of them",
+            "every guest: no lines are printed"
         ]
     );
 
@@ -304,7 +307,7 @@ fn each_fault_of_the_caches_folder_is_told_with_the_command_that_mends_it() {
         let mut command = check(scratch.path(), &TEST);
         told(command.arg("--cache-dir").arg(path), code)
     };
-    let lost = "vm_features of every once; and each start reads every guest's XML anew";
+    let lost = "vm_features of every once; and each start reads every guest's XML again";
 
     // One below folders that are not there.
     let deep = folder("a/b/c");
@@ -323,7 +326,7 @@ fn each_fault_of_the_caches_folder_is_told_with_the_command_that_mends_it() {
     for (name, is) in [("file", "a plain file"), ("link", "a symbolic link")] {
         let path = folder(name).display().to_string();
         let wrong = look(&folder(name), 1);
-        let text = format!("{path} is {is}, not a folder of ours");
+        let text = format!("{path} is {is}, not a folder of this user");
         assert_eq!(wrong.words("no-folder")[..2], [&*text, lost]);
         assert_eq!(wrong.commands("no-folder"), [format!("sudo mv {path} {path}.old")]);
     }
@@ -345,9 +348,9 @@ fn each_fault_of_the_caches_folder_is_told_with_the_command_that_mends_it() {
         fs::create_dir(&foreign).unwrap();
         std::os::unix::fs::chown(&foreign, Some(65534), None).unwrap();
         let wrong = look(&foreign, 1);
-        let text = format!("{} belongs to uid 65534, not to us", foreign.display());
+        let text = format!("{} belongs to uid 65534, not to this user", foreign.display());
         assert_eq!(wrong.words("no-folder")[..2], [&*text, lost]);
-        assert!(wrong.words("no-folder")[2].contains("nobody can use it no more then"));
+        assert!(wrong.words("no-folder")[2].contains("nobody can then no longer use it"));
         assert_eq!(
             wrong.commands("no-folder"),
             [format!("sudo chown -R root {}", foreign.display())]
@@ -363,7 +366,7 @@ fn what_the_cache_holds_is_told_and_files_that_cannot_be_used_are_too() {
         let mut command = check(scratch.path(), &TEST);
         told(command.arg("--cache-dir").arg(&cache), code)
     };
-    assert!(look(0).words("empty")[0].starts_with("nothing is kept of test:///default yet"));
+    assert!(look(0).words("empty")[0].starts_with("nothing is stored about test:///default yet"));
     let once = || {
         let mut once = program(scratch.path());
         once.args(["once", TEST[0], TEST[1], "--cache-dir"]).arg(&cache);
@@ -382,7 +385,7 @@ fn what_the_cache_holds_is_told_and_files_that_cannot_be_used_are_too() {
     let before = files();
     let entries = look(0);
     let text = entries.words("entries")[0];
-    let words = "of test:///default it keeps the devices of 1 guest and the last sample of 1 guest, \
+    let words = "for test:///default it has the devices of 1 guest and the last sample of 1 guest, \
                  written ";
     assert!(text.starts_with(words) && text.ends_with(" s ago"), "{text}");
     let facts = &entries.one("entries")["facts"];
@@ -426,7 +429,7 @@ fn the_end_is_obeyed_while_a_hypervisor_does_not_answer() {
     let text = std::io::read_to_string(child.stdout.unwrap()).unwrap();
     assert!(
         flat(&text)
-            .ends_with("Ended before all was looked at: run it again, and let it end by itself.")
+            .ends_with("Ended before everything was checked: run it again, and let it finish.")
     );
     assert!(!text.contains("LOST"), "who ended it knows nothing of the hypervisor: {text}");
 }
@@ -477,7 +480,7 @@ fn how_telegraf_starts_the_program_is_looked_at() {
     let root = repository();
     let shipped = look(&root.join("telegraf.d"));
     assert_eq!(shipped.troubles(), [""; 0]);
-    assert!(shipped.words("execd")[0].ends_with("inputs.execd asks by signal = \"STDIN\""));
+    assert!(shipped.words("execd")[0].ends_with("inputs.execd triggers with signal = \"STDIN\""));
     assert!(shipped.words("in-time")[0].contains("and of Telegraf's interval of 10s"));
     let exec = look(&root.join("telegraf.d/telegraf-virt-exec.conf.example"));
     assert_eq!(exec.troubles(), [""; 0]);

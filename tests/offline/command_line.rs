@@ -54,11 +54,12 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         ),
         (
             &[""],
-            "E! unknown command \"\"; the commands are once, execd, check, record, events, anomalies, config",
+            "E! unknown command \"\"; the commands are once, execd, check, record, events, \
+             anomalies, config",
         ),
         (
             &["once", "execd"],
-            "E! \"execd\" is one word too many; telegraf-virt --help shows what may stand",
+            "E! unexpected argument \"execd\"; telegraf-virt --help shows what may stand",
         ),
         (&["--deadlin", "4s"], "E! unknown option \"--deadlin\"; did you mean --deadline?"),
         (&["check", "--configs=x"], "E! unknown option \"--configs\"; did you mean --config?"),
@@ -71,11 +72,13 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         (&["--format", "yaml"], "E! --format is \"yaml\", but must be influx, table or json"),
         (
             &["execd", "--format", "table"],
-            "E! --format belongs to once and events, not to execd, as in telegraf-virt once --format table",
+            "E! --format belongs to once and events, not to execd, as in telegraf-virt once \
+             --format table",
         ),
         (
             &["--format", "influx", "check"],
-            "E! --format belongs to once and events, not to check, as in telegraf-virt once --format table",
+            "E! --format belongs to once and events, not to check, as in telegraf-virt once \
+             --format table",
         ),
         (&["-x"], "E! unknown option \"-x\"; telegraf-virt --help lists them"),
         (&["--a\nE! b"], "E! unknown option \"--a\\nE! b\"; telegraf-virt --help lists them"),
@@ -85,7 +88,7 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         ),
         (
             &["record", "a", "b"],
-            "E! \"b\" is one word too many; telegraf-virt --help shows what may stand",
+            "E! unexpected argument \"b\"; telegraf-virt --help shows what may stand",
         ),
         (&["recrod", "a"], "E! unknown command \"recrod\"; did you mean record?"),
         (
@@ -94,7 +97,8 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         ),
         (
             &["record", "-", "--no-cache"],
-            "E! --no-cache does nothing for record, which reads and keeps nothing there: leave it out",
+            "E! --no-cache does nothing for record, which neither reads nor stores anything there: \
+             omit it",
         ),
         (
             &["record", "-", "--samples", "0"],
@@ -102,7 +106,8 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         ),
         (
             &["--anonymize"],
-            "E! --anonymize belongs to record, not to once, as in telegraf-virt record --anonymize FILE",
+            "E! --anonymize belongs to record, not to once, as in telegraf-virt record --anonymize \
+             FILE",
         ),
         (
             &["check", "--samples", "2"],
@@ -135,21 +140,23 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
         ),
         (
             &["--interval", "10s"],
-            "E! --interval belongs to execd and record, not to once, as in telegraf-virt execd --interval 10s",
+            "E! --interval belongs to execd and record, not to once, as in telegraf-virt execd \
+             --interval 10s",
         ),
         (
             &["--interval", "1m30s", "check"],
-            "E! --interval belongs to execd and record, not to check, as in telegraf-virt execd --interval 10s",
+            "E! --interval belongs to execd and record, not to check, as in telegraf-virt execd \
+             --interval 10s",
         ),
         (
             &["--deadline", "4s", "once", "--deadline", "5s"],
-            "E! --deadline is given twice: leave one out",
+            "E! --deadline is given twice: omit one",
         ),
-        (&["--no-cache", "--no-cache"], "E! --no-cache is given twice: leave one out"),
+        (&["--no-cache", "--no-cache"], "E! --no-cache is given twice: omit one"),
         (&["--no-cache=yes"], "E! --no-cache takes no value: write --no-cache alone"),
         (
             &["--no-cache", "--cache-dir", "/x"],
-            "E! --no-cache and --cache-dir exclude each other: leave one out",
+            "E! --no-cache and --cache-dir exclude each other: omit one",
         ),
         (
             &["-u", ""],
@@ -160,25 +167,22 @@ fn a_bad_command_line_gives_one_line_and_exit_code_2() {
             "E! --uri is \"qemu:///system\\n\", but must be a libvirt URI without spaces, such as \
              qemu:///system",
         ),
-        (
-            &["-u", "a:///", "once", "-u", "a:///"],
-            "E! --uri \"a:///\" is given twice: leave one out",
-        ),
+        (&["-u", "a:///", "once", "-u", "a:///"], "E! --uri \"a:///\" is given twice: omit one"),
         (
             &["config", "-u", "a:///"],
-            "E! --uri does nothing for config, which only prints the sample: leave it out",
+            "E! --uri does nothing for config, which only prints the sample: omit it",
         ),
         (
             &["config", "--config", "x"],
-            "E! --config does nothing for config, which only prints the sample: leave it out",
+            "E! --config does nothing for config, which only prints the sample: omit it",
         ),
         (
             &["config", "--format", "table"],
-            "E! --format does nothing for config, which only prints the sample: leave it out",
+            "E! --format does nothing for config, which only prints the sample: omit it",
         ),
         (
             &["--log-level", "info", "config"],
-            "E! --log-level does nothing for config, which only prints the sample: leave it out",
+            "E! --log-level does nothing for config, which only prints the sample: omit it",
         ),
         (
             &["-c", "/absent/c.toml"],
@@ -198,7 +202,8 @@ fn arguments_that_are_no_text_are_told_too() {
     let cases = [
         (
             vec![bytes],
-            "E! unknown command \"��\"; the commands are once, execd, check, record, events, anomalies, config",
+            "E! unknown command \"��\"; the commands are once, execd, check, record, events, \
+             anomalies, config",
         ),
         (vec![option], "E! unknown option \"--�\"; telegraf-virt --help lists them"),
         (vec![OsStr::new("-u"), bytes], "E! --uri is \"��\", but must be UTF-8 text"),
@@ -257,33 +262,33 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         ("missing = \"null\"", "line 1: missing is \"null\", but must be \"zero\" or \"omit\""),
         (
             "features = [\"nett\"]",
-            "line 1: features holds \"nett\", but each entry must be \"net\", \"disk\", \"cpu\", \
+            "line 1: features contains \"nett\", but each entry must be \"net\", \"disk\", \"cpu\", \
              \"latency\" or \"balloon\"; did you mean \"net\"?",
         ),
         (
             "extra = [\"pref\"]",
             &format!(
-                "line 1: extra holds \"pref\", but each entry must be {}; did you mean \"perf\"?",
+                "line 1: extra contains \"pref\", but each entry must be {}; did you mean \"perf\"?",
                 extra_names()
             ),
         ),
         (
             "uris = []\n[domains]\ninclude = [\"web[\"]",
-            "line 3: domains.include holds \"web[\", but that pattern has a [ without its ]",
+            "line 3: domains.include contains \"web[\", but that pattern has a [ without its ]",
         ),
         (
             "[tags]\nuuid = \"x\"",
-            "line 2: tags.uuid cannot be a tag, since the output has a tag or a field of that \
+            "line 2: tags.uuid cannot be a tag, because the output has a tag or a field of that \
              name: choose another name",
         ),
         (
             "[tags]\ntime = \"x\"",
-            "line 2: tags.time cannot be a tag, since InfluxDB keeps that name for itself: choose \
+            "line 2: tags.time cannot be a tag, because InfluxDB reserves that name: choose \
              another name",
         ),
         (
             "[tags]\ndc = \"\"",
-            "line 2: tags.dc is \"\", but a tag must have a value: write one, or leave it out",
+            "line 2: tags.dc is \"\", but a tag must have a value: write one, or omit the tag",
         ),
         (
             "[metadata_tags]\nproject = \"//nova:project[1]\"",
@@ -293,23 +298,24 @@ fn a_bad_configuration_gives_one_line_and_exit_code_2() {
         ),
         (
             "[domains]\nexclude_states = [\"stopped\"]",
-            "line 2: domains.exclude_states holds \"stopped\", but each entry must be \"no state\", \
+            "line 2: domains.exclude_states contains \"stopped\", but each entry must be \"no state\", \
              \"running\", \"blocked\", \"paused\", \"shutdown\", \"shutoff\", \"crashed\", \
              \"suspended\" or \"unknown\"",
         ),
         (
             "[devices]\nexclude_nics = [\"/(/\"]",
-            "line 2: devices.exclude_nics holds \"/(/\", but that pattern is no regular expression: \
+            "line 2: devices.exclude_nics contains \"/(/\", but that pattern is no regular expression: \
              found open group without closing ')'",
         ),
         (
             "[cache]\ndir = \"cache\"",
-            "line 2: cache.dir is \"cache\", but must be a whole path that starts with /, or \"\" \
+            "line 2: cache.dir is \"cache\", but must be a full path that starts with /, or \"\" \
              for the default",
         ),
         (
             "uris = [",
-            "line 1: not valid TOML (unclosed array, expected `]`): uris = [; write ] after its last entry",
+            "line 1: not valid TOML (unclosed array, expected `]`): uris = [; write ] after its \
+             last entry",
         ),
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -355,7 +361,7 @@ fn a_configuration_that_cannot_be_read_gives_one_line_and_exit_code_2() {
     let start = "E! cannot read the configuration DIR";
     assert_eq!(
         told(folder.path()),
-        format!("{start} (from --config): it is a folder; name the file in it")
+        format!("{start} (from --config): it is a folder; write the path of the file in it")
     );
     std::fs::write(&path, b"\n\n\xff").unwrap();
     assert_eq!(

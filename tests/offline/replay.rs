@@ -189,5 +189,5 @@ fn what_is_no_recording_gives_one_line_that_says_what_and_where() {
     let finished = run(program(folder.path()).args(["check", "--uri", &uri(&huge)])).code(1);
     let (_, remedy) =
         finished.stdout.split_once("cannot be read: it is larger than 512 MiB").unwrap();
-    assert!(remedy.contains("To mend it: name a file that is one"), "{finished}");
+    assert!(remedy.contains("Fix: name a file that is one"), "{finished}");
 }

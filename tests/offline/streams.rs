@@ -171,7 +171,7 @@ fn a_reader_that_stalls_at_the_end_costs_the_deadline_and_exit_1() {
     assert_eq!(exit_code(&mut child, Duration::from_secs(20)), Some(1));
     assert!(started.elapsed() > Duration::from_millis(800), "{:?}", started.elapsed());
     let told = text(child.stderr.take());
-    assert!(told.contains("E! whoever reads standard output has stopped reading"), "{told}");
+    assert!(told.contains("E! the reader of standard output has stopped reading"), "{told}");
 }
 
 #[test]
@@ -343,8 +343,8 @@ fn a_reader_slower_than_the_deadline_is_told_of_with_the_triggers_that_were_merg
     assert_eq!(exit_code(&mut child, Duration::from_secs(20)), Some(0));
     output.join().unwrap().unwrap();
     let told = text(child.stderr.take());
-    assert!(told.contains("W! whoever reads standard output took "), "{told}");
-    assert!(told.contains("triggers that came meanwhile become one: 3"), "{told}");
+    assert!(told.contains("W! the reader of standard output took "), "{told}");
+    assert!(told.contains("triggers that arrived meanwhile become one: 3"), "{told}");
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn a_closed_standard_output_is_told_of() {
     for command in [once, "execd --no-cache </dev/null", "config", "help", "--version"] {
         let closed = program(command, ">&-").code(1);
         assert_eq!(
-            closed.stderr, "E! standard output is closed: nothing is written\n",
+            closed.stderr, "E! standard output is closed: nothing can be written\n",
             "{command}"
         );
     }

@@ -185,13 +185,13 @@ fn the_man_page_and_the_completions_work_in_the_programs_that_read_them() {
     };
     assert_eq!(
         fish("telegraf-virt ex"),
-        "execd\tstay: one collection at each newline on standard input\n"
+        "execd\tkeep running: one collection per newline on standard input\n"
     );
     assert_eq!(fish("telegraf-virt -u test:///default ch").split('\t').next(), Some("check"));
     assert_eq!(fish("telegraf-virt once --inter"), "");
     assert_eq!(
         fish("telegraf-virt execd --inter"),
-        "--interval\texecd: collect on its own; record: between samples\n"
+        "--interval\texecd: also collect by itself; record: between samples\n"
     );
     let zsh = "autoload -U compinit; compinit -u -D
                _arguments() { line=(execd); state=telegraf-virt; print -rl -- \"$@\" }

@@ -235,9 +235,9 @@ fn each_error_says_where_and_what() {
     for (cause, text) in [
         (
             FileFault::Kind { is: "a fifo", wanted: PLAIN_FILE },
-            "/c/f is a fifo, not a plain file of ours",
+            "/c/f is a fifo, not a plain file of this user",
         ),
-        (FileFault::Owner(0), "/c/f belongs to uid 0, not to us"),
+        (FileFault::Owner(0), "/c/f belongs to uid 0, not to this user"),
         (FileFault::HardLink, "/c/f is a hard link to a file elsewhere"),
         (FileFault::WritableByOthers(0o666), "/c/f can be written by other users (mode 0666)"),
         (FileFault::TooLarge(99), "/c/f is too large (99 bytes)"),

@@ -240,11 +240,11 @@ fn the_message_says_what_is_lost_and_the_remedy_before_the_reasons() {
     assert_eq!(
         NoCacheDir { tried, euid: 997 }.to_string(),
         "no folder for the cache: every guest's XML is read at each start, and once never prints \
-         vm_features; name a folder of uid 997 with mode 0700 in [cache] dir or --cache-dir, or say \
+         vm_features; set dir in [cache] or --cache-dir to a folder of uid 997 with mode 0700, or use \
          --no-cache (tried: /tmp belongs to another user or can be written by everyone; /c belongs \
-         to uid 0, not to us)"
+         to uid 0, not to this user)"
     );
-    assert!(NoCacheDir { tried: vec![], euid: 0 }.to_string().ends_with("or say --no-cache"));
+    assert!(NoCacheDir { tried: vec![], euid: 0 }.to_string().ends_with("or use --no-cache"));
 }
 
 #[test]

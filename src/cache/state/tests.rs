@@ -361,15 +361,18 @@ fn a_file_that_cannot_be_used_is_reported_once_and_replaced_at_the_next_save() {
     let cases = [
         (
             b"garbage\n".to_vec(),
-            "is damaged at line 1 (expected value at line 1 column 1): it is not used, and the next collection replaces it",
+            "is damaged at line 1 (expected value at line 1 column 1): it is ignored, and the next \
+             collection replaces it",
         ),
         (
             vec![0; 100],
-            "is damaged at line 1 (it ends within a line): it is not used, and the next collection replaces it",
+            "is damaged at line 1 (it ends within a line): it is ignored, and the next collection \
+             replaces it",
         ),
         (
             format!("{header}\nx\n").into_bytes(),
-            "is of another version of this program (form 9): it is not used, and the next collection replaces it",
+            "is from another version of this program (format 9): it is ignored, and the next \
+             collection replaces it",
         ),
     ];
     for (bytes, text) in cases {
@@ -399,7 +402,7 @@ fn the_files_of_the_first_form_are_reported_once_and_removed_where_they_are_ours
     fs::create_dir(path("health-qemu_system-3af60887.jsonl")).unwrap();
 
     let (mut cache, warning) = file.load_devices();
-    let text = "is of another version of this program (form 1): it is not used, and the next collection replaces it";
+    let text = "is from another version of this program (format 1): it is ignored, and the next collection replaces it";
     let told = warning.map(|warning| warning.to_string());
     assert_eq!(told, Some(format!("{} {text}", path(&names[0]).display())));
     assert_eq!(file.save_devices(&mut cache, NOW_S, TTL), written(0));
@@ -438,9 +441,9 @@ fn what_is_not_ours_is_reported_and_left_alone() {
     fs::create_dir(file.path()).unwrap();
     let (mut cache, warning) = file.load_devices();
     let told = warning.map(|warning| warning.to_string());
-    let is = "is a folder, not a plain file of ours";
+    let is = "is a folder, not a plain file of this user";
     let path = file.path().display().to_string();
-    assert_eq!(told, Some(format!("{path} {is}: it is neither read nor replaced, so remove it")));
+    assert_eq!(told, Some(format!("{path} {is}: it is neither read nor replaced; remove it")));
     assert_eq!(file.save_devices(&mut cache, NOW_S, TTL), Ok(Saved::Unchanged));
     cache.insert(uuid(1), "a", inventory(1), NOW_S);
     let error = file.save_devices(&mut cache, NOW_S, TTL).unwrap_err();

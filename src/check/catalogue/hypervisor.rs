@@ -6,7 +6,7 @@ findings! {
     answers(text) = Good "answers": "{text}";
 
     slow(text, admin, daemon) = Advice "slow": "{text}"
-        lost "time: each collection waits so long before it can read a guest, and of the deadline little may \
+        lost "time: each collection waits this long before it can read a guest, and little of the deadline may \
               be left"
         fix "see what keeps libvirt busy, most often other programs that poll it"
         run "virt-admin -c {admin} client-list {daemon}";
@@ -15,21 +15,21 @@ findings! {
 
     no_recording(error, quoted_path) = Lost "no-recording": "the recording cannot be read: {error}"
         lost "every guest of this hypervisor"
-        fix "name a file that is one, with its whole path"
+        fix "name a file that is one, with its full path"
         run "ls -l {quoted_path}";
 
     no_socket(path, error, quoted_path, daemon) = Lost "no-socket":
-        "{path} is there, and is no socket; libvirt says: {error}"
+        "{path} exists and is not a socket; libvirt says: {error}"
         lost "every guest of this hypervisor"
-        fix "take it away, and let libvirt make its socket"
+        fix "remove it, and let libvirt create its socket"
         run "sudo rm {quoted_path}"
         run "sudo systemctl start {daemon}.socket {daemon}-ro.socket";
 
     bad_uri(error, meant) = Lost "bad-uri":
         "libvirt has no driver of that name, or knows no such URI; libvirt says: {error}"
         lost "every guest of this hypervisor"
-        fix "write qemu:///system for this machine's QEMU guests; test:///default has a guest that is made \
-             up, to try this program out"
+        fix "write qemu:///system for the QEMU guests of this machine; test:///default has a made-up guest, to \
+             try this program"
         run "telegraf-virt check --uri {meant}";
 
     not_running(what, error, daemon) = Lost "not-running": "{what}; libvirt says: {error}"
@@ -41,13 +41,13 @@ findings! {
         "{user} may not use {socket}; libvirt says: {error}"
         lost "every guest of this hypervisor"
         fix "open the read-only socket to every user, as it is by default: in /etc/libvirt/{daemon}.conf \
-             write the line below and restart {daemon}; where systemd makes the socket, SocketMode= of \
-             {daemon}-ro.socket counts instead"
+             write the line below and restart {daemon}; if systemd creates the socket, SocketMode= of \
+             {daemon}-ro.socket applies instead"
         run "unix_sock_ro_perms = \"0777\""
         run "sudo systemctl restart {daemon}";
 
     not_authenticated(user, error, daemon) = Lost "not-authenticated":
-        "{user} is not let in; libvirt says: {error}"
+        "{user} has no access; libvirt says: {error}"
         lost "every guest of this hypervisor"
         fix "let every user read without a password, as it is by default: in /etc/libvirt/{daemon}.conf write \
              the line below and restart {daemon}"
@@ -65,7 +65,7 @@ findings! {
     unknown_user(error) = Lost "unknown-user":
         "libvirt cannot find this user's name or group; libvirt says: {error}"
         lost "every guest of this hypervisor"
-        fix "install libnss-systemd where systemd makes the user up (DynamicUser=), or run this as a user of \
+        fix "install libnss-systemd if systemd creates the user (DynamicUser=), or run this as a user in \
              /etc/passwd"
         run "sudo apt install libnss-systemd";
 
@@ -77,26 +77,26 @@ findings! {
     // The logs of this host would say nothing of another one.
     refuses_elsewhere(error, uri) = Lost "refuses": "it cannot be read: {error}"
         lost "every guest of this hypervisor"
-        fix "see whether virsh is answered, as the user who runs this program; then look at that host, and at \
-             the key and the names in the URI"
+        fix "check whether virsh can connect, as the user who runs this program; then check that host, and the \
+             key and the names in the URI"
         run "virsh -r -c {uri} list";
 
     refuses(error, uri, daemon) = Lost "refuses": "it cannot be read: {error}"
         lost "every guest of this hypervisor"
-        fix "see whether virsh is answered, and what libvirt's log says"
+        fix "check whether virsh can connect, and what libvirt's log says"
         run "virsh -r -c {uri} list"
         run "journalctl -u {daemon} -n 50";
 
     no_answer_elsewhere(deadline, uri) = Lost "no-answer": "it does not answer within {deadline}"
         lost "every guest of this hypervisor"
-        fix "see whether the way to it is open, and whether virsh is answered"
+        fix "check whether the network to it works, and whether virsh can connect"
         run "virsh -r -c {uri} list";
 
     no_answer(deadline, admin, daemon) = Lost "no-answer":
         "it can be connected to, but does not answer within {deadline}"
         lost "every guest of this hypervisor"
-        fix "libvirt itself hangs, or all its workers wait for hung guests: see what they do, and restart it, \
-             which leaves the guests running"
+        fix "libvirt itself hangs, or all its workers wait for hung guests: check what they do, and restart it; \
+             the guests keep running"
         run "virt-admin -c {admin} srv-threadpool-info {daemon}"
         run "sudo systemctl restart {daemon}";
 }

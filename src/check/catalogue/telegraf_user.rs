@@ -5,23 +5,23 @@
 use super::findings;
 
 findings! {
-    user(user, cache) = Good "user": "the user {user} can read all that root can{cache}";
+    user(user, cache) = Good "user": "the user {user} can read everything that root can{cache}";
 
     user_cannot_run(user, program, quoted_program) = Lost "user-cannot-run":
         "the user {user} cannot start {program}"
-        lost "every point, as far as Telegraf is to start this very file"
-        fix "install the program where every user may start it"
+        lost "every point, if Telegraf should start this file"
+        fix "install the program where every user can start it"
         run "sudo install -m 755 {quoted_program} /usr/local/bin/";
 
     user_refused(user, file) = Lost "user-refused":
-        "started by the user {user} the program refuses its configuration"
-        lost "every point, as far as Telegraf is to collect"
+        "as the user {user}, the program refuses its configuration"
+        lost "every point, if Telegraf should collect"
         fix "let that user read the configuration"
         run "sudo chmod o+r {file}";
 
     user_unknown(user, reason, command) = Advice "user-unknown":
-        "what the user {user} may read could not be tried: {reason}"
-        lost "nothing by itself, but what that user may not read is not told here"
+        "what the user {user} can read could not be checked: {reason}"
+        lost "nothing by itself, but what that user cannot read is not reported here"
         fix "try it by hand"
         run "{command}";
 
@@ -33,7 +33,7 @@ findings! {
         run "{command}";
 
     not_authenticated(user, uri, command) = Lost "user-loses":
-        "of the user {user}: {user} is not let in by {uri}"
+        "of the user {user}: {user} has no access to {uri}"
         lost "every guest of this hypervisor"
         fix "let every user read, as it is by default: the read-only socket open to all (unix_sock_ro_perms), \
              without a password (auth_unix_ro)"
@@ -49,7 +49,7 @@ findings! {
     unknown_user(user, command) = Lost "user-loses":
         "of the user {user}: libvirt cannot find {user}'s name or group"
         lost "every guest of this hypervisor"
-        fix "make that user known to this machine, in /etc/passwd and /etc/group"
+        fix "add that user to this machine, in /etc/passwd and /etc/group"
         run "{command}";
 
     no_ssh(user, uri, command) = Lost "user-loses":
@@ -67,55 +67,55 @@ findings! {
     bad_uri(user, uri, command) = Lost "user-loses":
         "of the user {user}: libvirt knows no such URI as {uri}"
         lost "every guest of this hypervisor"
-        fix "look at that user's own configuration of libvirt"
+        fix "check that user's own configuration of libvirt"
         run "{command}";
 
     no_answer(user, uri, command) = Lost "user-loses":
-        "of the user {user}: {uri} gives {user} no answer"
+        "of the user {user}: {uri} does not answer {user}"
         lost "every guest of this hypervisor"
-        fix "see whether that user has the key and the names that the URI needs"
+        fix "check whether that user has the key and the names that the URI needs"
         run "{command}";
 
     gone_down(user, command) = Lost "user-loses":
         "of the user {user}: a hypervisor went down while it was read"
-        lost "what only those guests can tell"
-        fix "see what it says there"
+        lost "figures of those guests"
+        fix "check what this command prints"
         run "{command}";
 
     hung(user, guests, command) = Lost "user-loses":
         "of the user {user}: {guests} did not answer"
-        lost "what only those guests can tell"
-        fix "see what it says there"
+        lost "figures of those guests"
+        fix "check what this command prints"
         run "{command}";
 
     held(user, guests, command) = Lost "user-loses":
         "of the user {user}: {guests} could not be read, or libvirt did not list its guests"
-        lost "what only those guests can tell"
-        fix "see what it says there"
+        lost "figures of those guests"
+        fix "check what this command prints"
         run "{command}";
 
     partly_unread(user, guests, command) = Lost "user-loses":
         "of the user {user}: {guests} could be read only in part"
-        lost "what only those guests can tell"
-        fix "see what it says there"
+        lost "figures of those guests"
+        fix "check what this command prints"
         run "{command}";
 
     collection_says(user, command) = Lost "user-loses":
         "of the user {user}: the trial collection complains"
-        lost "what only those guests can tell"
-        fix "see what it says there"
+        lost "figures of those guests"
+        fix "check what this command prints"
         run "{command}";
 
     no_folder(user, folder, command) = Lost "user-loses":
         "of the user {user}: it cannot use {folder} for its cache"
         lost "vm_features of every once; and each start reads every guest's XML again"
-        fix "make a folder for this user, where it is looked for first"
+        fix "create a folder for this user, in the first place that is tried"
         run "{command}";
 
     no_folder_anywhere(user, command) = Lost "user-loses":
         "of the user {user}: no folder can be used for its cache"
         lost "vm_features of every once; and each start reads every guest's XML again"
-        fix "make a folder for this user, where it is looked for first"
+        fix "create a folder for this user, in the first place that is tried"
         run "{command}";
 
     no_room(user) = Lost "user-loses":
@@ -127,18 +127,18 @@ findings! {
     file_unusable(user, command) = Lost "user-loses":
         "of the user {user}: a file of its cache cannot be used"
         lost "vm_features of every once; and each start reads every guest's XML again"
-        fix "see which one it is, and take it away; the next collection writes a new one"
+        fix "check which one it is, and remove it; the next collection writes a new one"
         run "{command}";
 
     few_processes(user, limit, needed, enough) = Advice "user-loses":
         "of the user {user}: it may have {limit} processes and threads, and may need {needed} more"
-        lost "guests while others hang: they cannot be read beside them"
+        lost "guests while others hang: they cannot be read at the same time"
         fix "raise the limit in Telegraf's unit, and restart Telegraf"
         run "LimitNPROC={enough}";
 
     few_files(user, limit, needed, enough) = Advice "user-loses":
         "of the user {user}: it may have {limit} files open, and may need {needed}"
-        lost "guests while others hang: they cannot be read beside them"
+        lost "guests while others hang: they cannot be read at the same time"
         fix "raise the limit in Telegraf's unit, and restart Telegraf"
         run "LimitNOFILE={enough}";
 }

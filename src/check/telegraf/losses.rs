@@ -284,7 +284,7 @@ mod tests {
             }] });
             of(&report).unwrap()[0].text.clone()
         };
-        let all = "the user telegraf can read all that root can";
+        let all = "the user telegraf can read everything that root can";
         let home = format!("{all}; its cache is /var/lib/of-telegraf/.cache/telegraf-virt");
         assert_eq!(folder("home"), home);
         assert_eq!(folder("var-cache"), format!("{all}; its cache is /var/cache/telegraf-virt"));

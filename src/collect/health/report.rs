@@ -68,7 +68,7 @@ impl Health {
         }
         let message = format_args!(
             "{stuck} calls to guests of {} that do not respond are stuck: {guests} guests that may hang \
-             too are not asked for what only their QEMUs know; `max_stuck` limits the calls",
+             too are not asked for what only their QEMUs know; `max_stuck` limits these calls",
             self.uri
         );
         self.log.begins(&key, Level::Warn, message);

@@ -44,7 +44,7 @@ pub fn anonymize(recording: &mut Recording) {
             match xml::anonymized(text, &mut words) {
                 Some(anonymized) => *text = anonymized,
                 None => {
-                    let message = "the XML is not well-formed, and is left out".to_owned();
+                    let message = "the XML is not well-formed, and is omitted".to_owned();
                     guest.calls.xml = RecordedAnswer::Error { kind: Kind::Other, message };
                 }
             }

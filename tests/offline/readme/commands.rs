@@ -73,7 +73,7 @@ const RECORD: (&str, Told) = (
     "telegraf-virt record --anonymize host.jsonl",
     Run(|scratch, finished| {
         assert_eq!(finished.stdout, "", "{finished}");
-        let told = format!("I! host.jsonl holds 10 guests of {} at 2 moments; ", scratch.node());
+        let told = format!("I! host.jsonl has 10 guests of {} at 2 moments; ", scratch.node());
         assert!(finished.stderr.starts_with(&told), "{finished}");
         let text = fs::read_to_string(scratch.path("host.jsonl")).unwrap();
         assert!(!text.contains("web-01") && text.contains("guest-01"), "{text}");
