@@ -184,7 +184,7 @@ fn gains<T: FeaturePart, const N: usize>(
 ) -> [Option<u64>; N] {
     let mut sums = [Sum::Nothing; N];
     for (position, part) in now.iter().enumerate() {
-        // Nearly always it stands where it stood.
+        // Nearly always it is in the same place.
         let there = before.get(position).filter(|earlier| earlier.is(part));
         let Some(earlier) = there.or_else(|| before.iter().find(|earlier| earlier.is(part))) else {
             continue;

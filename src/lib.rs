@@ -33,7 +33,7 @@
 //! | [`json`] | lines as JSON, for scripts |
 //! | [`line_protocol`] | escaping and numbers, into one buffer |
 //! | [`table`] | the figures of a collection as a table for humans |
-//! | [`sink`] | standard output: whole lines, whatever is behind it |
+//! | [`sink`] | standard output: whole lines, for files, pipes and terminals |
 //! | [`log`] | standard error: one line for each message, with Telegraf's levels |
 //! | [`check`] | what `telegraf-virt check` looks at |
 //! | [`record`] | a host's raw answers in a file, for bug reports and fixtures |

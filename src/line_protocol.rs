@@ -2,7 +2,7 @@
 //! of libvirt, and no measurement or field by name.
 //!
 //! Three parsers have to agree on what is written here (InfluxDB 1.x, InfluxDB's own crate and
-//! Telegraf), and they disagree about backslashes in tags: so none is written where it would stand
+//! Telegraf), and they disagree about backslashes in tags: so none is written where it would be
 //! before anything that could be escaped.
 //! <https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference/>
 
@@ -16,7 +16,7 @@ impl Tags {
         self.0.clear();
     }
 
-    /// Adds a tag. An empty value has no form in line protocol: the tag is left out.
+    /// Adds a tag. An empty value has no form in line protocol: the tag is omitted.
     pub fn add(&mut self, key: &str, value: &str) {
         if value.is_empty() {
             return;
@@ -130,7 +130,7 @@ impl Fields<'_> {
         self.integer(key, i64::try_from(value).unwrap_or(i64::MAX));
     }
 
-    /// A float field; what is not finite has no form in line protocol and is left out.
+    /// A float field; what is not finite has no form in line protocol and is omitted.
     pub fn float(&mut self, key: &str, value: f64) {
         if !value.is_finite() {
             return;
@@ -160,7 +160,7 @@ impl Fields<'_> {
     }
 }
 
-/// Writes a tag's key or value. A backslash that stands where a parser may take it for an escape
+/// Writes a tag's key or value. A backslash where a parser may take it for an escape
 /// (at the end, or before a backslash, comma, equals sign or space) becomes a slash.
 fn escape_tag(buffer: &mut Vec<u8>, text: &str) {
     if text.bytes().all(|byte| PLAIN[usize::from(byte)]) {
@@ -179,7 +179,7 @@ fn escape_tag(buffer: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Whether a byte stands for itself in a tag, wherever it is: a table, since most names are of such
+/// Whether a byte is written as it is in a tag, wherever it is: a table, since most names are of such
 /// bytes alone and every one of them is looked at.
 static PLAIN: [bool; 256] = {
     let mut plain = [false; 256];

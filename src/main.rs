@@ -45,7 +45,7 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Failure> {
         Err(cli::CliExit::Text(text)) => return print(&text, 0),
         Err(cli::CliExit::Refused(message)) => return Err((message, 2)),
     };
-    // Heard from here on, whatever the settings are on.
+    // Handled from here on, even while the settings are read from a slow disk.
     let triggers = Triggers::listen(signals, cli.command == Command::Execd, overdue);
     let triggers = triggers.map_err(|message| (message, 1))?;
     let variable = |name: &str| env::var_os(name);

@@ -1,4 +1,4 @@
-//! Standard output: whole lines into a file or a pipe, whatever happens to either.
+//! Standard output: whole lines into a file or a pipe, also when it fails.
 //!
 //! Into a file a collection is one write under a lock, and one that comes up short is cut back to
 //! whole lines. Into a pipe it goes in pieces of whole lines that the kernel takes whole (PIPE_BUF),

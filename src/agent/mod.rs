@@ -264,7 +264,7 @@ impl Agent {
         self.collect(&collected_by())
     }
 
-    /// Keeps what the next run shall know, and says how it went.
+    /// Stores what the next run needs, and returns the exit.
     fn end(&mut self, up: usize, printed: Result<(), SinkError>, triggers: &Triggers) -> Exit {
         self.save_at_end(&triggers.ending);
         self.close();

@@ -16,7 +16,7 @@ use crate::devices::Inventory;
 #[derive(Debug, Default)]
 pub struct DeviceCache {
     guests: HashMap<Uuid, CachedDevices>,
-    /// Whether the file lacks something of this.
+    /// Whether the file does not have all of this.
     changed: bool,
 }
 
@@ -117,12 +117,12 @@ impl DeviceCache {
         self.guests.is_empty()
     }
 
-    /// Whether the file lacks something.
+    /// Whether the file is incomplete.
     pub fn is_changed(&self) -> bool {
         self.changed
     }
 
-    /// The file must be written again, whatever is in it.
+    /// The file must be written again, with any contents.
     pub(super) fn must_be_saved(&mut self) {
         self.changed = true;
     }

@@ -18,9 +18,9 @@ pub struct FileError {
 /// What is wrong with a file or folder of the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileFault {
-    /// Something else stands in its place.
+    /// Something else is in its place.
     Kind {
-        /// What stands there, such as "a symbolic link".
+        /// What is there, such as "a symbolic link".
         is: &'static str,
         /// What should, such as "a plain file".
         wanted: &'static str,
@@ -52,7 +52,7 @@ impl FileError {
         Self { path, cause }
     }
 
-    /// Whether what stands there is not ours, and so must never be read nor replaced.
+    /// Whether it is not ours, and so must never be read or replaced.
     pub fn is_foreign(&self) -> bool {
         matches!(self.cause, FileFault::Kind { .. } | FileFault::Owner(_) | FileFault::HardLink)
     }

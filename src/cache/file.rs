@@ -36,7 +36,7 @@ const OWNER_ONLY: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 const SAFELY: OFlag =
     OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC).union(OFlag::O_NOCTTY);
 
-/// The cache's folder, held open: whatever is renamed above it, its files stay these.
+/// The cache's folder, held open: its files stay the same even if a folder above is renamed.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
@@ -49,7 +49,7 @@ pub(super) struct Directory {
 pub(super) struct FileContents {
     /// All its bytes.
     pub(super) bytes: Vec<u8>,
-    /// Whether other users may read it, so that it should be written anew.
+    /// Whether other users may read it, so that it should be written again.
     pub(super) readable_by_others: bool,
 }
 
@@ -111,7 +111,7 @@ impl Directory {
     pub(super) fn lock(&self, name: &str) -> Result<Lock, FileError> {
         let seen = self.standing(name)?;
         if seen.is_some_and(|stat| stat.st_mode & 0o777 != OWNER_ONLY.bits()) {
-            // Of ours, so mend it: others could hold it for ever, or we could not open it.
+            // Of ours, so fix it: others could hold it for ever, or we could not open it.
             let _ = fchmodat(&self.handle, name, OWNER_ONLY, FchmodatFlags::FollowSymlink);
         }
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | SAFELY;
@@ -167,7 +167,7 @@ impl Directory {
         written
     }
 
-    /// What stands under this name, where it is a plain file of ours; `None` where nothing does.
+    /// The file of this name, if it is a plain file of ours; `None` if there is none.
     fn standing(&self, name: &str) -> Result<Option<FileStat>, FileError> {
         match fstatat(&self.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => self.check_ours(name, &stat).map(|()| Some(stat)),
@@ -233,7 +233,7 @@ fn errno_of(error: &io::Error) -> Errno {
 pub(super) const PLAIN_FILE: &str = "a plain file";
 pub(super) const FOLDER: &str = "a folder";
 
-/// What a name stands for, as the user calls it.
+/// What a name is, in the user's words.
 pub(super) fn kind(stat: &FileStat) -> &'static str {
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
         SFlag::S_IFREG => PLAIN_FILE,

@@ -34,7 +34,7 @@ pub struct CacheEnv {
     pub home: Option<PathBuf>,
     /// The effective user's id.
     pub euid: u32,
-    /// What stands for `/` in front of /var; another folder in tests.
+    /// Used instead of `/` in front of /var; another folder in tests.
     pub root: PathBuf,
 }
 
@@ -51,7 +51,7 @@ impl CacheEnv {
     }
 }
 
-/// A folder that the cache may use. It is opened, and checked, anew for each load and save, so a
+/// A folder that the cache may use. It is opened and checked again for each load and save, so a
 /// program that runs for months survives its removal and sees a mode that became unsafe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheDir {
@@ -153,7 +153,7 @@ impl CacheDir {
         Ok(())
     }
 
-    /// Whether nobody but us and root decides what stands in this folder.
+    /// Whether only we and root decide what is in this folder.
     fn check_above(&self, path: &Path) -> Result<(), FileError> {
         let seen = stat(path).map_err(|errno| refused(path, "look at", errno))?;
         if (seen.st_uid != self.owner && seen.st_uid != 0) || seen.st_mode & 0o002 != 0 {
@@ -207,7 +207,7 @@ fn candidates(surroundings: &CacheEnv) -> Vec<CacheDir> {
     candidates
 }
 
-/// The first of several paths, where it is an absolute one.
+/// The first of several paths, if it is absolute.
 fn first_entry(paths: &std::ffi::OsStr) -> Option<PathBuf> {
     env::split_paths(paths).next().filter(|path| path.is_absolute())
 }
@@ -217,7 +217,7 @@ fn writable(path: &Path) -> bool {
     faccessat(AT_FDCWD, path, flags, AtFlags::AT_EACCESS).is_ok()
 }
 
-/// Whether anything stands there, be it a link to nowhere.
+/// Whether anything is there, even a dangling link.
 fn stands(path: &Path) -> bool {
     lstat(path).is_ok()
 }

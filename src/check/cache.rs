@@ -166,7 +166,7 @@ fn no_folder(none: &NoCacheDir, is_named: bool) -> Finding {
     kinds::no_folder_anywhere(text, shell(&user()))
 }
 
-/// What mends the folder, and the command for it.
+/// How to fix the folder, and the command for it.
 fn remedy(error: &FileError) -> (String, String) {
     let path = shell(&error.path.display().to_string());
     let user = shell(&user());

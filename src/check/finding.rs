@@ -1,4 +1,4 @@
-//! What was found, where, and how it stands.
+//! What was found, where, and its verdict.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 pub struct Finding {
     /// What kind of finding it is: one of the names in the README, which stay.
     pub id: &'static str,
-    /// How it stands.
+    /// Its verdict.
     pub verdict: Verdict,
     /// What it is about: a URI, a file, a folder.
     pub about: Option<String>,
@@ -17,9 +17,9 @@ pub struct Finding {
     pub text: String,
     /// What is lost by it.
     pub lost: Option<String>,
-    /// What mends it, in words.
+    /// How to fix it, in words.
     pub mend: Option<String>,
-    /// The commands that mend it, or the lines to write into a file.
+    /// The commands that fix it, or the lines to write into a file.
     pub commands: Vec<String>,
     /// The guests that it is true of.
     pub guests: Vec<String>,
@@ -55,7 +55,7 @@ impl From<String> for Fact {
     }
 }
 
-/// How something stands, the gravest last.
+/// The verdicts, the most severe last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {

@@ -1,5 +1,5 @@
 //! What the trial collection says of the guests: which were read, which hang, and what each does not
-//! offer, with the one thing that turns it on. Guests with the same finding stand in one.
+//! offer, with the one thing that turns it on. Guests with the same finding share one.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

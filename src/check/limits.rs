@@ -33,7 +33,7 @@ pub(super) fn findings(hosts: &[CheckedHost], settings: &Settings) -> Vec<Findin
     let mut findings = Vec::new();
     let mut files: Vec<PathBuf> = Vec::new();
     for host in hosts {
-        // Elsewhere stands another configuration, which is not looked for.
+        // Other hosts have another configuration, which is not looked for.
         let is_usual = host.socket.as_ref().is_some_and(|socket| {
             ["/run/libvirt", "/var/run/libvirt"].iter().any(|it| socket.path.starts_with(it))
         });

@@ -1,5 +1,5 @@
 //! What `check` looks at: all that a collection needs, one file an area, each finding with what is lost
-//! and the command that mends it. It reads only what a collection reads, libvirt's and Telegraf's
+//! and the command that fixes it. It reads only what a collection reads, libvirt's and Telegraf's
 //! configuration, and changes nothing but that the cache's folder is made.
 //!
 //! ```text

@@ -1,5 +1,5 @@
 //! The findings as a person reads them: a heading for each area, 80 columns, what is lost and what
-//! mends it below each finding, one line of verdict at the end. On a terminal with marks and colours.
+//! fixes it below each finding, one line of verdict at the end. On a terminal with marks and colours.
 
 use std::collections::HashSet;
 use std::env;
@@ -197,7 +197,7 @@ fn names(guests: &[String]) -> String {
     text
 }
 
-/// The text in lines that have room behind the indent; a longer word stands alone.
+/// The text in lines that have room behind the indent; a longer word is alone on its line.
 fn wrapped(text: &str, indent: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let text = sanitize(text);

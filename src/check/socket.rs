@@ -1,5 +1,5 @@
 //! The socket that a URI means on this machine: whether it is there, and who may use it. Only looks at
-//! the file; who answers behind it is `hypervisor`'s business.
+//! the file; who answers at it is `hypervisor`'s business.
 
 use std::env;
 use std::fs;

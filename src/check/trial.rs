@@ -34,7 +34,7 @@ pub(super) struct CollectedHost {
     pub(super) inactive: usize,
     /// The guests that were asked.
     pub(super) taken: HashMap<Uuid, String>,
-    /// The names of those that the filter leaves out.
+    /// The names of excluded guests.
     pub(super) filtered: Vec<String>,
     /// What came, or why the hypervisor could not be read after all.
     pub(super) collected: Result<Collected, String>,
@@ -107,7 +107,7 @@ fn collect(host: &CheckedHost, settings: &Settings, deadline: &Deadline) -> Coll
         uri: host.uri.clone(),
         driver,
         inactive,
-        // Without the list nothing was left out.
+        // Without the list nothing was excluded.
         filtered: if collected.is_ok() { filtered } else { Vec::new() },
         taken,
         collected,

@@ -19,7 +19,7 @@ pub(super) fn text(command: Option<Command>) -> String {
         Some(Command::Anomalies) => ANOMALIES_HELP,
         Some(Command::Config) => CONFIG_HELP,
     };
-    // The program's own help leaves out what only one or two commands have: it must fit a screen.
+    // The program's own help omits what only one or two commands have: it must fit a screen.
     let is_of_few = |option: &str| {
         let offer = Command::ALL.iter().filter(|command| command.offers(option)).count();
         matches!(offer, 1 | 2)

@@ -78,7 +78,7 @@ impl Cli {
         None
     }
 
-    /// The options that stand on the command line.
+    /// The options on the command line.
     fn given(&self) -> impl Iterator<Item = &'static str> {
         let given = [
             ("config", self.config.is_some()),

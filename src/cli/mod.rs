@@ -1,7 +1,7 @@
 //! The command line: what may be written there, what is wrong with it in one line, and the help.
 //!
 //! A command is a word among the options, not a clap subcommand: so an option means the same before
-//! and after it, and none is lost when it stands on both sides. The man page and the shells'
+//! and after it, and none is lost when it is on both sides. The man page and the shells'
 //! completions are made from this definition (packaging/pages.rs); the texts called `long_help` are
 //! for that page alone. Nothing here reads a file or runs anything.
 //!
@@ -94,7 +94,7 @@ impl Command {
         }
     }
 
-    /// Whether this option is told of with the command: it does something there, and stands not with
+    /// Whether this option is told of with the command: it does something there, and is not only an option
     /// the program's own alone.
     pub fn offers(self, option: &str) -> bool {
         let own = OWN.iter().find(|(name, ..)| *name == option);
@@ -110,7 +110,7 @@ impl Command {
 /// The commands that read guests by the configuration's filters.
 const COLLECTING: &[Command] = &[Command::Once, Command::Execd, Command::Check];
 
-/// Options that stand for a setting: `config --effective` takes them.
+/// Options that replace a setting: `config --effective` takes them.
 const SETTING_OPTIONS: [&str; 9] = [
     "config",
     "uri",
@@ -399,7 +399,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, CliExit> 
     }
 }
 
-/// `--watch` with its time: the word behind it where that is one.
+/// `--watch` with its time: the word after it if that is a time.
 fn with_watch_time(arguments: Vec<OsString>) -> Vec<OsString> {
     let mut with_time: Vec<OsString> = Vec::new();
     let mut arguments = arguments.into_iter().peekable();

@@ -193,7 +193,7 @@ fn with_names_from(inventory: Inventory, sample: &Domain, named: NamedDevice) ->
     }
 }
 
-/// Notes what the sample before, of the same boot, says of the values that this one lacks.
+/// Notes what the sample before, of the same boot, says about the values that this one does not have.
 fn note_absent(
     sample: &mut Domain,
     before: Option<&Domain>,

@@ -19,7 +19,7 @@ pub(super) fn covers(inventory: &Inventory, extra: Extras) -> bool {
         })
 }
 
-/// The details with what libvirt tells beside the XML: where it does not, that is left out.
+/// The details, with what libvirt reports outside of the XML; what it does not report is omitted.
 pub(super) fn ask_beside(mut details: Details, guest: &HostGuest, extra: Extras) -> Box<Details> {
     if schema::calls(extra, |_| false).any(|call| call == GuestCall::Definition) {
         details.asked_beside = true;

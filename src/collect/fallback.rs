@@ -1,4 +1,4 @@
-//! What the bulk call of a hypervisor lacks, from the calls for one guest: libvirt's test driver,
+//! What the bulk call of a hypervisor does not have, from the calls for one guest: libvirt's test driver,
 //! Xen, LXC, bhyve and ESX lack some or all groups.
 
 use super::request::ReadRequest;

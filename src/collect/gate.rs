@@ -215,7 +215,7 @@ impl Gate {
         self.open.iter().any(|call| call.kind == CallKind::Interface && call.is_stuck())
     }
 
-    /// Whether a list is out, of whatever call.
+    /// Whether any call for a list has not returned.
     pub(super) fn list_is_out(&self) -> bool {
         self.open
             .iter()

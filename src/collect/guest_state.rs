@@ -140,7 +140,7 @@ impl GuestState {
         }
     }
 
-    /// Whether it runs, and no list of its devices is known, of whatever age.
+    /// Whether it runs, and no device list of any age is known.
     pub(super) fn needs_list(&self) -> bool {
         self.request.id >= 0 && self.inventory.is_none() && self.request.inventory.is_none()
     }

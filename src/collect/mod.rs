@@ -210,7 +210,7 @@ impl Hypervisor {
         &self.origin
     }
 
-    /// The recording that stands for it, where it is one. A collection asks the moment that it is at.
+    /// The recording, if it is one. A collection asks the moment that it is at.
     pub fn replay(&self) -> Option<&Replay> {
         self.origin.replay()
     }

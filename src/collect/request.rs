@@ -13,7 +13,7 @@ use crate::devices::metadata::Metadata;
 use crate::libvirt::{Group, Groups, Offer};
 use crate::sample::Domain;
 
-/// A guest that shall be read.
+/// A guest to read.
 #[derive(Clone, Debug)]
 pub struct GuestRequest {
     /// Its lasting identity.

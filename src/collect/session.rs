@@ -73,7 +73,7 @@ impl Session {
         })
     }
 
-    /// Whether the connection still stands.
+    /// Whether the connection is still open.
     pub fn is_alive(&self) -> bool {
         self.connection.is_alive()
     }

@@ -21,7 +21,7 @@ pub(crate) fn started_at_ns(directory: &Path, name: &str) -> Option<u64> {
 /// The start of the process that a line of /proc/PID/stat is of, where that is a QEMU: a number may be that
 /// of another process, when a guest has just ended or the file is of another container.
 fn started(stat: &str) -> Option<u64> {
-    // The name stands in brackets, and may hold brackets and spaces itself.
+    // The name is in brackets, and may contain brackets and spaces itself.
     let (head, rest) = stat.get(..stat.len().min(FILE_MAX))?.rsplit_once(')')?;
     let name = head.split_once('(')?.1.to_ascii_lowercase();
     if !name.contains("qemu") && !name.contains("kvm") {

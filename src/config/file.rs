@@ -116,7 +116,7 @@ fn read(path: &Path) -> Result<String, Unreadable> {
     })
 }
 
-/// The line that a byte stands in, from 1.
+/// The line of a byte, from 1.
 pub(super) fn line_of(text: &[u8], at: usize) -> usize {
     text.iter().take(at).filter(|byte| **byte == b'\n').count() + 1
 }

@@ -1,7 +1,7 @@
 //! Which guests are read, and which of their devices: the lists of `[domains]` and `[devices]`.
 //!
 //! One rule for all of them: what passes every list of what to include, where such a list is not
-//! empty, and stands in no list of what to exclude, is read. Nothing here asks anybody: what a guest
+//! empty, and is in no exclude list, is read. Nothing here asks anybody: what a guest
 //! is called, its state and its metadata are given.
 
 use std::collections::HashSet;

@@ -4,7 +4,7 @@
 //!
 //! Names are flat, so `*` crosses a slash too. The crates for globs on paths match bytes, where `?` is no whole
 //! "ä". A pattern is compiled once, into a regular expression of the `regex-lite` crate, which takes pattern times
-//! name steps, whatever strangers name a guest. What is before its first sign and after its last is compared first:
+//! name steps, for any name of a guest. What is before its first sign and after its last is compared first:
 //! most names go no further.
 
 use std::fmt::Write;

@@ -1,6 +1,6 @@
 //! The configuration: what a user may set, with its defaults and bounds, checked before any work.
 //!
-//! Here stands what each setting means, and in `setting` how each is read; `file` finds the text, `reader`
+//! This file has what each setting means, `setting` how each is read; `file` finds the text, `reader`
 //! knows how TOML says it and `syntax` what is not TOML, `foreign` and `uri` what was meant for another program, `duration`, `pattern` and `names` are what settings are made of, `filter` and `tags` are
 //! tables of their own. Strings become enums, times and patterns once, here. Nothing here reads
 //! libvirt, the cache or the command line.
@@ -70,7 +70,7 @@ pub struct Settings {
     pub workers: usize,
     /// Calls that may hang in one hypervisor at the same time before no more are risked.
     pub max_stuck: usize,
-    /// What stands for a statistic that is not offered.
+    /// What is printed for a statistic that does not exist.
     pub missing: Missing,
     /// Measurements and fields beyond the four that are always there.
     pub extra: Extras,
@@ -117,12 +117,12 @@ impl Default for Settings {
     }
 }
 
-/// What stands for a statistic that this hypervisor or guest does not offer.
+/// What is printed for a statistic that this hypervisor or guest does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// The number 0, as users' queries expect.
     Zero,
-    /// Nothing: the field is left out.
+    /// Nothing: the field is omitted.
     Omit,
 }
 

@@ -1,5 +1,5 @@
 //! The tags that the users of a platform expect, from what that platform writes into each guest's metadata. Each
-//! namespace is named by its URI, so that it does not matter which prefix stands for it.
+//! namespace is named by its URI, so the prefix does not matter.
 
 use crate::devices::metadata::Path;
 

@@ -25,7 +25,7 @@ pub(super) struct Complaint {
 pub(super) struct Entry<'t> {
     /// The whole file, to show what was found as it was written.
     text: &'t str,
-    /// The table it stands in; "" for none.
+    /// The table it is in; "" for none.
     pub table: &'t str,
     /// The key alone.
     pub key: &'t str,
@@ -37,7 +37,7 @@ pub(super) struct Entry<'t> {
 
 /// A string of a list.
 pub(super) struct Item<'t> {
-    /// Where it stands, in bytes from the file's start.
+    /// Its position, in bytes from the file's start.
     pub at: usize,
     /// What it says.
     pub text: &'t str,
@@ -225,7 +225,7 @@ impl<'t> Entry<'t> {
         }
     }
 
-    /// One of the names, and what it stands for.
+    /// One of the names, as its value.
     pub fn one_of<T: Copy>(&self, known: &[(&str, T)]) -> Result<T, Complaint> {
         let text = self.string()?;
         let found = known.iter().find(|(name, _)| *name == text);
@@ -271,7 +271,7 @@ impl<'t> Entry<'t> {
         Complaint { at: item.at, message }
     }
 
-    /// A list of names, as what they stand for, each once.
+    /// A list of names, as their values, each once.
     pub fn all_of<T: Copy + PartialEq>(&self, known: &[(&str, T)]) -> Result<Vec<T>, Complaint> {
         let mut all = Vec::new();
         for item in self.items()? {
@@ -283,7 +283,7 @@ impl<'t> Entry<'t> {
                 all.push(*value);
             }
         }
-        // In the order in which they are printed, whatever the file's.
+        // In the order of the output, not of the file.
         all.sort_by_key(|value| known.iter().position(|(_, other)| other == value));
         Ok(all)
     }

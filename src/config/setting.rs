@@ -139,7 +139,7 @@ pub(super) fn paths() -> impl Iterator<Item = &'static str> {
     of_table("").chain(tables)
 }
 
-/// What may stand outside of all tables: single settings, and the tables themselves.
+/// What may be outside of all tables: single settings, and the tables themselves.
 pub fn top_names() -> impl Iterator<Item = &'static str> {
     paths().filter(|path| !path.contains('.'))
 }

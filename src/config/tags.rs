@@ -18,7 +18,7 @@ pub(super) fn fixed(entry: &Entry) -> Result<(String, String), Complaint> {
     }
 }
 
-/// A tag of `[metadata_tags]`, and where its value stands.
+/// A tag of `[metadata_tags]`, and where its value is.
 pub(super) fn of_metadata(entry: &Entry) -> Result<(String, Path), Complaint> {
     let name = name(entry)?;
     let text = entry.string()?;

@@ -18,7 +18,7 @@ pub fn details(xml: &str) -> Result<Details, XmlError> {
     Ok(reader.details)
 }
 
-/// Where the limits of a group of disks stand.
+/// Where the limits of a group of disks are.
 const THROTTLE_GROUP: &str = "throttlegroups/throttlegroup/";
 
 /// What has been found of the details so far.
@@ -93,7 +93,7 @@ impl Visitor for DetailsReader {
         if let Some(limit) = path.strip_prefix(THROTTLE_GROUP) {
             return Ok(!limit.contains('/'));
         }
-        // libvirt writes KiB, whatever was set; anything else would be off by a factor.
+        // libvirt always writes KiB; anything else would be off by a factor.
         if path.starts_with("memtune/") && attribute(tag, "unit")?.is_some_and(|it| it != "KiB") {
             return Ok(false);
         }

@@ -6,7 +6,7 @@
 //! //nova:project/@uuid                                  an attribute, of an element at any depth
 //! nova:instance/nova:name                               from <metadata> on
 //! //nova:property[@name='os_distro']                    the text of one with this attribute
-//! //{http://openstack.org/xmlns/libvirt/nova/1.1}name   whatever prefix stands for this namespace
+//! //{http://openstack.org/xmlns/libvirt/nova/1.1}name   any prefix of this namespace
 //! //a/@b | /domain/title                                the first of several
 //! /domain/sysinfo/system/entry[@name='serial']          what the XML says beside <metadata>
 //! ```

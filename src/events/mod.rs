@@ -45,7 +45,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Begins to listen to these hypervisors; their places in the list stand for them from then on. Before any
+    /// Begins to listen to these hypervisors; their places in the list identify them from then on. Before any
     /// other connection, since libvirt's event loop serves those that are opened later.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ impl Report {
         self.fields.push((name, value));
     }
 
-    /// A word; none is left out.
+    /// A word; an empty one is omitted.
     fn text(&mut self, name: &'static str, text: &str) {
         if !text.is_empty() {
             self.add(name, OwnedValue::Text(text.to_owned()));

@@ -346,7 +346,7 @@ impl<'a> Iterator for Filtered<'a> {
                 continue;
             };
             let name = name.as_bytes();
-            // What we know no group of comes whatever is asked.
+            // What no known group has is always sent.
             if group_of(name).is_none_or(|group| self.groups.has(group)) {
                 return Some(Parameter { name, value: value.into() });
             }

@@ -70,7 +70,7 @@ impl Connection {
         self.0
     }
 
-    /// Whether the socket behind it still stands; asks nobody.
+    /// Whether its socket is still open; asks nobody.
     pub fn is_alive(&self) -> bool {
         // SAFETY: the pointer is an open connection for as long as `self` lives.
         unsafe { sys::virConnectIsAlive(self.as_ptr()) == 1 }

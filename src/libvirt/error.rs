@@ -51,7 +51,7 @@ impl Error {
         Self::invalid("the connection to libvirt broke")
     }
 
-    /// An error that a call once had, or that stands in for libvirt's.
+    /// An error that a call had once, or that replaces libvirt's.
     pub fn of(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }

@@ -93,7 +93,7 @@ impl Guest {
         Ok(raw.iter().zip(maps.chunks(MAP)).take(filled).map(vcpu).collect())
     }
 
-    /// The statistics of the disk with this target that [`Guest::block_counters`] lacks, such as
+    /// The statistics of the disk with this target that [`Guest::block_counters`] does not have, such as
     /// `rd_total_times`, handed to `take` one by one.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! One guest's handle, and the calls for one guest, which fill in where the bulk call lacks a group.
+//! One guest's handle, and the calls for one guest, which fill in for groups that the bulk call does not have.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};

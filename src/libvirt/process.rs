@@ -154,7 +154,7 @@ fn terminate(child: i32) {
 
 /// Takes a session keyring of its own, an empty one: what the session before has in its keyring, such as
 /// root's tickets of Kerberos, could be used by all that this process starts. Not where the kernel has
-/// no keyrings. It stands here since it needs a call that only unsafe code can make.
+/// no keyrings. It is here because it needs a call that only unsafe code can make.
 ///
 /// <https://man7.org/linux/man-pages/man7/session-keyring.7.html>
 pub fn leave_session_keyring() {

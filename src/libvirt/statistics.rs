@@ -115,7 +115,7 @@ impl Groups {
         Self(self.0 | other.0)
     }
 
-    /// The groups of this set that the other lacks.
+    /// The groups of this set that the other does not have.
     #[must_use]
     pub fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)

@@ -204,7 +204,7 @@ impl Guest {
     }
 }
 
-/// The time in a snapshot's XML. It stands before the guest's own XML, and what somebody wrote before it has
+/// The time in a snapshot's XML. It is before the guest's own XML, and what somebody wrote before it has
 /// its brackets escaped.
 fn creation_time(xml: &str) -> Option<u64> {
     let (_, rest) = xml.split_once("<creationTime>")?;

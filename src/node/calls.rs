@@ -37,7 +37,7 @@ pub(super) struct NodeOrder {
     pub(super) list: ListOrder,
     /// The pools, as far as they are known.
     pub(super) pools: Vec<Uuid>,
-    /// Pools that are not asked, whatever the list says.
+    /// Pools that are not asked, even if they are listed.
     pub(super) skip: HashSet<Uuid>,
     /// Pools that are asked last, since they take long.
     pub(super) last: HashSet<Uuid>,

@@ -309,7 +309,7 @@ impl NodeReader {
             }
         }
         let is_more = late.iter().any(|&(target, is_of_pools)| {
-            // What is slow is asked last: nothing is left to do behind it.
+            // What is slow is asked last: nothing is left to do after it.
             is_of_pools && !self.slow.contains(&target)
         });
         for (target, _) in late {

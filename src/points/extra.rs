@@ -1,5 +1,5 @@
 //! The measurements that only `extra` turns on, in the schema's order. A value that libvirt did not send
-//! is omitted here, whatever `missing` says.
+//! is omitted here, for every setting of `missing`.
 
 use std::collections::HashMap;
 
@@ -149,7 +149,7 @@ fn write_details(
     match extra {
         Extra::Limits => {
             page.line(lines, "vm_limits", |fields| details.write(fields, OMIT, only));
-            // Of the devices that are there now, whatever the list says.
+            // Of the devices that exist now, not those of the list.
             for nic in &sample.nics {
                 if let Some(limits) = details.nic_limits.iter().find(|it| nic.name == it.target) {
                     super::start_device(own, "nic", &nic.name);

@@ -36,7 +36,7 @@ pub use user_tags::UserTags;
 /// What to print of the guests, beside the default.
 #[derive(Clone, Debug)]
 pub struct Choice {
-    /// What stands for a statistic that is not offered.
+    /// What is printed for a statistic that does not exist.
     pub missing: Missing,
     /// More measurements and fields.
     pub extra: Extras,
@@ -180,7 +180,7 @@ impl Page<'_> {
         lines.line(measurement, &[self.tags, tags, self.user], fill);
     }
 
-    /// A guest that does not run has no more than this, whatever stands for missing values.
+    /// A guest that does not run has no more than this, for every setting of `missing`.
     fn write_inactive(&self, lines: &mut Lines) {
         let sample = self.guest.sample;
         let omit = MissingPolicy::OMIT;

@@ -32,7 +32,7 @@ pub(super) fn write(
             }
         }
         Extra::Backing => {
-            // Of the disks that are read: neither of cdrom drives, nor of those that a filter leaves out.
+            // Of the disks that are read: neither of cdrom drives, nor of excluded disks.
             let is_read = |target: &str| disks.iter().any(|disk| disk.name == target);
             for image in storage.backing.iter().filter(|image| is_read(&image.target)) {
                 own.clear();

@@ -1,5 +1,5 @@
 //! The tags that the user configured: the same on every line, and those that each guest's metadata
-//! has the value of. They stand last on a line, sorted by name, whichever they are.
+//! has the value of. They are last on a line, sorted by name.
 
 use crate::devices::metadata::{Metadata, Path};
 use crate::line_protocol::Tags;
@@ -18,7 +18,7 @@ pub struct UserTags {
 }
 
 impl UserTags {
-    /// Fixed tags, and names of tags with where their values stand; each sorted by name.
+    /// Fixed tags, and names of tags with the places of their values; each sorted by name.
     pub fn new(fixed: &[(String, String)], from_metadata: &[(String, Path)]) -> Self {
         let mut tags = Self::default();
         let mut rest = fixed.iter().peekable();
@@ -39,7 +39,7 @@ impl UserTags {
         &self.fixed
     }
 
-    /// The tags of a guest's lines, behind `first`. What its metadata does not have is left out.
+    /// The tags of a guest's lines, after `first`. What its metadata does not have is omitted.
     pub fn of_guest(&mut self, first: &Tags, metadata: Option<&Metadata>) -> &Tags {
         let Self { from_metadata, last, guest, .. } = self;
         guest.clear();

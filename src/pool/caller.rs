@@ -7,7 +7,7 @@ use super::{CallId, CallReport, Connected, Done, Pool};
 use crate::deadline::Deadline;
 use crate::libvirt::Error;
 
-/// Nobody waits longer, whatever the deadline is: so that no sum of times overflows.
+/// Nobody waits longer, for any deadline, so that no sum of times overflows.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes one call after another. A call whose answers are not waited for any more is left behind with its

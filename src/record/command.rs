@@ -47,7 +47,7 @@ impl RecordCommand<'_> {
     /// Writes the recording. Returns its text where that belongs on standard output.
     ///
     /// # Errors
-    /// What stands in the way, in one line; then there is no file.
+    /// What prevents it, in one line; then there is no file.
     pub fn run(&self, ending: &Ending, log: &Arc<Log>) -> Result<String, String> {
         let file = match self.file.as_os_str() == STANDARD_OUTPUT {
             true => None,

@@ -21,7 +21,7 @@ impl fmt::Display for KeepError {
 
 impl std::error::Error for KeepError {}
 
-/// A file that a recording will be: until then it stands beside it under another name.
+/// A file that a recording will be: until then it is in the same folder under another name.
 pub struct NewFile {
     path: PathBuf,
     beside: PathBuf,
@@ -38,7 +38,7 @@ impl Drop for NewFile {
 }
 
 impl NewFile {
-    /// Makes sure that the file can be written, before a host is asked for what it shall hold.
+    /// Makes sure that the file can be written, before a host is asked for its contents.
     ///
     /// # Errors
     /// Where something has that name already, or nothing can be written beside it.

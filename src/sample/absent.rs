@@ -81,7 +81,7 @@ devices! {
 }
 
 impl Absent {
-    /// What is known of the values that `now` lacks. `before` is the sample before it, of the same boot of the
+    /// What is known of the values that `now` does not have. `before` is the sample before it, of the same boot of the
     /// guest; `is_other` says whether another device has taken the place of the one of this group and name.
     pub fn since(
         now: &Domain,

@@ -125,7 +125,7 @@ macro_rules! device_tags {
         }
 
         impl DeviceTag {
-            /// Every one, in the order in which they stand on a line.
+            /// Every one, in the order of a line.
             pub const ALL: [Self; 1 + [$($text),+].len()] = [Self::Type, $(Self::$tag),+];
 
             /// The tag's name, in the configuration and in the output.
@@ -145,7 +145,7 @@ macro_rules! device_tags {
             }
         }
 
-        /// A NIC of the domain XML. What the XML leaves out is `None`.
+        /// A NIC of the domain XML. What the XML omits is `None`.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct NicDevice {
@@ -161,7 +161,7 @@ macro_rules! device_tags {
             )?)+
         }
 
-        /// A `<disk>` of the domain XML. What the XML leaves out is `None`.
+        /// A `<disk>` of the domain XML. What the XML omits is `None`.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct DiskDevice {

@@ -203,7 +203,7 @@ pub fn keeps_more(extras: Extras) -> bool {
     extras.rows().any(|row| row.keeps_more)
 }
 
-/// The calls for one guest that these need, where the bulk call lacks these groups.
+/// The calls for one guest that these need, if the bulk call has no such groups.
 pub fn calls(extras: Extras, lacks: impl Fn(Group) -> bool) -> impl Iterator<Item = GuestCall> {
     let calls = extras.rows().flat_map(|row| row.calls);
     calls.filter(move |(_, group)| group.is_none_or(&lacks)).map(|&(call, _)| call)

@@ -100,7 +100,7 @@ pub struct OutputField {
 }
 
 /// Every field of the output, in its order; of a measurement that libvirt gives names to, those that are
-/// known, where an asterisk in a name stands for any letters.
+/// known, where an asterisk in a name matches any letters.
 pub fn output_fields() -> &'static [OutputField] {
     static FIELDS: LazyLock<Vec<OutputField>> = LazyLock::new(|| {
         let mut fields = default_fields();
@@ -196,12 +196,12 @@ fn field_of(extra: Extra, row: FieldRow) -> OutputField {
     OutputField { measurement, devtype: "", tags, asked_by: AskedBy::Extra(extra), row, source }
 }
 
-/// Whether a line of the output may have a tag or a field of this name, whatever is turned on.
+/// Whether a line of the output may have a tag or a field of this name, with any setting.
 pub fn is_name(name: &str) -> bool {
     NAMES.contains(name)
 }
 
-/// The same, whatever the case of its letters.
+/// The same, ignoring case.
 pub fn is_name_but_for_case(name: &str) -> bool {
     static LOWER: LazyLock<HashSet<String>> =
         LazyLock::new(|| NAMES.iter().map(|name| name.to_ascii_lowercase()).collect());

@@ -203,7 +203,7 @@ pub struct AsSentRow {
     pub group: &'static str,
     /// How the field's name begins.
     pub begins: &'static str,
-    /// Fields that are known; an asterisk stands for any letters.
+    /// Fields that are known; an asterisk matches any letters.
     pub rows: &'static [FieldRow],
 }
 

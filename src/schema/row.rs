@@ -104,7 +104,7 @@ impl Section {
 pub trait Sent: Copy {
     /// An integer that is not negative: libvirt's -1 means not offered.
     fn unsigned(self) -> Option<u64>;
-    /// A number that stands for a text; another text has another number.
+    /// A number for a text; another text has another number.
     fn mark(self) -> u64;
     /// Yes or no.
     fn boolean(self) -> Option<bool>;
@@ -159,7 +159,7 @@ impl Sent for Value<'_> {
     }
 }
 
-/// A number that stands for this text.
+/// A number for this text.
 pub fn mark_of(text: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(text);
@@ -214,7 +214,7 @@ pub fn is_absent<T: Default + PartialEq>(value: &T) -> bool {
 /// `epoch` (the same, omitted too while they are too few to be Unix seconds). A row without a name in the output is printed by another table. `sums "disk_"` makes sums over all devices
 /// of the rows that are always printed, `else` names a function for the statistics that are in no row.
 ///
-/// Each name stands in the code as a literal where it is written, so that its few bytes are copied inline;
+/// Each name is a literal in the code where it is written, so that its few bytes are copied inline;
 /// benches/instructions shows when that is lost.
 macro_rules! statistics {
     (@type flag) => { Option<bool> };

@@ -1,4 +1,4 @@
-//! The columns: what stands above one, in it for a guest, and below all guests.
+//! The columns: the heading, the figure of a guest, and the total.
 
 use std::cmp::Ordering;
 
@@ -44,7 +44,7 @@ pub const SORTABLE: [(&str, Column); 13] = [
     ("wr-req", Column::Writes),
 ];
 
-/// What stands for a figure that is not known.
+/// Printed for an unknown figure.
 pub(super) fn unknown() -> String {
     "-".to_owned()
 }
@@ -94,7 +94,7 @@ impl Column {
         }
     }
 
-    /// Whether it holds numbers, which stand to the right.
+    /// Whether it has numbers, which are aligned to the right.
     pub(super) fn is_number(self) -> bool {
         !self.is_name() && self != Self::State
     }

@@ -1,12 +1,12 @@
-//! What a terminal's width holds: names are cut and gaps narrowed first, then columns left out.
+//! What a terminal's width holds: names are cut and gaps narrowed first, then columns are omitted.
 
 use super::columns::Column;
 
-/// Names are cut to so much before a column is left out.
+/// Names are cut to this width before a column is omitted.
 const NAME_WIDTH: u16 = 12;
 /// Names are never cut to less, which their heading is: the lines of a terminal that narrow break.
 const SHORTEST_NAME: u16 = 6;
-/// What is left out, one after the other.
+/// The columns to omit, one after the other.
 const SPARE: [&[Column]; 8] = [
     &[Column::Reads, Column::Writes],
     &[Column::Vcpus],
@@ -30,7 +30,7 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    /// What of these columns stands in a width; all of them where there is no limit.
+    /// Which of these columns fit a width; all of them without a limit.
     pub(super) fn of(
         columns: &[Column],
         width: Option<u16>,
@@ -62,7 +62,7 @@ impl Fit {
     }
 }
 
-/// The widths with names cut until all stands within the limit, if that takes cutting none below
+/// The widths with names cut until everything fits the limit, if that takes cutting none below
 /// `shortest`. The longest is cut first.
 fn cut(
     columns: &[Column],

@@ -11,7 +11,7 @@
 //! terminal.rs  how wide it is, and whether it shows colours
 //! ```
 //!
-//! The figures are those of `sample` and `features`, whatever the user's `missing` and `features` say:
+//! The figures are those of `sample` and `features`, for all settings of `missing` and `features`:
 //! what is not known is a dash here, and never a 0.
 
 mod columns;

@@ -1,5 +1,5 @@
-//! Every finding of `check`, in tables: its id, how it stands, what was found, what is lost by it, what fixes
-//! it. The code that looks passes facts only; a fact that a table does not use, or lacks, does not compile.
+//! Every finding of `check`, in tables: its id, its verdict, what was found, what is lost by it, what fixes
+//! it. The code that looks passes facts only; a fact that a table does not use, or does not have, does not compile.
 
 pub(super) mod cache;
 pub(super) mod collection;
@@ -17,7 +17,7 @@ use super::finding::{Area, Verdict};
 pub struct FindingKind {
     /// Its name, which stays.
     pub id: &'static str,
-    /// How it stands.
+    /// Its verdict.
     pub verdict: Verdict,
     /// What was found.
     pub text: &'static str,

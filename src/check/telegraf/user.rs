@@ -1,7 +1,7 @@
 //! The same check as Telegraf's user, where root runs this: what root can read, that user may not. The
 //! program runs itself as that user, since no look at modes tells what the kernel and libvirt let in.
 //!
-//! That user, and whatever its settings start, is a stranger to root: `handover` takes root's terminal and
+//! That user, and everything its settings start, is a stranger to root: `handover` takes root's terminal and
 //! rights away from the second process, and `losses` reads its report as that of a stranger.
 
 use std::collections::HashSet;

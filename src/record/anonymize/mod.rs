@@ -2,14 +2,14 @@
 //! stands, so that what belongs together still does.
 //!
 //! Of the XML and of the statistics only what is known to be harmless stays (numbers, libvirt's own
-//! words, targets such as vda and vnet0), and all else is replaced, whatever it is: so nothing has to
+//! words, targets such as vda and vnet0), and everything else is replaced: so nothing has to
 //! be recognized as somebody's to go. Only libvirt's error messages are free text; what is known from
 //! elsewhere is replaced in them, and what looks like an address or a path.
 //!
 //! ```text
 //! mod.rs    a recording, answer by answer
 //! xml.rs    a domain's XML: what of it stays
-//! words.rs  what stands for what
+//! words.rs  which replacement each original has
 //! ```
 
 mod words;

@@ -1,4 +1,4 @@
-//! What stands for what: each original has one replacement, which has the shape of the original where
+//! The replacements: each original has one replacement, which has the shape of the original where
 //! that matters to whoever reads it (a UUID, an address, a path).
 
 use std::collections::{BTreeSet, HashMap, HashSet};

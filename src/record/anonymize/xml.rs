@@ -9,7 +9,7 @@ use quick_xml::events::{BytesRef, BytesStart, Event};
 use super::words::{Pseudonyms, is_number, is_word};
 use crate::devices::walk::{DEPTH_MAX, TEXT_MAX};
 
-/// Attributes whose values are words of libvirt's enums, wherever they stand.
+/// Attributes whose values are words of libvirt's enums, anywhere.
 const ENUMS: &[&str] = &[
     "action",
     "arch",
