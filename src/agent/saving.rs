@@ -160,7 +160,7 @@ pub(super) fn cache_folder(
     if let Some(Ok(found)) = finder.next(&found_by(settings, ending)) {
         return found.map(Some).map_err(|none| none.to_string());
     }
-    Err("the folder for the cache does not answer, so there is none; is its mount gone?".to_owned())
+    Err("the cache folder does not answer, so there is no cache; is its mount gone?".to_owned())
 }
 
 /// The cache's folder; where there is none although one is wanted, that is logged.

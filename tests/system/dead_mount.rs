@@ -57,10 +57,7 @@ fn a_cache_that_does_not_answer_costs_no_line() {
     assert_eq!(alive.stderr, "", "{alive}");
     mount.dies();
     let dead = run(&mut started(&mount, &arguments)).success();
-    told(
-        &dead,
-        "W! the folder for the cache does not answer, so there is none; is its mount gone?",
-    );
+    told(&dead, "W! the cache folder does not answer, so there is no cache; is its mount gone?");
     let metrics = |finished: &Finished| {
         finished.stdout.lines().filter(|line| line.starts_with("vm_metrics,")).count()
     };

@@ -21,7 +21,7 @@ findings! {
 
     silent_folder(place) = Lost "no-folder":
         "the folder for the cache cannot be looked at: {place} does not answer; is its mount gone?"
-        lost "vm_features of every once; and each start reads every guest's XML anew"
+        lost "vm_features of every once; and each start reads every guest's XML again"
         fix "mount it again, or name another folder with --cache-dir, or with dir in [cache]"
         run "cat /proc/mounts";
 
