@@ -61,7 +61,7 @@ fn load(bytes: &[u8], now_unix_s: u64) -> Vec<GuestModel> {
 fn save_and_load(models: &Anomalies, now_unix_s: u64) {
     // What stands there may be kept, and is of no interest here.
     let _ = fs::remove_file(FILE.path());
-    FILE.save(models.guests(0), now_unix_s).expect("a save");
+    FILE.prepare(models.guests(0), now_unix_s).run().expect("a save");
     let (again, warning) = FILE.load(now_unix_s);
     assert!(warning.is_none(), "{warning:?}");
     let again: HashMap<Uuid, GuestModel> = again.into_iter().map(|it| (it.uuid(), it)).collect();

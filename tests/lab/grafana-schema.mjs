@@ -1,5 +1,5 @@
 // grafana-schema.mjs FOLDER FILE...: holds dashboards to the types of @grafana/schema, in each version of it that
-// FOLDER has. Prints for each version the names that its types do not know, which that Grafana ignores, and ends
+// FOLDER has, or in that of $ONLY. Prints for each version the names that its types do not know, which that Grafana ignores, and ends
 // with 1 where a value has another type than a version wants.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -89,7 +89,7 @@ function faults(types, text) {
 
 const boards = files.map((file) => JSON.parse(readFileSync(file, "utf8")));
 const order = (name) => name.split("-")[1].split(".").map((part) => part.padStart(4, "0")).join();
-const packages = readdirSync(join(folder, "node_modules")).filter((name) => name.startsWith("grafana-"));
+const packages = readdirSync(join(folder, "node_modules")).filter((name) => name.startsWith(`grafana-${process.env.ONLY ?? ""}`));
 packages.sort((one, other) => order(one).localeCompare(order(other)));
 for (const name of packages) {
   const types = typesOf(join(folder, "node_modules", name));

@@ -87,7 +87,7 @@ fn cpu_time_comes_from_the_control_groups_and_equals_the_bulk_statistics() {
 
     // The time of one that is stopped stands still, so that both are equal to the digit.
     let stopped = &guests[2];
-    lab.signal_qemu("STOP", stopped);
+    lab.signal_qemu("-STOP", stopped);
     let (output, groups, apart) = once(&lab, "");
     let virsh = lab.virsh(&["domstats", "--nowait", "--raw", "--cpu-total", "--vcpu", stopped]);
     let number = |key: &str| -> i64 {
@@ -97,7 +97,7 @@ fn cpu_time_comes_from_the_control_groups_and_equals_the_bulk_statistics() {
     for field in FIELDS {
         assert_eq!(printed(&output, stopped, field), number(field.2), "{field:?}");
     }
-    lab.signal_qemu("CONT", stopped);
+    lab.signal_qemu("-CONT", stopped);
     assert_eq!(groups, [FOUR]);
     assert!(apart.len() >= 6, "{apart:?}");
 

@@ -332,7 +332,7 @@ fn collect(lab: &Lab, settings: &Path) -> Vec<Line> {
     read(&run(&mut command).success().stdout)
 }
 
-fn all_equal(release: &str) {
+fn all_equal(release: &str, has_calls: bool) {
     let Some(lab) = Lab::require_release("equal", release) else { return };
     let guests = guests(&lab);
     let looked: Vec<Guest> = guests.uuids.iter().map(|uuid| Guest::look(&lab, uuid)).collect();
@@ -354,6 +354,9 @@ fn all_equal(release: &str) {
             let stats = || looked.iter().map(|guest| lab.all_stats(&guest.uuid)).collect();
             let before: Vec<Stats> = stats();
             let calls = || -> Vec<_> {
+                if !has_calls {
+                    return vec![Vec::new(); looked.len()];
+                }
                 let both = looked.iter().zip(&before);
                 both.map(|(guest, stats)| told_by_calls(&lab, guest, stats)).collect()
             };
@@ -397,10 +400,16 @@ fn all_equal(release: &str) {
 
 #[test]
 fn every_value_of_guests_with_unusual_devices_equals_virshs() {
-    all_equal(&std::env::var("LAB_RELEASE").unwrap_or_default());
+    all_equal(&std::env::var("LAB_RELEASE").unwrap_or_default(), false);
 }
 
 #[test]
 fn every_value_of_guests_with_unusual_devices_equals_virshs_on_debian_13() {
-    all_equal("trixie");
+    all_equal("trixie", false);
+}
+
+#[test]
+#[ignore = "asks virsh for each guest and disk by itself"]
+fn every_value_equals_what_virsh_says_of_one_guest_and_of_one_disk() {
+    all_equal(&std::env::var("LAB_RELEASE").unwrap_or_default(), true);
 }

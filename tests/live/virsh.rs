@@ -148,6 +148,7 @@ fn the_counters_of_a_running_linux_guest_lie_between_two_readings_and_equal_them
 }
 
 #[test]
+#[ignore = "rarely finds anything"]
 fn a_collection_leaves_no_word_in_the_log_of_libvirtd() {
     let Some(lab) = Lab::require("libvirtd's log") else { return };
     lab.fleet(3, 1, 1);

@@ -385,13 +385,14 @@ fn the_types_of_every_version_of_grafana_take_the_dashboards() {
         skip("dashboards, every Grafana", "$GRAFANA_SCHEMA is not set");
         return;
     };
-    let check = |files: &[PathBuf]| {
+    let check = |files: &[PathBuf], only: &str| {
         let script = repository().join("tests/lab/grafana-schema.mjs");
-        run(Command::new(folder.join("node")).arg(script).arg(&folder).args(files))
+        let mut command = Command::new(folder.join("node"));
+        run(command.arg(script).arg(&folder).args(files).env("ONLY", only))
     };
     let names =
         ["influxql.json", "metricsql.json", "exporters/kumina.json", "exporters/inovex.json"];
-    let told = check(&names.map(path)).success().stdout;
+    let told = check(&names.map(path), "").success().stdout;
     let mut versions = Vec::new();
     for line in told.lines() {
         let (version, unknown) = line.split_once(':').unwrap();
@@ -417,8 +418,8 @@ fn the_types_of_every_version_of_grafana_take_the_dashboards() {
     ] {
         assert!(text.contains(from), "{from}");
         std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
-        let told = check(std::slice::from_ref(&file)).code(code);
+        let told = check(std::slice::from_ref(&file), "12.4.11").code(code);
         let told = format!("{}{}", told.stdout, told.stderr);
-        assert!(told.matches(message).count() >= versions.len(), "{to}: {told}");
+        assert!(told.contains(message), "{to}: {told}");
     }
 }
