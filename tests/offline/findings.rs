@@ -13,11 +13,10 @@ use telegraf_virt::check::{CATALOGUE, FindingKind};
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/offline/findings.txt");
 
 /// Those that no test makes happen, and why.
-const NOT_MADE: [(&str, &str); 9] = [
+const NOT_MADE: [(&str, &str); 8] = [
     ("slow-helper", "isolation has guests whose helper is slow"),
     ("list-held", "isolation has lists that a guest holds"),
     ("not-asked", "isolation has so many guests in trouble that others are not asked"),
-    ("late", "isolation has guests that are not done by the deadline"),
     ("quiet", "a guest that starts for as long as a check lasts"),
     ("balloon-late", "a guest whose driver ends after its first report"),
     ("hostdev-nic", "a NIC that is passed through"),
