@@ -133,9 +133,12 @@ fn filled(runs: &[Value]) -> String {
     table
 }
 
+/// The first and the second time of a query, in milliseconds, in each database.
+type Times = [Option<(u64, u64)>; 2];
+
 fn queries(runs: &[Value]) -> String {
     // By panel and letter; of each database the first time and the second.
-    let mut rows: BTreeMap<(String, String), [Option<(u64, u64)>; 2]> = BTreeMap::new();
+    let mut rows: BTreeMap<(String, String), Times> = BTreeMap::new();
     for run in runs.iter().filter(|run| run["queries"].is_array()) {
         let place = DATABASES.iter().position(|it| text(run, "database").starts_with(it));
         let place = place.expect("a known database");
