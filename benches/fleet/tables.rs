@@ -77,8 +77,11 @@ fn sizing(runs: &[Value]) -> String {
                      | cores |\n|---|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for (name, both) in variants(runs) {
-        let is_wanted = |it: &&str| name == *it || (*it == "fleet" && name.starts_with("fleet"));
-        if !RECKONED.iter().any(is_wanted) {
+        let is_wanted = RECKONED.iter().any(|it| match *it {
+            "fleet" => name.starts_with("fleet"),
+            whole => name == whole,
+        });
+        if !is_wanted {
             continue;
         }
         for interval in INTERVALS {
@@ -130,12 +133,12 @@ fn filled(runs: &[Value]) -> String {
     table
 }
 
-/// What a query took the first time and the second, in milliseconds.
-type Times = (u64, u64);
+/// The first and the second time of a query, in milliseconds, in each database.
+type Times = [Option<(u64, u64)>; 2];
 
 fn queries(runs: &[Value]) -> String {
     // By panel and letter; of each database the first time and the second.
-    let mut rows: BTreeMap<(String, String), [Option<Times>; 2]> = BTreeMap::new();
+    let mut rows: BTreeMap<(String, String), Times> = BTreeMap::new();
     for run in runs.iter().filter(|run| run["queries"].is_array()) {
         let place = DATABASES.iter().position(|it| text(run, "database").starts_with(it));
         let place = place.expect("a known database");

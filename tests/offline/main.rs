@@ -17,6 +17,7 @@ mod events;
 mod extra;
 mod filters;
 mod findings;
+mod fleet_page;
 mod full_stderr;
 mod globs;
 mod golden;
