@@ -51,7 +51,9 @@ fn two_hundred_collections_with_flipped_bytes_run_clean_under_valgrind() {
 /// What was seen of all rounds.
 #[derive(Default)]
 struct Seen {
+    /// Rounds.
     next: AtomicUsize,
+    done: AtomicUsize,
     collections: AtomicUsize,
     with_lines: AtomicUsize,
     /// Replies, how many of them were changed, and in how many bytes.
@@ -71,8 +73,9 @@ fn collect(test: &str, rounds: Range<usize>, valgrind: Option<&Path>) {
     let seen = Seen::default();
     seen.next.store(rounds.start, Ordering::Relaxed);
     // They wait more than they compute: many a flipped reply is one that does not come.
+    let threads = if valgrind.is_some() { 4 } else { 16 };
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let number = seen.next.fetch_add(1, Ordering::Relaxed);
@@ -80,23 +83,33 @@ fn collect(test: &str, rounds: Range<usize>, valgrind: Option<&Path>) {
                         return;
                     }
                     Round::begin(&lab, number, valgrind, &seen).collect();
+                    let done = seen.done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if done % 20 == 0 {
+                        say(&seen.told(test));
+                    }
                 }
             });
         }
     });
-    let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-    let [replies, flipped, bytes] = seen.counts.each_ref().map(count);
-    say(&format!(
-        "{test}: {} collections, {} of them with lines; {flipped} of {replies} replies with {bytes} bytes flipped; \
-         at most {} MiB resident; {}",
-        count(&seen.collections),
-        count(&seen.with_lines),
-        seen.peak_kib.load(Ordering::Relaxed) / 1024,
-        lab.versions()
-    ));
-    assert_eq!(count(&seen.collections), rounds.len() * ROUND);
+    say(&format!("{}; {}", seen.told(test), lab.versions()));
+    assert_eq!(seen.collections.into_inner(), rounds.len() * ROUND);
     // Else nothing is read, and the test would tell nothing.
-    assert!(flipped > 0 && count(&seen.with_lines) * 4 > count(&seen.collections));
+    let [_, flipped, _] = seen.counts.map(AtomicUsize::into_inner);
+    assert!(flipped > 0 && seen.with_lines.into_inner() * 4 > rounds.len() * ROUND);
+}
+
+impl Seen {
+    fn told(&self, test: &str) -> String {
+        let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        let [replies, flipped, bytes] = self.counts.each_ref().map(count);
+        format!(
+            "{test}: {} collections, {} of them with lines; {flipped} of {replies} replies with {bytes} \
+             bytes flipped; at most {} MiB resident",
+            count(&self.collections),
+            count(&self.with_lines),
+            self.peak_kib.load(Ordering::Relaxed) / 1024,
+        )
+    }
 }
 
 /// Some collections over one proxy.
