@@ -18,6 +18,7 @@ mod events;
 mod extra;
 mod failed_migration;
 mod filters;
+mod flipped;
 mod hosts;
 mod hotplug;
 mod readme;

@@ -2,16 +2,15 @@
 //! it says it does, and prints whole lines of the guests that it could read.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::flip::{Random, chance, flip};
 use crate::support::libvirtd::{
     Body, Call, FakeGuest, Host, Libvirtd, Reply, Typed, Xdr, procedure,
 };
 use crate::support::lines::{self, Line};
 use crate::support::process::{Finished, run};
-use crate::support::program::program;
-use telegraf_virt::config::extra::Extra;
+use crate::support::program::{everything, program};
 
 /// Runs one command against the fake, of which nothing but an end is expected. Where an answer makes a call
 /// hang, the run lasts until its deadline, so that is short.
@@ -55,14 +54,6 @@ fn ask_within(
         lines::read(&finished.stdout);
     }
     finished
-}
-
-/// A configuration that makes every call there is.
-fn everything(scratch: &Path) -> PathBuf {
-    let extra: Vec<&str> = Extra::ALL.iter().map(|extra| extra.name()).collect();
-    let path = scratch.join("everything.toml");
-    std::fs::write(&path, format!("extra = {extra:?}\n")).unwrap();
-    path
 }
 
 fn honest(_: &Call<'_>) -> Reply {
@@ -315,15 +306,11 @@ fn flipped_bytes_crash_nothing() {
     for seed in 0..count {
         let scratch = tempfile::tempdir().unwrap();
         let host = if seed % 2 == 0 { Host::with(3) } else { Host::with(3).one_by_one() };
-        let script = move |call: &Call<'_>| {
-            let mut random =
-                Random(seed ^ (u64::from(call.procedure) << 32) ^ ((call.before as u64) << 48));
-            // The handshake has few bytes, and most flips in it end all that could come after.
-            let one_in = if call.procedure < 10 || call.procedure == 66 { 60 } else { 4 };
-            if random.below(one_in) > 0 {
-                return honest(call);
-            }
-            Reply::Changed(Box::new(move |message| flip(message, random.0)))
+        let script = move |call: &Call<'_>| match chance(seed, call.procedure, call.before) {
+            None => honest(call),
+            Some(Random(from)) => Reply::Changed(Box::new(move |message| {
+                flip(message, Random(from));
+            })),
         };
         let fake = Libvirtd::start(scratch.path(), host, script);
         let mut command = program(scratch.path());
@@ -345,35 +332,5 @@ fn flipped_bytes_crash_nothing() {
         let is_ended = matches!(finished.status.code(), Some(0 | 1));
         assert!(is_ended, "seed {seed}: {finished}");
         lines::read(&finished.stdout);
-    }
-}
-
-fn flip(message: &mut [u8], seed: u64) {
-    let mut random = Random(seed);
-    for _ in 0..=random.below(3) {
-        // Mostly in the body; at times in the length and the header.
-        let from = if random.below(20) == 0 { 0 } else { 28 };
-        if let Some(room) = message.len().checked_sub(from + 1) {
-            let place = from + random.below(room as u64 + 1) as usize;
-            message[place] = match random.below(4) {
-                0 => 0,
-                1 => 0xff,
-                2 => message[place] ^ (1 << random.below(8)),
-                _ => random.below(256) as u8,
-            };
-        }
-    }
-}
-
-/// splitmix64
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
     }
 }

@@ -17,6 +17,7 @@ pub mod execd;
 pub mod expect;
 pub mod exporter_names;
 pub mod faults;
+pub mod flip;
 pub mod isolation;
 pub mod lab;
 pub mod libvirtd;

@@ -2,8 +2,9 @@
 
 use super::lab::Lab;
 use super::process::{Finished, run};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use telegraf_virt::config::extra::Extra;
 
 /// The program, with nothing of this machine's own settings: an empty configuration, no variables.
 pub fn program(scratch: &Path) -> Command {
@@ -24,6 +25,14 @@ pub fn without_settings(command: &mut Command, scratch: &Path) {
     }
     command.env("XDG_CACHE_HOME", scratch.join("xdg-cache"));
     command.env("TELEGRAF_CONFIG_PATH", "/dev/null");
+}
+
+/// A configuration that makes every call there is.
+pub fn everything(scratch: &Path) -> PathBuf {
+    let extra: Vec<&str> = Extra::ALL.iter().map(|extra| extra.name()).collect();
+    let path = scratch.join("everything.toml");
+    std::fs::write(&path, format!("extra = {extra:?}\n")).unwrap();
+    path
 }
 
 /// One `once` on the lab, its debug messages included, that must succeed.
