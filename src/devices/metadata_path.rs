@@ -198,7 +198,7 @@ fn is_beside(inside: &str) -> bool {
 fn step(text: &str) -> Result<PathStep, String> {
     let (namespace, rest) = match text.strip_prefix('{') {
         Some(rest) => match rest.split_once('}') {
-            Some((uri, rest)) if !uri.is_empty() => (Some(uri.to_owned()), rest),
+            Some((uri, rest)) if !uri.trim().is_empty() => (Some(uri.to_owned()), rest),
             _ => return Err(no_step(text)),
         },
         None => (None, text),

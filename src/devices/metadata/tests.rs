@@ -346,6 +346,10 @@ proptest! {
                 prop_assert_eq!(path.as_str(), &text);
                 // Written as a document, it is found.
                 let path = &path.alternatives[0];
+                // The document has no namespaces.
+                if path.steps.iter().any(|step| step.namespace.is_some()) {
+                    return Ok(());
+                }
                 let steps = || path.steps.iter().map(|step| &step.name);
                 let inside: String = steps().map(|step| format!("<{step} ")).fold(
                     String::new(),
