@@ -235,7 +235,7 @@ pub struct Cli {
             timeout of inputs.exec. For record: the longest wait for one answer of a guest.")]
     pub deadline: Option<Duration>,
 
-    /// execd: also collect by itself; record: between samples
+    /// execd: collect by itself; record: between samples
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_hint = ValueHint::Other,
         value_parser = text_as(|text| duration::parse(text, config::INTERVAL)),
         long_help = "For execd: also collect without a trigger, at whole multiples of this time, such \

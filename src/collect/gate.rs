@@ -203,11 +203,10 @@ impl Gate {
         self.open.iter().filter(|call| call.is_stuck() && call.collection == collection).count()
     }
 
-    /// Since when a bulk call of ours waits that is late and names this guest.
-    pub(super) fn late_bulk_since(&self, uuid: &Uuid) -> Option<Instant> {
-        let late = self.open.iter().filter(|call| call.is_late() && call.guests.contains(uuid));
-        let marks = late.map(|call| call.progress.mark());
-        marks.filter(|mark| mark.step == Step::Bulk).map(|mark| mark.since).min()
+    /// Whether a bulk call of ours is late that names this guest.
+    pub(super) fn has_bulk_out(&self, uuid: &Uuid) -> bool {
+        let mut late = self.open.iter().filter(|call| call.is_late());
+        late.any(|call| call.progress.mark().step == Step::Bulk && call.guests.contains(uuid))
     }
 
     /// Whether the network statistics are out of a guest of which they are slow: it is locked meanwhile.

@@ -85,7 +85,7 @@ fn a_replay_prints_what_the_host_printed_byte_for_byte_the_same_each_time() {
     };
     live(&config);
     let told = record(&lab, &file, &["--samples", "3", "--interval", "500ms"]).success();
-    assert!(told.stderr.starts_with("I! ") && told.stderr.contains("holds 4 guests"), "{told}");
+    assert!(told.stderr.starts_with("I! ") && told.stderr.contains("has 4 guests"), "{told}");
     let live = live(&config);
 
     let recording = read(&file);

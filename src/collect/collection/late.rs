@@ -90,12 +90,9 @@ impl Collection<'_, '_> {
         let has_nowait = self.core.offer.is_none_or(|offer| offer.nowait);
         let Some(guest) = self.guests.get_mut(index) else { return };
         if hold == Hold::Object {
-            let bulk_since = self.core.gate.late_bulk_since(&uuid);
-            // Where a bulk call of ours waits for it as well, it has been waited for since then.
-            let since = bulk_since.map_or(mark.since, |since| since.min(mark.since));
-            guest.locked_from = Some(since + LOCKED_AFTER);
+            guest.locked_from = Some(mark.since + LOCKED_AFTER);
             guest.left_behind = true;
-            if self.list == ListPhase::Here && bulk_since.is_some() {
+            if self.list == ListPhase::Here && self.core.gate.has_bulk_out(&uuid) {
                 // The list came, so that nobody had locked it: a call of ours has.
                 let name = guest.name();
                 self.core.health.note_interface(uuid, &name, Some(PATIENCE));
