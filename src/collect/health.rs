@@ -239,6 +239,10 @@ impl Health {
     /// How long the network statistics of a guest took that was asked alone; `None` where that was not long.
     pub(super) fn note_interface(&mut self, uuid: Uuid, name: &Arc<str>, slow: Option<Duration>) {
         let health = self.of_mut(uuid, name);
+        if health.slow.is_none() {
+            // It may have been locked for another reason: the next collection sees.
+            health.interface_at = None;
+        }
         (health.is_suspect, health.slow) = (false, slow);
     }
 
