@@ -11,7 +11,7 @@ use telegraf_virt::cli::{self, Cli, Command};
 use telegraf_virt::config::ConfigError;
 use telegraf_virt::deadline::{Deadline, Ending};
 use telegraf_virt::log::{Level, Log};
-use telegraf_virt::pool::Caller;
+use telegraf_virt::pool::answer_by;
 use telegraf_virt::trigger::{Signals, Triggers};
 use telegraf_virt::{libvirt, sink};
 
@@ -87,10 +87,8 @@ fn read<T: Send + 'static>(
     read: impl FnOnce(&Cli) -> Result<T, ConfigError> + Send + 'static,
 ) -> Result<Option<T>, Failure> {
     let cli = cli.clone();
-    let mut settings = Caller::without_connection("settings");
-    settings.call(move |(), _| Ok(read(&cli)));
     let read_by = Deadline::within(SETTINGS_MAX, ending, Duration::ZERO);
-    match settings.next(&read_by) {
+    match answer_by("settings", &read_by, move || read(&cli)) {
         Some(Ok(settings)) => settings.map(Some).map_err(|error| (error.to_string(), 2)),
         Some(Err(error)) => Err((error.to_string(), 1)),
         None if read_by.is_ending() => Ok(None),

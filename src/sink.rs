@@ -18,7 +18,7 @@ use nix::unistd::{dup2_stderr, dup2_stdout};
 use crate::cache::{self, CacheDir};
 use crate::deadline::Deadline;
 use crate::libvirt;
-use crate::pool::Caller;
+use crate::pool::answer_by;
 
 /// What a pipe takes whole: PIPE_BUF on Linux.
 const PIECE: usize = 4096;
@@ -232,9 +232,7 @@ fn write_file(
 ) -> Result<(), SinkError> {
     let file = file.try_clone().map_err(|error| failed(&error))?;
     let (lines, locks, until) = (lines.to_vec(), locks.cloned(), deadline.clone());
-    let mut writer = Caller::without_connection("output");
-    writer.call(move |(), _| Ok(write_locked(&file, &lines, locks, &until)));
-    match writer.next(deadline) {
+    match answer_by("output", deadline, move || write_locked(&file, &lines, locks, &until)) {
         Some(Ok(written)) => written,
         Some(Err(_)) => Err(SinkError::Failed(Errno::EAGAIN)),
         None => Err(SinkError::Stalled),
@@ -299,16 +297,13 @@ fn lock(file: &File, locks: Option<CacheDir>, deadline: &Deadline) -> Option<Out
     let file = file.try_clone().ok()?;
     let until = deadline.at_most(LOCK_MAX);
     let wait = until.clone();
-    let mut locker = Caller::without_connection("lock");
-    locker.call(move |(), _| {
-        Ok(match locks {
-            Some(folder) => {
-                folder.lock(LOCK_NAME).ok().map(|lock| OutputLock::InFolder { _lock: lock })
-            }
-            None => lock_file(file, &until),
-        })
-    });
-    locker.next(&wait)?.ok().flatten()
+    let take = move || match locks {
+        Some(folder) => {
+            folder.lock(LOCK_NAME).ok().map(|lock| OutputLock::InFolder { _lock: lock })
+        }
+        None => lock_file(file, &until),
+    };
+    answer_by("lock", &wait, take)?.ok().flatten()
 }
 
 fn lock_file(file: File, until: &Deadline) -> Option<OutputLock> {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use super::catalogue::limits as kinds;
 use super::finding::{Finding, counted};
 use super::hypervisor::CheckedHost;
-use super::{NO_ANSWER, as_user, user, within_time};
+use super::{as_user, user, within_time};
 use crate::config::Settings;
 use crate::plain_file;
+use crate::pool::NO_ANSWER;
 
 /// Where libvirt's daemons have their configuration.
 const FOLDER: &str = "/etc/libvirt";

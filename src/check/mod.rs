@@ -51,15 +51,13 @@ pub use telegraf::handover::{Refused, take_over};
 use crate::cli::Cli;
 use crate::config::Settings;
 use crate::deadline::{Deadline, Ending};
-use crate::pool::Caller;
+use crate::pool::{Caller, answer_by};
 
 /// What is under way when the end is ordered gets so much time to tell what it has found.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Files answer within this time, or not at all.
 const FILES_WITHIN: Duration = Duration::from_secs(10);
-/// Why a file cannot be looked at.
-const NO_ANSWER: &str = "it does not answer; is its mount gone?";
 
 /// What is looked at.
 #[derive(Clone, Debug)]
@@ -111,10 +109,9 @@ pub fn run(context: CheckContext, ending: &Ending) -> (String, u8) {
 
 /// What comes of looking at files, where they answer: those on a mount that is gone never do, and are left behind.
 fn within_time<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let mut looker = Caller::without_connection("files");
-    looker.call(move |(), _| Ok(look()));
     // Whoever orders the end waits for none of this.
-    looker.next(&Deadline::within(FILES_WITHIN, &Ending::default(), Duration::ZERO))?.ok()
+    let deadline = Deadline::within(FILES_WITHIN, &Ending::default(), Duration::ZERO);
+    answer_by("files", &deadline, look)?.ok()
 }
 
 /// The gravest of all.

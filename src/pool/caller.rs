@@ -10,6 +10,9 @@ use crate::libvirt::Error;
 /// Nobody waits longer, for any deadline, so that no sum of times overflows.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
+/// Why nothing comes of a call to a file.
+pub const NO_ANSWER: &str = "it does not answer; is its mount gone?";
+
 /// Makes one call after another. A call whose answers are not waited for any more is left behind with its
 /// thread and connection, and the next one is made on another.
 pub struct Caller<C, T> {
@@ -65,4 +68,16 @@ impl<C: Connected + 'static, T: Send + 'static> Caller<C, T> {
         }
         None
     }
+}
+
+/// What comes of one call that needs no connection, such as one to files; `None` if nothing does by the deadline.
+/// Then the call is left behind with its thread. `name` is the thread's.
+pub fn answer_by<T: Send + 'static>(
+    name: &'static str,
+    deadline: &Deadline,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Option<Result<T, Error>> {
+    let mut caller = Caller::without_connection(name);
+    caller.call(move |(), _| Ok(call()));
+    caller.next(deadline)
 }

@@ -27,7 +27,7 @@ use crate::deadline::Deadline;
 use crate::libvirt::{Error, Kind};
 use crate::log::{Level, Log};
 
-pub use caller::Caller;
+pub use caller::{Caller, NO_ANSWER, answer_by};
 pub use results::Done;
 use results::ResultQueue;
 

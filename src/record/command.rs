@@ -10,7 +10,7 @@ use super::{RECORDING_WITHIN, REPLAY};
 use crate::deadline::{Deadline, Ending};
 use crate::log::Log;
 use crate::plain_file;
-use crate::pool::Caller;
+use crate::pool::{NO_ANSWER, answer_by};
 
 /// Standard output, as a file's name.
 const STANDARD_OUTPUT: &str = "-";
@@ -22,7 +22,6 @@ const OPENED_WITHIN: Duration = Duration::from_secs(10);
 /// What is under way when the end is ordered gets so much time.
 const GRACE: Duration = Duration::from_secs(1);
 const ENDED: &str = "told to end before it was done";
-const NO_ANSWER: &str = "it does not answer; is its mount gone?";
 
 /// What `record` is told.
 #[derive(Clone, Copy, Debug)]
@@ -120,10 +119,8 @@ fn answer<T: Send + 'static>(
     ending: &Ending,
     call: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
-    let mut caller = Caller::without_connection("recording");
-    caller.call(move |(), _| Ok(call()));
     let deadline = Deadline::within(time, ending, GRACE);
-    match caller.next(&deadline) {
+    match answer_by("recording", &deadline, call) {
         Some(answer) => answer.map_err(|error| error.to_string()),
         None if deadline.is_ending() => Err(ENDED.to_owned()),
         None => Err(NO_ANSWER.to_owned()),

@@ -19,9 +19,10 @@ use toml::{Table, Value};
 
 use super::catalogue::telegraf as kinds;
 use super::finding::Finding;
-use super::{CheckContext, NO_ANSWER, as_user, shell, within_time};
+use super::{CheckContext, as_user, shell, within_time};
 use crate::config::{self, duration};
 use crate::deadline::Ending;
+use crate::pool::NO_ANSWER;
 use files::{Loaded, Unread};
 use plugin::{Plugin, PluginKind};
 
