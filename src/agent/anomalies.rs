@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Agent;
 use super::files::FileCalls;
-use super::saving::{NO_ANSWER, cache_folder, cache_or_warning, found_by};
+use super::saving::{cache_folder, cache_or_warning, found_by};
 use super::source::Source;
 use crate::anomalies::{Anomalies, GuestModel, Pace, SERIES_MAX, report};
 use crate::cache::{CacheWarning, FileError, ModelFile, Saved};
@@ -15,7 +15,7 @@ use crate::deadline::{Deadline, Ending};
 use crate::host::Moment;
 use crate::libvirt::Error;
 use crate::log::{Level, Log};
-use crate::pool::Caller;
+use crate::pool::{NO_ANSWER, answer_by};
 
 /// How often what is learned is written. A slot or three are lost where that fails.
 const SAVE_EVERY: Duration = Duration::from_secs(15 * 60);
@@ -43,6 +43,9 @@ enum ModelAnswer {
     Loaded(Vec<GuestModel>, Option<CacheWarning>),
     Saved(Result<Saved, FileError>),
 }
+
+/// Answers, and of which hypervisor each is.
+type Answers = Vec<(usize, Result<ModelAnswer, Error>)>;
 
 impl Learned {
     fn begin_load(&mut self, place: usize, file: ModelFile, now_unix_s: u64) {
@@ -141,7 +144,7 @@ impl Agent {
             self.begin_keeping_learned();
             self.wait_for_learned(saved_by);
         } else if watch.calls.any_is_under_way() {
-            self.take_learned();
+            self.take_learned(FileCalls::arrived);
         }
     }
 
@@ -157,7 +160,7 @@ impl Agent {
 
     /// Begins to write what is learned. A file whose last call is not back yet is left alone.
     pub(super) fn begin_keeping_learned(&mut self) {
-        self.take_learned();
+        self.take_learned(FileCalls::arrived);
         self.tell_of_late_learned();
         let Some(watch) = &mut self.watch else { return };
         let now_unix_s = Moment::now().unix.as_secs();
@@ -173,20 +176,12 @@ impl Agent {
     }
 
     pub(super) fn wait_for_learned(&mut self, deadline: &Deadline) {
-        let Some(watch) = &mut self.watch else { return };
-        let answers = watch.calls.wait(deadline);
-        self.take_in_learned(answers);
+        self.take_learned(|calls| calls.wait(deadline));
     }
 
-    fn take_learned(&mut self) {
+    fn take_learned(&mut self, answers: impl FnOnce(&mut FileCalls<ModelAnswer>) -> Answers) {
         let Some(watch) = &mut self.watch else { return };
-        let answers = watch.calls.arrived();
-        self.take_in_learned(answers);
-    }
-
-    fn take_in_learned(&mut self, answers: Vec<(usize, Result<ModelAnswer, Error>)>) {
-        let Some(watch) = &mut self.watch else { return };
-        for (place, answer) in answers {
+        for (place, answer) in answers(&mut watch.calls) {
             let uri = self.sources.get(place).map_or("", |source| source.hypervisor.uri());
             watch.take_in(place, answer, uri, &self.log);
         }
@@ -207,9 +202,8 @@ pub fn anomalies(settings: &Settings, ending: &Ending, log: &Log) -> Result<Stri
     for uri in &settings.uris {
         let file = ModelFile::new(folder.clone(), uri);
         let path = file.path();
-        let mut reader = Caller::without_connection("learned");
-        reader.call(move |(), _| Ok(file.load(now_unix_s)));
-        let Some(Ok((of_uri, warning))) = reader.next(&read_by) else {
+        let load = move || file.load(now_unix_s);
+        let Some(Ok((of_uri, warning))) = answer_by("learned", &read_by, load) else {
             return Err(format!("anomalies: {} is not read: {NO_ANSWER}", path.display()));
         };
         if let Some(warning) = warning {

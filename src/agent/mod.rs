@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! mod.rs     the loop, and one collection to lines
+//! start.rs   what comes before the first collection
 //! anomalies.rs  which guests behave unlike themselves
 //! saving.rs  what is kept from one run to the next
 //! files.rs   calls to its files, which may never come back
@@ -19,35 +20,34 @@ mod saving;
 mod screen;
 mod show;
 mod source;
+mod start;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::{CacheDir, StateFile};
+use crate::cache::CacheDir;
 use crate::cli::{Format, View};
-use crate::collect::{Collected, Hypervisor, Plan, Reading};
+use crate::collect::{Collected, Reading};
 use crate::config::extra::Extra;
 use crate::config::{Feature, Settings};
 use crate::deadline::{Deadline, Ending, time_to_collect};
 use crate::events::Events;
 use crate::host::Moment;
 use crate::json;
-use crate::libvirt;
 use crate::line_protocol::{Lines, Tags};
 use crate::log::{Level, Log};
-use crate::node::NodeReader;
 use crate::points::{self, Choice, CollectedGuests, Collector, UserTags, Writer};
-use crate::record::RECORDING_WITHIN;
 use crate::schema;
-use crate::sink::{self, Sink, SinkError};
+use crate::sink::{Sink, SinkError};
 use crate::table::{Look, Row};
 use crate::trigger::{EndCause, Next, Triggers};
 use anomalies::Learned;
 pub use anomalies::anomalies;
 use files::FileCalls;
-use saving::{StateAnswer, cache_folder, cache_or_warning};
+use saving::StateAnswer;
 use source::Source;
+use start::start;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +64,6 @@ const GRACE_MAX: Duration = Duration::from_secs(4);
 const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 /// Without a trigger for so long execd says that it waits in vain.
 const IDLE: Duration = Duration::from_secs(60);
-
-/// Hypervisors that the first message names.
-const URIS_SHOWN: usize = 5;
 
 /// The program, with all that lasts from one collection to the next.
 struct Agent {
@@ -143,110 +140,7 @@ pub fn execd(
     agent.execd(triggers, interval)
 }
 
-/// Gets ready; what is in the way is told. `introduced` is the configuration's file for a first message that
-/// says which program this is.
-fn start(
-    settings: Settings,
-    introduced: Option<Option<&Path>>,
-    ending: &Ending,
-    log: &Arc<Log>,
-) -> Result<Agent, Exit> {
-    let sink = Sink::stdout().map_err(|error| {
-        log.error(error);
-        Exit::Failed
-    })?;
-    if libvirt::stdout_was_closed() {
-        log.error(sink::CLOSED);
-        return Err(Exit::Failed);
-    }
-    let folder = cache_folder(&settings, ending);
-    if let Some(file) = introduced {
-        let folder = folder.as_ref().ok().and_then(Option::as_ref).map(CacheDir::path);
-        log.info(introduction(&settings.uris, file, folder));
-    }
-    let folder = cache_or_warning(folder, log);
-    let fixed = settings.tags.iter().map(|(name, _)| name);
-    let mut tags = fixed.chain(settings.metadata_tags.iter().map(|(name, _)| name));
-    if let Some(name) = tags.find(|name| name.eq_ignore_ascii_case("host")) {
-        log.warn(format_args!(
-            "tags: Telegraf sets a tag \"host\" itself, the machine that it runs on, and your tag \
-             \"{name}\" replaces it: choose another name, or set omit_hostname in Telegraf"
-        ));
-    }
-    Ok(Agent::new(settings, folder, log, sink, ending))
-}
-
 impl Agent {
-    /// Gets ready; no hypervisor is asked yet.
-    fn new(
-        settings: Settings,
-        folder: Option<CacheDir>,
-        log: &Arc<Log>,
-        mut sink: Sink,
-        ending: &Ending,
-    ) -> Self {
-        let plan = Plan {
-            workers: settings.workers,
-            max_stuck: settings.max_stuck,
-            selection: Arc::new(settings.selection()),
-            deadline: settings.deadline,
-            host_name: settings.uris.len() > 1,
-            extra: settings.extra,
-            steal: settings.features.contains(&Feature::Cpu),
-        };
-        sink.lock_in(folder.clone());
-        let hypervisors: Vec<Hypervisor> =
-            settings.uris.iter().map(|uri| Hypervisor::new(uri, plan.clone(), log)).collect();
-        let opened_by = saving::found_by(&settings, ending);
-        let read_by = Deadline::within(RECORDING_WITHIN, ending, Duration::ZERO);
-        for replay in hypervisors.iter().filter_map(Hypervisor::replay) {
-            replay.prepare(&opened_by, &read_by);
-        }
-        // What a recording prints must not depend on what is on this disk.
-        let file = |hypervisor: &Hypervisor| {
-            let folder = folder.clone().filter(|_| hypervisor.replay().is_none())?;
-            Some(StateFile::new(folder, hypervisor.uri()))
-        };
-        let files: Vec<Option<StateFile>> = hypervisors.iter().map(file).collect();
-        let mut file_calls = saving::file_calls(log);
-        let states =
-            saving::load(&files, &mut file_calls, &saving::found_by(&settings, ending), log);
-        let sources = hypervisors.into_iter().zip(files).zip(states);
-        let sources = sources.map(|((hypervisor, file), state)| {
-            let origin = hypervisor.origin();
-            let node = NodeReader::wanted(hypervisor.uri(), origin, plan.extra, log);
-            Source::new(hypervisor, node, file, state)
-        });
-        let sources = sources.collect();
-        let tags = UserTags::new(&settings.tags, &settings.metadata_tags);
-        let fixed = settings.tags.iter().map(|(name, _)| name);
-        let from_metadata = settings.metadata_tags.iter().map(|(name, _)| name);
-        let choice = Choice {
-            missing: settings.missing,
-            extra: settings.extra,
-            features: settings.features.clone(),
-            device_tags: settings.device_tags.clone(),
-            user_tags: fixed.chain(from_metadata).cloned().collect(),
-        };
-        Self {
-            settings,
-            log: Arc::clone(log),
-            sources,
-            sink,
-            is_json: false,
-            events: None,
-            lines: Lines::default(),
-            rows: None,
-            writer: Writer::default(),
-            choice,
-            tags,
-            saved: None,
-            file_calls,
-            folder,
-            watch: None,
-        }
-    }
-
     /// One collection; then the samples are kept for the next run.
     fn once(&mut self, triggers: &Triggers) -> Exit {
         let up = self.collect_once(&triggers.ending);
@@ -560,22 +454,4 @@ fn source_tag(name: Option<&str>) -> Tags {
         tags.add("source", name);
     }
     tags
-}
-
-/// The first message of a program that stays: which it is, what it reads, and where its files are.
-fn introduction(uris: &[String], file: Option<&Path>, cache: Option<&Path>) -> String {
-    let mut read: Vec<&str> = uris.iter().take(URIS_SHOWN).map(String::as_str).collect();
-    let more = format!("{} more", uris.len().saturating_sub(URIS_SHOWN));
-    if uris.len() > URIS_SHOWN {
-        read.push(&more);
-    }
-    let path =
-        |path: Option<&Path>| path.map_or("none".to_owned(), |path| path.display().to_string());
-    format!(
-        "telegraf-virt {} reads {}; configuration: {}; cache: {}",
-        env!("CARGO_PKG_VERSION"),
-        read.join(", "),
-        path(file),
-        path(cache)
-    )
 }

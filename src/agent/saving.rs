@@ -2,7 +2,6 @@
 //! cache may be on a mount that is gone, and costs no line then.
 
 use std::fmt::Display;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::files::FileCalls;
@@ -14,7 +13,7 @@ use crate::config::Settings;
 use crate::deadline::{Deadline, Ending};
 use crate::host;
 use crate::log::{Level, Log};
-use crate::pool::Caller;
+use crate::pool::{NO_ANSWER, answer_by};
 
 /// execd saves after its first collection, then at most this often, so that a restart after a kill is warm.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -25,8 +24,6 @@ const SAVED_SOON: Duration = Duration::from_millis(200);
 const SAVED_WITHIN: Duration = Duration::from_secs(2);
 /// Of the time after the order to end, what is left for everything but collecting.
 const TO_CLOSE: Duration = Duration::from_millis(500);
-/// Why what the cache has is not known, or not kept.
-pub(super) const NO_ANSWER: &str = "it does not answer; is its mount gone?";
 
 /// What comes back of the file of a hypervisor.
 pub(super) enum StateAnswer {
@@ -155,9 +152,8 @@ pub(super) fn cache_folder(
         return Ok(None);
     }
     let named = settings.cache.dir.clone();
-    let mut finder = Caller::without_connection("cache");
-    finder.call(move |(), _| Ok(CacheDir::of(named.as_deref(), &CacheEnv::of_process())));
-    if let Some(Ok(found)) = finder.next(&found_by(settings, ending)) {
+    let find = move || CacheDir::of(named.as_deref(), &CacheEnv::of_process());
+    if let Some(Ok(found)) = answer_by("cache", &found_by(settings, ending), find) {
         return found.map(Some).map_err(|none| none.to_string());
     }
     Err("the cache folder does not answer, so there is no cache; is its mount gone?".to_owned())
@@ -172,11 +168,6 @@ pub(super) fn cache_or_warning(
         log.warn(trouble);
         None
     })
-}
-
-/// Calls for a cache, which there may be none of: then no thread is started.
-pub(super) fn file_calls(log: &Arc<Log>) -> FileCalls<StateAnswer> {
-    FileCalls::new("cache", log)
 }
 
 fn report_saved(log: &Log, saved: Result<(), &dyn Display>, uri: &str) {

@@ -5,15 +5,16 @@
 //! place        which folder, and whether it can be trusted
 //!   file         one file in it: read, locked, replaced by rename
 //!     lines        its form: a header, lines, a closing line with a checksum
-//!       state        what the lines say, and how two writers' lines are merged
+//!       state        what the lines say
+//!         merge        which lines a file keeps, of two writers'
 //!         devices      the device lists in memory: fresh for a while
 //!       models       what `anomalies` learned, in a second file
 //! ```
 //!
-//! Each hypervisor has one file, named after its URI, and with `anomalies` a second one. The agent opens a [`CacheDir`], and for each
-//! hypervisor a [`StateFile`]; it loads at the start and saves after a collection. Every trouble comes back
-//! as a value with a text for the user: nothing in this module prints, waits for long, or touches what is
-//! not our own user's.
+//! Each hypervisor has one file, named after its URI, and with `anomalies` a second one. The agent opens a
+//! [`CacheDir`], and for each hypervisor a [`StateFile`]; it loads at the start and saves after a collection, on
+//! threads that can be left behind. Every trouble comes back as a value with a text for the user: nothing in this
+//! module prints, or touches what is not our own user's.
 
 mod devices;
 mod digest;

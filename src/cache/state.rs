@@ -4,6 +4,8 @@
 //! Device lists are dated by the calendar. Samples and health are dated by the host's clock since its boot,
 //! so those of another boot are dropped. Two writers' files are merged line by line: the newer one stays.
 
+mod merge;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
@@ -16,16 +18,14 @@ use uuid::Uuid;
 use super::devices::{CachedDevices, DeviceCache};
 use super::error::{CacheWarning, FileError};
 use super::file::Directory;
-use super::lines::{
-    FileHeader, FileKind, Flaw, LINE_MAX, LINES_MAX, line_of, open, read_line, sealed,
-    space_for_lines,
-};
+use super::lines::{FileHeader, FileKind, Flaw, line_of, open, read_line, sealed, space_for_lines};
 use super::place::CacheDir;
 use super::{boot_id, slug};
 use crate::collect::SavedHealth;
 use crate::devices::Inventory;
 use crate::devices::walk::DEVICES_MAX;
 use crate::sample::{Domain, boottime_ns};
+use merge::{fitting, merged};
 
 /// How long a guest that is gone keeps its device list, beyond the time that it is fresh.
 const DEVICES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -33,10 +33,6 @@ const DEVICES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 const SINCE_BOOT_KEPT: Duration = Duration::from_secs(60 * 60);
 /// How far in the future a line may be dated: another writer made it after our `now`.
 const AHEAD: Duration = Duration::from_secs(60);
-/// Most guests, of each kind of line, that are kept beside those of the run that saves: guests that are gone,
-/// and those that only other runs read. The newest stay. A hypervisor may have other guests each time, and
-/// neither the file nor what a save costs may grow with all that it ever had.
-const OTHERS_MAX: usize = 4096;
 /// The files of the first form, of which there were three for each hypervisor.
 const FIRST_FORM: [&str; 3] = ["devices", "samples", "health"];
 
@@ -434,68 +430,6 @@ fn entries<'a>(
         entries.push(LineEntry { kind, name, uuid, at, first_hand: false, line: line.into() });
     }
     Ok(entries)
-}
-
-/// Of two lines of one kind and guest the newer.
-fn merged<'a>(
-    ours: Vec<LineEntry<'a>>,
-    theirs: Vec<LineEntry<'a>>,
-    kept: &Kept,
-) -> Vec<LineEntry<'a>> {
-    let theirs = without_old_others(&ours, theirs);
-    let mut lines: HashMap<(Uuid, LineKind), LineEntry> = HashMap::with_capacity(ours.len());
-    for entry in ours.into_iter().chain(theirs).filter(|entry| kept.has(entry)) {
-        let key = (entry.uuid, entry.kind);
-        let is_older = lines
-            .get(&key)
-            .is_some_and(|other| (other.at, other.first_hand) > (entry.at, entry.first_hand));
-        if !is_older {
-            lines.insert(key, entry);
-        }
-    }
-    lines.into_values().collect()
-}
-
-/// Of guests that we have no line of this kind of, the newest lines.
-fn without_old_others<'a>(
-    ours: &[LineEntry<'a>],
-    mut theirs: Vec<LineEntry<'a>>,
-) -> Vec<LineEntry<'a>> {
-    if theirs.len() <= OTHERS_MAX {
-        return theirs;
-    }
-    let ours: HashSet<(Uuid, LineKind)> =
-        ours.iter().map(|entry| (entry.uuid, entry.kind)).collect();
-    theirs.sort_by_key(|entry| std::cmp::Reverse(entry.at));
-    let mut others: HashMap<LineKind, usize> = HashMap::new();
-    theirs.retain(|entry| {
-        if ours.contains(&(entry.uuid, entry.kind)) {
-            return true;
-        }
-        let count = others.entry(entry.kind).or_default();
-        *count += 1;
-        *count <= OTHERS_MAX
-    });
-    theirs
-}
-
-/// The lines that have space in a file, sorted by name. If there are too many, samples are omitted first,
-/// and of one kind the oldest.
-fn fitting(mut entries: Vec<LineEntry<'_>>, space: usize) -> Vec<LineEntry<'_>> {
-    entries.retain(|entry| entry.line.len() <= LINE_MAX);
-    let size: usize = entries.iter().map(|entry| entry.line.len() + 1).sum();
-    if entries.len() > LINES_MAX || size > space {
-        entries.sort_by_key(|entry| (entry.kind, std::cmp::Reverse(entry.at)));
-        let mut sum = 0;
-        let fitting = entries.iter().take_while(|entry| {
-            sum += entry.line.len() + 1;
-            sum <= space
-        });
-        let fitting = fitting.count().min(LINES_MAX);
-        entries.truncate(fitting);
-    }
-    entries.sort_by(|a, b| (&a.name, a.uuid, a.kind).cmp(&(&b.name, b.uuid, b.kind)));
-    entries
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::merge::OTHERS_MAX;
 use super::*;
 use crate::cache::CacheEnv;
+use crate::cache::lines::{LINE_MAX, LINES_MAX};
 use crate::collect::SavedBackoff;
 use crate::devices::metadata::{Metadata, Path};
 use crate::devices::{DiskDevice, DiskKind, NicDevice};
