@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::support::events::{
     PROBE, Seen, VirshEvents, assert_same, create, events, listen, of_lines,
 };
+use crate::support::execd::Execd;
 use crate::support::faults::attach_small_disk_with;
 use crate::support::lab::Lab;
 use crate::support::lines::{Line, Value};
@@ -23,6 +24,40 @@ fn of_guest<'a>(seen: &'a [Seen], name: &str) -> BTreeSet<(&'a str, &'a str)> {
     of.map(|(_, event, key)| (event.as_str(), key.as_str())).collect()
 }
 
+/// The program and `virsh event`, side by side.
+struct Beside {
+    execd: Execd,
+    virsh: VirshEvents,
+    seen: Vec<Seen>,
+    /// The program's lines.
+    lines: Vec<Line>,
+}
+
+impl Beside {
+    /// Both listen; the lab has the guest that virsh needs for that.
+    fn listen(lab: &Lab) -> Beside {
+        let mut execd = listen(&[lab], "");
+        let virsh = VirshEvents::start(lab);
+        events(&mut execd);
+        Beside { execd, virsh, seen: Vec::new(), lines: Vec::new() }
+    }
+
+    /// Collects until what was seen is enough.
+    fn wait_until(&mut self, what: &str, is_enough: impl Fn(&[Seen]) -> bool) {
+        wait_until(what, LIMIT, || {
+            let lines = events(&mut self.execd);
+            self.seen.extend(of_lines(&lines));
+            self.lines.extend(lines);
+            is_enough(&self.seen).then_some(())
+        });
+    }
+
+    /// Collects until both have seen the same.
+    fn assert_same(&mut self) {
+        assert_same(&mut self.execd, &self.virsh, &mut self.seen);
+    }
+}
+
 fn detail(lines: &[Line], event: &str) -> String {
     let line = lines.iter().find(|line| line.tag("event") == event).unwrap();
     let Value::Text(text) = line.field("detail") else { panic!("{line:?}") };
@@ -34,33 +69,26 @@ fn an_agent_that_comes_and_goes_is_told() {
     let Some(lab) = Lab::require("events, agent") else { return };
     create(&lab, PROBE);
     let guest = lab.linux("web");
-    let mut execd = listen(&[&lab], "");
-    let virsh = VirshEvents::start(&lab);
-    let (mut ours, mut all) = (Vec::new(), Vec::new());
-    events(&mut execd);
+    let mut beside = Beside::listen(&lab);
     let channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/>\
                    </channel>";
     lab.virsh_device("attach-device", &guest, channel);
     // A process of the guest opens the port for a second, again and again.
-    wait_until("it came and went, twice", LIMIT, || {
-        let lines = events(&mut execd);
-        ours.extend(of_lines(&lines));
-        all.extend(lines);
-        let gone = ours.iter().filter(|(_, event, _)| event == "agent_disconnected").count();
-        (gone >= 2).then_some(())
+    beside.wait_until("it came and went, twice", |seen| {
+        seen.iter().filter(|(_, event, _)| event == "agent_disconnected").count() >= 2
     });
     lab.virsh(&["destroy", &guest]);
-    assert_same(&mut execd, &virsh, &mut ours);
-    let agent: Vec<&str> = ours
+    beside.assert_same();
+    let agent: Vec<&str> = beside
+        .seen
         .iter()
         .map(|(_, event, _)| event.as_str())
         .filter(|event| event.starts_with("agent_"))
         .collect();
     assert!(agent.chunks(2).all(|two| two[0] == "agent_connected"), "{agent:?}");
-    assert_eq!(detail(&all, "agent_connected"), "channel");
-    assert_eq!(detail(&all, "agent_disconnected"), "channel");
+    assert_eq!(detail(&beside.lines, "agent_connected"), "channel");
+    assert_eq!(detail(&beside.lines, "agent_disconnected"), "channel");
     say(&format!("events: {} of an agent, as virsh event has them", agent.len()));
-    drop(execd);
 }
 
 /// A guest with memory that can be taken away, which does nothing.
@@ -81,10 +109,7 @@ fn an_unplug_that_the_guest_refuses_and_a_fault_of_its_memory_are_told() {
     let Some(lab) = Lab::require("events, refused unplug") else { return };
     create(&lab, PROBE);
     create_with_dimm(&lab);
-    let mut execd = listen(&[&lab], "");
-    let virsh = VirshEvents::start(&lab);
-    let (mut ours, mut all) = (Vec::new(), Vec::new());
-    events(&mut execd);
+    let mut beside = Beside::listen(&lab);
     let dimm = "<memory model='dimm'><target><size unit='MiB'>128</size><node>0</node></target>\
                 </memory>";
     lab.virsh_device("detach-device", "dimm", dimm);
@@ -97,19 +122,15 @@ fn an_unplug_that_the_guest_refuses_and_a_fault_of_its_memory_are_told() {
     // A machine check that nothing can be done about, in a guest that takes none.
     let command = "mce 0 1 0xb200000000000000 0 0 0";
     lab.virsh(&["qemu-monitor-command", "dimm", "--hmp", command]);
-    wait_until("both are told", LIMIT, || {
-        let lines = events(&mut execd);
-        ours.extend(of_lines(&lines));
-        all.extend(lines);
-        let of = of_guest(&ours, "dimm");
-        (of.contains(&("device_removal_failed", "dimm0")) && of.contains(&("memory_failure", "")))
-            .then_some(())
+    beside.wait_until("both are told", |seen| {
+        let of = of_guest(seen, "dimm");
+        of.contains(&("device_removal_failed", "dimm0")) && of.contains(&("memory_failure", ""))
     });
-    assert_same(&mut execd, &virsh, &mut ours);
-    assert_eq!(detail(&all, "memory_failure"), "reset");
-    let failed = all.iter().find(|line| line.tag("event") == "device_removal_failed").unwrap();
+    beside.assert_same();
+    assert_eq!(detail(&beside.lines, "memory_failure"), "reset");
+    let failed =
+        beside.lines.iter().find(|line| line.tag("event") == "device_removal_failed").unwrap();
     assert_eq!(failed.field("alias"), &Value::Text("dimm0".into()));
-    drop(execd);
 }
 
 #[test]
@@ -119,10 +140,7 @@ fn a_guest_that_shuts_down_is_told_apart_from_one_that_is_told_to() {
     for name in ["inside", "outside"] {
         create(&lab, name);
     }
-    let mut execd = listen(&[&lab], "");
-    let virsh = VirshEvents::start(&lab);
-    let mut ours = Vec::new();
-    events(&mut execd);
+    let mut beside = Beside::listen(&lab);
     lab.virsh(&["resume", "inside"]);
     // What a guest's system does last: the sleep state of ACPI that is off. The firmware makes the port.
     wait_until("it is off", LIMIT, || {
@@ -135,12 +153,15 @@ fn a_guest_that_shuts_down_is_told_apart_from_one_that_is_told_to() {
         })
     });
     lab.virsh(&["destroy", "outside"]);
-    assert_same(&mut execd, &virsh, &mut ours);
-    let inside = of_guest(&ours, "inside");
+    beside.assert_same();
+    let inside = of_guest(&beside.seen, "inside");
     assert!(inside.contains(&("shutdown", "guest")), "{inside:?}");
     assert!(inside.contains(&("stopped", "shutdown")), "{inside:?}");
-    assert!(of_guest(&ours, "outside").contains(&("stopped", "destroyed")), "{ours:?}");
-    drop(execd);
+    assert!(
+        of_guest(&beside.seen, "outside").contains(&("stopped", "destroyed")),
+        "{:?}",
+        beside.seen
+    );
 }
 
 #[test]
@@ -199,27 +220,20 @@ fn a_full_disk_of_which_the_guest_itself_is_told_stops_nobody() {
     let Some(lab) = Lab::require("events, full disk, reported") else { return };
     create(&lab, PROBE);
     let guest = lab.linux("web");
-    let mut execd = listen(&[&lab], "");
-    let virsh = VirshEvents::start(&lab);
-    let (mut ours, mut all) = (Vec::new(), Vec::new());
-    events(&mut execd);
+    let mut beside = Beside::listen(&lab);
     attach_small_disk_with(&lab, &guest, "report");
-    wait_until("the disk is full", LIMIT, || {
-        let lines = events(&mut execd);
-        ours.extend(of_lines(&lines));
-        all.extend(lines);
-        ours.iter().any(|(_, event, _)| event == "io_error").then_some(())
+    beside.wait_until("the disk is full", |seen| {
+        seen.iter().any(|(_, event, _)| event == "io_error")
     });
     assert_eq!(lab.virsh(&["domstate", &guest]).trim(), "running");
     // It goes on to write, and is told each time.
     lab.virsh(&["destroy", &guest]);
-    assert_same(&mut execd, &virsh, &mut ours);
-    assert_eq!(detail(&all, "io_error"), "report");
-    let full = all.iter().find(|line| line.tag("event") == "io_error").unwrap();
+    beside.assert_same();
+    assert_eq!(detail(&beside.lines, "io_error"), "report");
+    let full = beside.lines.iter().find(|line| line.tag("event") == "io_error").unwrap();
     assert_eq!(full.find_tag("device"), Some("vdb"));
     // QEMU says enospc only to who is stopped by it. Since 11.3 or before, libvirt says that it has a text.
     let text = Value::Text("message".into());
     assert!(full.find_field("reason").is_none_or(|it| *it == text), "{full:?}");
-    assert!(ours.iter().all(|(_, event, _)| event != "suspended"), "{ours:?}");
-    drop(execd);
+    assert!(beside.seen.iter().all(|(_, event, _)| event != "suspended"), "{:?}", beside.seen);
 }

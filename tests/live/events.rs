@@ -352,12 +352,7 @@ fn of_more_events_than_fit_the_rest_is_counted() {
     events(&mut execd);
     let pairs = MOST / 2 + 250;
     let commands = "resume web\nsuspend web\n".repeat(pairs);
-    let mut virsh = Command::new("virsh")
-        .args(["-q", "-c", &lab.write_uri()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut virsh = lab.virsh_shell();
     virsh.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
     assert!(virsh.wait().unwrap().success());
     std::thread::sleep(Duration::from_secs(2));
@@ -381,12 +376,7 @@ fn a_day_of_events_in_fast_motion_leaves_memory_and_files_flat() {
     create(&lab, "web");
     let mut execd = listen(&[&lab], "");
     events(&mut execd);
-    let mut virsh = Command::new("virsh")
-        .args(["-q", "-c", &lab.write_uri()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut virsh = lab.virsh_shell();
     let mut commands = virsh.stdin.take().unwrap();
     let (mut seen, mut used) = (0, Vec::new());
     for round in 1..=EVENTS / OF_A_COLLECTION {

@@ -8,7 +8,7 @@ use super::repository;
 use super::turn::Turn;
 use super::{lines, skip};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use tempfile::TempDir;
 
 pub struct Lab {
@@ -141,8 +141,19 @@ impl Lab {
 
     /// virsh on the read-write socket; returns what it printed.
     pub fn virsh(&self, arguments: &[&str]) -> String {
-        let uri = self.socket_uri("libvirt-sock");
-        run(Command::new("virsh").args(["-q", "-c", &uri]).args(arguments)).success().stdout
+        run(Command::new("virsh").args(["-q", "-c", &self.write_uri()]).args(arguments))
+            .success()
+            .stdout
+    }
+
+    /// A virsh that runs the commands of its standard input, one after another over one connection.
+    pub fn virsh_shell(&self) -> Child {
+        Command::new("virsh")
+            .args(["-q", "-c", &self.write_uri()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     /// What the lab runs: `libvirtd of libvirt 9.0.0, QEMU 7.2.22`.

@@ -15,7 +15,7 @@ use crate::support::servers::{
 use crate::support::stage::times;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// Ends Telegraf, and expects nothing that it calls an error.
@@ -145,12 +145,7 @@ fn each_event_is_one_point_in_influxdb() {
     });
     // Many in a second, of which each is alike in its tags and fields to a hundred others.
     let virsh = VirshEvents::start(&lab);
-    let mut commands = Command::new("virsh")
-        .args(["-q", "-c", &lab.write_uri()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut commands = lab.virsh_shell();
     let text = "resume web\nsuspend web\n".repeat(PAIRS) + "reset web\nresume web\ndestroy web\n";
     commands.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     assert!(commands.wait().unwrap().success());
