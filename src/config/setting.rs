@@ -55,7 +55,7 @@ macro_rules! settings {
 }
 
 settings! {
-    "uris" = r#"["qemu:///system"]"#, "hypervisors to read, as libvirt URIs",
+    "uris" = r#"["qemu:///system"]"#, "hypervisors to read, as libvirt URIs; without it `$LIBVIRT_DEFAULT_URI`, if that is set",
         |settings, entry| settings.uris = uris(entry)?;
     "deadline" = r#""4s""#, "a collection is printed after this time at the latest, with what has arrived",
         |settings, entry| settings.deadline = entry.time(DEADLINE)?;
@@ -82,7 +82,7 @@ settings! {
             let known = DeviceTag::ALL.map(|tag| (tag.name(), tag));
             settings.device_tags = entry.all_of(&known)?;
         };
-    "precision" = r#""1ns""#, "precision of timestamps: `1ns`, `1us`, `1ms` or `1s`, except in vm_events. `1s` takes a seventh of the disk in InfluxDB 1 and 2",
+    "precision" = r#""1ns""#, "precision of timestamps: `1ns`, `1us`, `1ms` or `1s`, except in vm_events. With `1s` InfluxDB 1 and 2 need [much less disk space](fleet.md#the-configuration)",
         |settings, entry| {
             settings.precision = entry.one_of(&Precision::ALL.map(|it| (it.name(), it)))?;
         };

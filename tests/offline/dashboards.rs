@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::dashboards::{links, list, panels, path, queries, read, text};
+use crate::support::markdown;
 use crate::support::process::run;
 use crate::support::servers::require_program;
 use crate::support::{repository, say, skip};
@@ -241,6 +242,19 @@ fn every_link_of_the_page_leads_somewhere_and_no_picture_is_large() {
         assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n"), "{picture}");
         assert!(bytes.len() < 150_000, "{picture}: {} bytes", bytes.len());
     }
+}
+
+#[test]
+fn the_page_lists_every_alert_with_its_severity() {
+    let page = std::fs::read_to_string(path("README.md")).unwrap();
+    let alerts = markdown::rows(&page, "## Alerts");
+    let rules = std::fs::read_to_string(path("alerts/promql.yml")).unwrap();
+    let rules = rules.split("- alert: ").skip(1).map(|rule| {
+        let severity = rule.split_once("severity: ").unwrap().1;
+        (rule.lines().next().unwrap(), severity.lines().next().unwrap())
+    });
+    let on_the_page = alerts.iter().map(|row| (row["alert"].trim_matches('`'), &*row["severity"]));
+    assert_eq!(on_the_page.collect::<BTreeSet<_>>(), rules.collect::<BTreeSet<_>>());
 }
 
 /// Of an annotation Grafana's types have only what all data sources have. These are InfluxDB's and Prometheus'

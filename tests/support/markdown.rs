@@ -20,7 +20,10 @@ pub fn rows(text: &str, heading: &str) -> Vec<Row> {
             }
             continue;
         };
-        let cells: Vec<String> = cells.split('|').map(|cell| cell.trim().to_owned()).collect();
+        // A pipe inside a cell is written with a backslash.
+        let cells = cells.replace("\\|", "\0");
+        let cells = cells.split('|').map(|cell| cell.trim().replace('\0', "|"));
+        let cells: Vec<String> = cells.collect();
         if columns.is_empty() {
             columns = cells;
             continue;

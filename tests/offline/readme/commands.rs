@@ -211,6 +211,7 @@ const PAGES: [(&str, &[(&str, Told)]); 11] = [
     (
         "docs/telegraf.md",
         &[
+            ("cd /usr/share/doc/telegraf-virt/examples", Run(prints_nothing)),
             EXECD_FILE,
             ("sudo -u telegraf telegraf-virt check", Run(check_finds_all_well)),
             (

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use telegraf_virt::config::preset::PRESETS;
 use telegraf_virt::config::{DEFAULT_URI, SETTINGS, Setting, Settings, parse};
 
 use super::{Scratch, assert_ten_guests, block_with, quoted, read, repository, rows};
@@ -102,6 +103,18 @@ fn the_ten_settings_of_the_readme_are_the_programs() {
             assert_eq!(quoted(&row["default"]), [setting.default], "{name}");
         }
     }
+}
+
+#[test]
+fn the_table_of_presets_is_the_programs() {
+    let rows = rows(PAGE, "## Tags from metadata");
+    let rows = rows.iter().filter(|row| row.contains_key("platform"));
+    let told = rows.map(|row| (row["`metadata_preset`"].clone(), quoted(&row["tags"])));
+    let programs = PRESETS.iter().map(|preset| {
+        let tags = preset.tags.iter().map(|(tag, _)| (*tag).to_owned());
+        (format!("`\"{}\"`", preset.name), tags.collect())
+    });
+    assert_eq!(told.collect::<Vec<_>>(), programs.collect::<Vec<_>>());
 }
 
 /// The fixture's host, two of whose guests were made by OpenStack Nova.
