@@ -100,10 +100,11 @@ fn crons_line_of_the_page_appends_whole_collections_each_minute() {
     let (_, line) = PAGE.split_once("```crontab\n").unwrap();
     let (line, _) = line.split_once("```").unwrap();
     let crontab = scratch.join("spool/cron/crontabs/root");
-    fs::write(&crontab, line).unwrap();
+    // Nothing can be mounted over a file that is not there, so the program is in the other folder.
+    fs::write(&crontab, line.replace(" /usr/bin/", " /usr/local/bin/")).unwrap();
     fs::set_permissions(&crontab, fs::Permissions::from_mode(0o600)).unwrap();
 
-    // The line as it stands, with the lab for the machine's libvirt; nothing of the machine's own
+    // The line as it is on the page, with the lab for the machine's libvirt; nothing of the machine's own
     // crontabs, settings and caches is seen, and nothing is written outside of these folders.
     let script = "
         scratch=$1 lab=$2 cron=$3

@@ -68,6 +68,10 @@ const EXECD_FILE: (&str, Told) = (
 );
 const CHECK: (&str, Told) = ("telegraf-virt check", Run(check_finds_all_well));
 const CHECK_AS_ROOT: (&str, Told) = ("sudo telegraf-virt check", Run(check_finds_all_well));
+const TELEGRAF_TEST: (&str, Told) = (
+    "sudo -u telegraf telegraf --test --config /etc/telegraf/telegraf.d/telegraf-virt.conf",
+    Elsewhere("tests/system/execd.rs runs a Telegraf so, with the file that is copied before"),
+);
 const RESTART: (&str, Told) = ("sudo systemctl restart telegraf", Elsewhere(NO_SYSTEMD));
 const RECORD: (&str, Told) = (
     "telegraf-virt record --anonymize host.jsonl",
@@ -108,6 +112,7 @@ const PAGES: [(&str, &[(&str, Told)]); 11] = [
                     assert!(read("README.md").contains(&format!("\"{told}\"")), "{told}");
                 }),
             ),
+            TELEGRAF_TEST,
             RESTART,
             CHECK,
             RECORD,
@@ -213,13 +218,8 @@ const PAGES: [(&str, &[(&str, Told)]); 11] = [
         &[
             ("cd /usr/share/doc/telegraf-virt/examples", Run(prints_nothing)),
             EXECD_FILE,
-            ("sudo -u telegraf telegraf-virt check", Run(check_finds_all_well)),
-            (
-                "sudo -u telegraf telegraf --test --config /etc/telegraf/telegraf.d/telegraf-virt.conf",
-                Elsewhere(
-                    "tests/system/execd.rs runs a Telegraf so, with the file that the one before copies",
-                ),
-            ),
+            CHECK_AS_ROOT,
+            TELEGRAF_TEST,
             RESTART,
             (
                 "echo | telegraf-virt execd",
@@ -325,7 +325,7 @@ const HELD_ELSEWHERE: [(&str, &str); 2] = [
 /// A command of a page with its folders of the system below `root`.
 fn rooted(command: &str, root: &Path) -> String {
     let mut command = command.to_owned();
-    for folder in ["/etc/", "/usr/local/bin/", "/usr/share/doc/", "/var/log/"] {
+    for folder in ["/etc/", "/usr/bin/telegraf-virt", "/usr/share/doc/", "/var/log/"] {
         let below = format!(" {}{folder}", root.display());
         command = command.replace(&format!(" {folder}"), &below);
     }
@@ -411,10 +411,10 @@ fn the_crontab_line_appends_whole_collections_even_when_two_runs_overlap() {
     let (times, command) = crontab[0].split_at("* * * * * ".len());
     assert_eq!(times, "* * * * * ");
     let scratch = Scratch::new();
-    for folder in ["root/usr/local/bin", "root/var/log"] {
+    for folder in ["root/usr/bin", "root/var/log"] {
         fs::create_dir_all(scratch.path(folder)).unwrap();
     }
-    fs::copy(PROGRAM, scratch.path("root/usr/local/bin/telegraf-virt")).unwrap();
+    fs::copy(PROGRAM, scratch.path("root/usr/bin/telegraf-virt")).unwrap();
     // The command is the first word, so that no space stands before its folder.
     let rooted = rooted(&format!(" {}", command.trim()), &scratch.path("root"));
     let once = || {
