@@ -7,6 +7,7 @@ use telegraf_virt::events::report;
 use telegraf_virt::libvirt::{Happening, OwnedValue};
 use telegraf_virt::schema::output_fields;
 
+use crate::support::markdown::{Row, quoted, rows};
 use crate::support::{lines, repository};
 
 /// One of each kind, and of the lifecycle each event with each detail.
@@ -40,33 +41,32 @@ fn happenings() -> Vec<Happening> {
     lifecycle.chain(others).chain(actions).chain(failures).collect()
 }
 
-/// The words between backticks.
-fn quoted(cell: &str) -> BTreeSet<String> {
-    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
 #[test]
 fn the_table_of_events_has_each_with_its_details_and_fields() {
     let text = fs::read_to_string(repository().join("docs/events.md")).unwrap();
-    let rows: Vec<Vec<&str>> = text
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
-        .collect();
-    let told: BTreeSet<String> = rows.iter().flat_map(|row| quoted(row[0])).collect();
+    let rows = rows(&text, "## In Telegraf");
+    let rows: Vec<&Row> = rows.iter().filter(|row| row.contains_key("event")).collect();
+    let told: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row["event"])).collect();
     let mut names = BTreeSet::from(["lost".to_owned()]);
     for report in happenings().iter().filter_map(|what| report(what, None)) {
         names.insert(report.name.to_owned());
-        let row = rows.iter().find(|row| quoted(row[0]).contains(report.name)).unwrap();
+        let row = rows
+            .iter()
+            .find(|row| quoted(&row["event"]).iter().any(|it| it == report.name))
+            .unwrap();
         if let Some(detail) = report.word("detail").filter(|it| *it != "unknown") {
             // Some were added to libvirt later than the rest, and need not be told.
-            let words: BTreeSet<&str> = row[1].split([',', ':']).map(str::trim).collect();
+            let words: BTreeSet<&str> = row["detail"].split([',', ':']).map(str::trim).collect();
             let is_new = ["recreated", "guest_shutdown", "crashloaded"].contains(&detail)
                 || (report.name == "resumed" && detail == "postcopy_failed");
             assert!(is_new || words.contains(detail), "{} has no {detail}", report.name);
         }
         for (field, _) in report.fields.iter().filter(|(it, _)| !["detail", "count"].contains(it)) {
-            assert!(quoted(row[2]).contains(*field), "{} has no {field}", report.name);
+            assert!(
+                quoted(&row["more fields"]).iter().any(|it| it == field),
+                "{} has no {field}",
+                report.name
+            );
         }
     }
     assert_eq!(told, names);
