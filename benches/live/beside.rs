@@ -240,27 +240,15 @@ fn collectd_walls_ms(lines: &[(Instant, String)]) -> Vec<f64> {
 
 /// What a tool still tells of the healthy guests while the QEMU of another does not answer.
 fn with_one_hung(host: &Host, peer: Peer) -> Hung {
-    let lab = host.lab.as_ref().unwrap();
-    let names: Vec<String> = lab
-        .virsh(&["list", "--name"])
-        .lines()
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect();
-    let (hung, healthy) = names.split_first().unwrap();
-    let qemu = lab.inside(&["cat", &format!("/run/libvirt/qemu/{hung}.pid")]);
-
     let stream = peers::stream(host, peer);
     sleep(WARM_UP);
-    lab.inside(&["kill", "-STOP", qemu.trim()]);
+    let (qemu, healthy) = host.hang_one();
     let stopped = Instant::now();
     sleep(HANG);
     let end = Instant::now();
     let lines = std::mem::take(&mut *stream.lines.lock().unwrap());
     drop(stream);
-    lab.inside(&["kill", "-CONT", qemu.trim()]);
-    // Calls that were stuck come back, and the next tool finds the guests as they were.
-    lab.virsh(&["domstats", "--block"]);
+    host.release(&qemu);
 
     let mut domain = String::new();
     let is_new = |moment: &Instant| *moment > stopped + BEFORE && *moment <= end;

@@ -187,6 +187,24 @@ impl Contender for Warm {
     }
 }
 
+/// The same where a guest hangs, of which not every collection has as many lines.
+pub struct WarmGuests {
+    execd: Execd,
+    guests: usize,
+}
+
+impl WarmGuests {
+    pub fn start(command: &mut Command, guests: usize) -> WarmGuests {
+        WarmGuests { execd: Warm::start(command, guests).execd, guests }
+    }
+}
+
+impl Contender for WarmGuests {
+    fn collect(&mut self) -> Cost {
+        self.execd.collect_guests(self.guests).0
+    }
+}
+
 /// The first collection of an `execd` that has just been started.
 pub struct First {
     pub command: Command,

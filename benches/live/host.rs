@@ -87,6 +87,25 @@ impl Host {
         );
     }
 
+    /// Stops the QEMU of the first guest, which is what dead storage looks like: its process, and the names of
+    /// the other guests.
+    pub fn hang_one(&self) -> (String, Vec<String>) {
+        let lab = self.lab.as_ref().expect("only a guest of a lab may be stopped");
+        let list = lab.virsh(&["list", "--name"]);
+        let mut names = list.lines().filter(|name| !name.is_empty()).map(str::to_owned);
+        let hung = names.next().unwrap();
+        let qemu = lab.inside(&["cat", &format!("/run/libvirt/qemu/{hung}.pid")]).trim().to_owned();
+        lab.inside(&["kill", "-STOP", &qemu]);
+        (qemu, names.collect())
+    }
+
+    /// Lets it go on. Calls that were stuck come back, and whoever is next finds the guests as they were.
+    pub fn release(&self, qemu: &str) {
+        let lab = self.lab.as_ref().unwrap();
+        lab.inside(&["kill", "-CONT", qemu]);
+        lab.virsh(&["domstats", "--block"]);
+    }
+
     /// The program on this hypervisor, with a cache of this name.
     pub fn program(&self, mode: &str, cache: &str, options: &[&str]) -> Command {
         self.build(PROGRAM.as_ref(), mode, cache, options)

@@ -11,8 +11,8 @@
 //! host.rs        a hypervisor with guests
 //! ../machine.rs  what a record says of the machine
 //! peers.rs       the other tools, and how each is started and read
-//! settings.rs    what settings cost
 //! start.rs       what a start is made of
+//! variants.rs    what settings cost, or another build; also while a guest hangs
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 // Sizes and times here are far below 2^53.
@@ -28,10 +28,10 @@ mod machine;
 mod peers;
 mod report;
 mod rounds;
-mod settings;
 mod start;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod variants;
 
 use clap::Parser;
 use std::path::PathBuf;
@@ -43,6 +43,7 @@ use report::Report;
 use rounds::Rounds;
 use support::process::run;
 use support::program::PROGRAM;
+use variants::Variants;
 
 const WORKERS: [usize; 4] = [1, 2, 4, 8];
 
@@ -70,6 +71,9 @@ struct Options {
     /// Compare execd with this file of settings to execd without, and nothing else; may be repeated
     #[arg(long, value_name = "FILE")]
     settings: Vec<PathBuf>,
+    /// Compare execd with --before and --settings while one guest of the fleet hangs, and nothing else
+    #[arg(long, conflicts_with = "uri")]
+    hung: bool,
     /// Another build of the program, to compare with
     #[arg(long)]
     before: Option<PathBuf>,
@@ -151,8 +155,9 @@ fn main() {
     let mut machine = machine::describe();
     machine["libvirt"] = host.version("Using library: libvirt").into();
     machine["hypervisor"] = host.version("Running hypervisor:").into();
-    if !options.settings.is_empty() {
-        settings::compare(&host, &options.settings, count, &machine, options.record);
+    if options.hung || !options.settings.is_empty() {
+        let Options { settings, before, hung, record, .. } = options;
+        Variants { settings, before, hung }.compare(&host, count, &machine, record);
         return;
     }
     let connections = default_of("workers");

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use virt::sys;
 
 use super::statistics::Parameters;
-use super::{Connection, Error, Kind, OwnedValue};
+use super::{Connection, Error, Kind, OwnedValue, event_loop};
 
 /// Something that happened to a guest.
 #[derive(Clone, Debug, PartialEq)]
@@ -271,6 +271,7 @@ unsafe extern "C" fn on_close(_: Conn, _: c_int, opaque: Opaque) {
 /// # Safety
 /// `domain` must be a domain and `opaque` what `register` made.
 unsafe fn deliver(domain: Dom, opaque: Opaque, what: impl FnOnce() -> Option<Happening>) {
+    event_loop::note_event();
     let body = AssertUnwindSafe(|| {
         let mut uuid = [0; 16];
         // SAFETY: libvirt's callback has a domain that lives while it runs; the name is its own, and is
