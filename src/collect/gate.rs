@@ -203,10 +203,11 @@ impl Gate {
         self.open.iter().filter(|call| call.is_stuck() && call.collection == collection).count()
     }
 
-    /// Whether a bulk call of ours is late that names this guest.
-    pub(super) fn has_bulk_out(&self, uuid: &Uuid) -> bool {
-        let mut late = self.open.iter().filter(|call| call.is_late());
-        late.any(|call| call.progress.mark().step == Step::Bulk && call.guests.contains(uuid))
+    /// The bulk calls of ours that are late and name this guest: the collection of each, and since when.
+    pub(super) fn late_bulk_calls(&self, uuid: &Uuid) -> impl Iterator<Item = (u64, Instant)> {
+        let late = self.open.iter().filter(|call| call.is_late() && call.guests.contains(uuid));
+        let marks = late.map(|call| (call.collection, call.progress.mark()));
+        marks.filter(|(_, mark)| mark.step == Step::Bulk).map(|(of, mark)| (of, mark.since))
     }
 
     /// Whether the network statistics are out of a guest of which they are slow: it is locked meanwhile.

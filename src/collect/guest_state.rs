@@ -17,10 +17,15 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// For so long a guest is asked again that somebody's call keeps busy. An ordinary call is over by then.
 const BUSY_FOR: Duration = Duration::from_secs(1);
+/// The least of that for a guest with a change of its devices, where it is asked late in the collection.
+const CHANGE_FOR: Duration = Duration::from_millis(300);
 /// A monitor command that is out for so long while a call of ours waits as well is not answered any more.
 const SILENT_MS: u64 = 400;
 /// A guest whose object is locked for so long, and others have been asked meanwhile, is not waited for.
 pub(super) const LOCKED_AFTER: Duration = Duration::from_millis(600);
+/// The same from the bulk call on that has waited for it before, in this collection: that may have taken longer
+/// on a slow machine.
+pub(super) const LOCKED_AFTER_BULK: Duration = Duration::from_millis(1200);
 
 /// What is reported of a guest whose XML does not come, and of whose devices nothing is known.
 const NO_LIST: &str = "libvirt takes too long for its XML, and no device list of it is known; its disks are \
@@ -89,6 +94,8 @@ pub(super) enum NextStep {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context {
     pub(super) now: Instant,
+    /// When the collection began.
+    pub(super) begun: Instant,
     /// No guest is asked again after this moment.
     pub(super) retry_until: Instant,
     /// What our own calls that are out say of it.
@@ -159,7 +166,7 @@ impl GuestState {
     /// Judges an answer that has nothing of the guest's monitor: is the monitor silent, or somebody else's
     /// call in it, or does the guest just start?
     pub(super) fn judge_skipped(&mut self, control: Option<Control>, context: Context) -> NextStep {
-        let Context { now, retry_until, hold, last, was_starting } = context;
+        let Context { now, begun, retry_until, hold, last, was_starting } = context;
         let skipped_at = *self.skipped_at.get_or_insert(now);
         let is_ours = hold >= Hold::Suspect;
         let Some(control) = control else {
@@ -191,13 +198,20 @@ impl GuestState {
                 (Completeness::Starting, Cause::Job, is_over)
             }
         };
-        let is_over = is_known || now >= retry_until || now.duration_since(skipped_at) >= BUSY_FOR;
-        if is_over {
+        // An ordinary call holds the job without a command for a moment only: then the time in which a call with
+        // other guests was waited for counts, too.
+        let until = if cause == Cause::DeviceChange {
+            (begun + BUSY_FOR).max(skipped_at + CHANGE_FOR)
+        } else {
+            skipped_at + BUSY_FOR
+        };
+        let until = until.min(retry_until);
+        if is_known || now >= until {
             let cause = (completeness != Completeness::Starting).then_some(cause);
             self.settle(completeness, cause);
             return NextStep::Settled;
         }
-        let pause = self.pause;
+        let pause = self.pause.min(until.saturating_duration_since(now));
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         NextStep::Again(pause)
     }
@@ -236,6 +250,7 @@ mod tests {
     fn context(now: Instant) -> Context {
         Context {
             now,
+            begun: now,
             retry_until: now + Duration::from_secs(2),
             hold: Hold::None,
             last: Completeness::Complete,
@@ -251,7 +266,8 @@ mod tests {
         let (mut state, start) = (state(), Instant::now());
         let mut now = start;
         for questions in 1..100 {
-            let context = Context { retry_until: start + Duration::from_secs(2), ..context(now) };
+            let retry_until = start + Duration::from_secs(2);
+            let context = Context { begun: start, retry_until, ..context(now) };
             match state.judge_skipped(Some(control), change(context)) {
                 NextStep::Settled => return (questions, now - start, state.completeness.unwrap()),
                 NextStep::Again(pause) => now += pause,
@@ -281,6 +297,21 @@ mod tests {
         let starting = |context| Context { was_starting: true, ..context };
         assert_eq!(settled(Control::Free, starting).0, 1);
         assert_eq!(settled(Control::Free, |it| it).2, Completeness::Starting);
+    }
+
+    #[test]
+    fn a_change_of_devices_is_waited_for_no_longer_since_others_were_waited_for_first() {
+        let waited = |context: Context| Context {
+            begun: context.begun.checked_sub(Duration::from_millis(600)).unwrap(),
+            ..context
+        };
+        let unplug = Control::Busy { for_ms: 0, command: false };
+        let (_, took, as_what) = settled(unplug, waited);
+        assert_eq!(as_what, Completeness::Busy);
+        assert!((400..600).contains(&took.as_millis()), "{took:?}");
+        let ordinary = Control::Busy { for_ms: 3, command: true };
+        let (_, took, _) = settled(ordinary, waited);
+        assert!(took >= BUSY_FOR, "{took:?}");
     }
 
     #[test]

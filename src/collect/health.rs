@@ -58,6 +58,9 @@ pub struct SavedHealth {
     /// When these were asked for last, on the same clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface_ns: Option<u64>,
+    /// The boot (its id) in which its monitor was free, and yet it said no more than libvirtd knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starting_id: Option<i32>,
     /// The calls that it holds, where it is locked.
     #[serde(default)]
     pub locked: Option<SavedBackoff>,
@@ -98,7 +101,10 @@ impl Health {
     /// Takes over what an earlier run has saved. `now_ns` is the host's CLOCK_BOOTTIME at `now`.
     pub(super) fn restore(&mut self, saved: Vec<SavedHealth>, now: Instant, now_ns: u64) {
         self.saved.extend(saved.iter().map(|saved| saved.uuid));
-        for SavedHealth { name, uuid, answer, is_slow, interface_ns, locked, .. } in saved {
+        for saved in saved {
+            let SavedHealth {
+                name, uuid, answer, is_slow, interface_ns, starting_id, locked, ..
+            } = saved;
             let locked = locked.map(|saved| Backoff::restored(&saved, now, now_ns));
             if uuid.is_nil() {
                 self.list = locked;
@@ -110,6 +116,7 @@ impl Health {
             let health = GuestHealth {
                 name,
                 last: answer,
+                starting_id,
                 slow,
                 interface_at,
                 locked,
@@ -132,6 +139,7 @@ impl Health {
                 .interface_at
                 .filter(|_| health.slow.is_some())
                 .map(|at| saved_moment(at, now, now_ns)),
+            starting_id: health.starting_id,
             locked: health.locked.as_ref().map(|locked| locked.saved(now, now_ns)),
             is_beside_guests: false,
         };
@@ -263,25 +271,28 @@ impl Health {
     pub(super) fn may_ask(&self, uuid: &Uuid, now: Instant, running: u64) -> bool {
         let locked = self.of(uuid).and_then(|health| health.locked.as_ref());
         let of_earlier_run = locked.filter(|locked| locked.is_of_earlier_run());
-        of_earlier_run.is_none_or(|locked| locked.is_over(now, running, self.has_budget()))
+        of_earlier_run.is_none_or(|locked| locked.is_over(now, running, self.has_budget(0)))
     }
 
     /// Whether the list may be asked for, where a call for it may be out of which nobody says when it comes
-    /// back. A guest that is locked holds it, too: that one is asked first.
+    /// back. A guest that is locked holds it, too: that one is asked first. Where none is known, and no call of
+    /// ours is out, somebody else's call has locked one, and holds one of libvirtd's workers as well.
     pub(super) fn may_list(&self, is_out: bool, now: Instant, running: u64) -> bool {
         let Some(list) = self.list.as_ref().filter(|list| is_out || list.is_of_earlier_run())
         else {
             return true;
         };
-        list.is_over(now, running, !self.is_any_locked() && self.has_budget())
+        let of_others = u32::from(!is_out);
+        list.is_over(now, running, !self.is_any_locked() && self.has_budget(of_others))
     }
 
-    /// Whether the calls that earlier runs have left behind leave room for another one.
-    fn has_budget(&self) -> bool {
+    /// Whether the calls that earlier runs have left behind leave room for another one, beside so many calls of
+    /// others.
+    fn has_budget(&self, of_others: u32) -> bool {
         let locked = self.guests.values().filter_map(|health| health.locked.as_ref());
         let sick = locked.clone().count().max(1);
         let left: u32 = locked.chain(&self.list).map(|backoff| backoff.calls).sum();
-        usize::try_from(left).is_ok_and(|left| left < sick + 2)
+        usize::try_from(left + of_others).is_ok_and(|calls| calls < sick + 2)
     }
 
     /// A call that this guest held has come back.
@@ -373,11 +384,59 @@ mod tests {
     use super::*;
     use crate::log::Level;
 
+    fn new() -> Health {
+        Health::new(&"test:///x".into(), &Arc::new(Log::kept(Level::Info)))
+    }
+
+    fn second(count: u64) -> u64 {
+        count * 1_000_000_000
+    }
+
+    #[test]
+    fn the_next_run_knows_which_boot_of_a_guest_is_starting() {
+        let (uuid, name, now) = (Uuid::from_u128(1), Arc::from("comes"), Instant::now());
+        let noted = |completeness| Noted { completeness, id: 7, left_behind: None };
+        let mut health = new();
+        health.note(uuid, &name, noted(Completeness::Starting), 1);
+        let mut next = new();
+        next.restore(health.saved(now, second(1000)), now, second(1000));
+        assert!(next.is_starting(&uuid, 7));
+        assert!(!next.is_starting(&uuid, 8), "another boot");
+        next.note(uuid, &name, noted(Completeness::Complete), 1);
+        let mut last = new();
+        last.restore(next.saved(now, second(1000)), now, second(1000));
+        assert!(!last.is_starting(&uuid, 7));
+    }
+
+    #[test]
+    fn runs_leave_two_lists_behind_beside_the_call_that_holds_them() {
+        const RUNNING: u64 = 7;
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut health = new();
+        let mut asked = Vec::new();
+        for seconds in (0..=400).step_by(5) {
+            let mut next = new();
+            next.restore(
+                health.saved(at(seconds), second(1000 + seconds)),
+                at(seconds),
+                second(1000 + seconds),
+            );
+            health = next;
+            if health.may_list(false, at(seconds), RUNNING) {
+                asked.push(seconds);
+                health.note_list(false, at(seconds), RUNNING);
+            }
+        }
+        // The longest pause is over then.
+        assert_eq!(asked, [0, 10, 310]);
+        assert!(!health.may_list(false, at(405), RUNNING));
+        assert!(health.may_list(false, at(405), RUNNING + 1), "a guest has started or stopped");
+    }
+
     #[test]
     fn the_next_run_knows_when_slow_network_statistics_were_asked_last() {
-        let new = || Health::new(&"test:///x".into(), &Arc::new(Log::kept(Level::Info)));
         let (uuid, name, now) = (Uuid::from_u128(1), Arc::from("slow"), Instant::now());
-        let second = |count: u64| count * 1_000_000_000;
         let mut health = new();
         health.note_interface(uuid, &name, Some(Duration::from_secs(5)));
         health.tries_interface(uuid, now);

@@ -330,12 +330,7 @@ impl Theatre<'_> {
         let normal = row.normal + slow.sum::<Duration>();
         let (first, usual, longest) = (row.first, row.usual, row.longest);
         let in_trouble = normal + Duration::from_millis(1200) + NOISE;
-        // Open: a guest whose network statistics begin to be slow is asked a second time, and that call is
-        // waited for 0.4 s longer than it should be where it waits for the guest's object. To wait less
-        // takes guests for slow that libvirt has locked for a moment, as after its restart.
-        let begins_slow = case.troubles.iter().any(|it| matches!(it, Trouble::SlowNic(500..)));
-        let second = Duration::from_millis(if begins_slow { 400 } else { 0 });
-        row.must(first <= in_trouble + second, || {
+        row.must(first <= in_trouble, || {
             format!("the first collection took {first:?}, in peace {normal:?}")
         });
         // One of many may be slow on a busy machine.

@@ -122,6 +122,7 @@ fn locked(name: &str, number: u128, at: u64) -> SavedHealth {
         answer: Completeness::Locked,
         is_slow: false,
         interface_ns: None,
+        starting_id: None,
         locked: Some(locked),
         is_beside_guests: false,
     }

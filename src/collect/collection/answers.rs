@@ -246,6 +246,7 @@ impl Collection<'_, '_> {
         let id = guest.request.id;
         let context = Context {
             now,
+            begun: self.listed_at,
             retry_until: self.retry_until,
             hold: self.core.gate.hold(&uuid),
             last: self.core.health.last(&uuid),

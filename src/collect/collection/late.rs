@@ -9,7 +9,7 @@ use super::{Batch, Collection, LIST_WAIT, ListPhase, PATIENCE};
 use crate::collect::call::{How, Mark, Step};
 use crate::collect::cause::Cause;
 use crate::collect::gate::{CallKind, Hold, OpenCall};
-use crate::collect::guest_state::{End, LOCKED_AFTER, Stage};
+use crate::collect::guest_state::{End, LOCKED_AFTER, LOCKED_AFTER_BULK, Stage};
 use crate::collect::pid_files;
 use crate::sample::Completeness;
 
@@ -90,9 +90,12 @@ impl Collection<'_, '_> {
         let has_nowait = self.core.offer.is_none_or(|offer| offer.nowait);
         let Some(guest) = self.guests.get_mut(index) else { return };
         if hold == Hold::Object {
-            guest.locked_from = Some(mark.since + LOCKED_AFTER);
+            let bulk_calls: Vec<(u64, Instant)> = self.core.gate.late_bulk_calls(&uuid).collect();
+            let of_now = bulk_calls.iter().filter(|(of, _)| *of == self.core.collection);
+            let after_bulk = of_now.map(|(_, since)| *since + LOCKED_AFTER_BULK);
+            guest.locked_from = after_bulk.chain([mark.since + LOCKED_AFTER]).min();
             guest.left_behind = true;
-            if self.list == ListPhase::Here && self.core.gate.has_bulk_out(&uuid) {
+            if self.list == ListPhase::Here && !bulk_calls.is_empty() {
                 // The list came, so that nobody had locked it: a call of ours has.
                 let name = guest.name();
                 self.core.health.note_interface(uuid, &name, Some(PATIENCE));

@@ -36,6 +36,8 @@ pub(super) enum Fault {
     Locked(Span),
     /// A job of libvirt goes on in it, such as a hot-unplug.
     Job(Span),
+    /// It starts, or comes from another host: its monitor is free, and libvirt does not ask it.
+    Starting(Span),
     /// Its XML waits, and nothing else does.
     LateXml(Span),
     /// Each bulk call with its network statistics takes so long, with its object locked.
@@ -51,9 +53,11 @@ pub(super) enum Fault {
 impl Fault {
     pub(super) fn span(&self) -> Option<Span> {
         match self {
-            Self::Silent(span) | Self::Locked(span) | Self::Job(span) | Self::LateXml(span) => {
-                Some(*span)
-            }
+            Self::Silent(span)
+            | Self::Locked(span)
+            | Self::Job(span)
+            | Self::Starting(span)
+            | Self::LateXml(span) => Some(*span),
             _ => None,
         }
     }
@@ -189,6 +193,10 @@ impl Simulation {
         matches!(self.fault(guest), Some(Fault::Job(span)) if self.is_in(*span))
     }
 
+    fn is_starting(&self, guest: usize) -> bool {
+        matches!(self.fault(guest), Some(Fault::Starting(span)) if self.is_in(*span))
+    }
+
     fn has_late_xml(&self, guest: usize) -> bool {
         matches!(self.fault(guest), Some(Fault::LateXml(span)) if self.is_in(*span))
     }
@@ -277,7 +285,8 @@ impl Simulation {
                 let mut time = Duration::ZERO;
                 let mut skipped = Vec::new();
                 for &guest in &of {
-                    if self.has_job(guest) || self.in_monitor(guest, id).is_some() {
+                    let has_job = self.has_job(guest) || self.is_starting(guest);
+                    if has_job || self.in_monitor(guest, id).is_some() {
                         skipped.push(guest);
                     } else if self.is_silent(guest) && !quiet {
                         // It waits in here, which the mark does not tell, and goes on when it is answered.

@@ -292,6 +292,55 @@ fn guests_that_fall_silent_together_are_found_together() {
     }
 }
 
+#[test]
+fn a_change_of_devices_is_found_with_the_guests_that_fall_silent() {
+    for changing in [3, 4, 15] {
+        let span = (SECOND * 15, SECOND * 95);
+        let silent = (0..3).map(|guest| (guest, Fault::Silent(span)));
+        let faults = silent.chain([(changing, Fault::Job(span))]).collect();
+        let mut simulation = Simulation::new(SimulatedHost::of(16, faults));
+        let (outcomes, messages) = run(&mut simulation, 5, false, false);
+        for (number, outcome) in outcomes.iter().enumerate() {
+            let (sick, most) = [(0, 5), (4, 1150), (4, 5)][number.saturating_sub(1).min(2)];
+            assert_eq!(outcome.complete.len(), 16 - sick, "{number}: {messages:#?}");
+            let normal = MS + OF_GUEST * 4;
+            assert!(outcome.took <= normal + MS * most, "{changing} {number}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_guest_that_starts_is_waited_for_once() {
+    for once in [false, true] {
+        let mut simulation = one(16, 3, Fault::Starting((SECOND * 15, SECOND * 55)));
+        let (outcomes, messages) = run(&mut simulation, 8, once, false);
+        for (number, outcome) in outcomes.iter().enumerate() {
+            let starting = usize::from((2..6).contains(&number));
+            assert_eq!(outcome.complete.len(), 16 - starting, "{number}: {messages:#?}");
+            let most = MS * if number == 2 { 600 } else { 100 };
+            assert!(outcome.took <= most, "{once} {number}: {:?}", outcome.took);
+        }
+        assert_eq!(messages, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn network_statistics_that_become_slow_are_found_in_time_on_a_slow_machine() {
+    let mut simulation = one(8, 3, Fault::Slow(SECOND * 13));
+    let log = Arc::new(Log::kept(Level::Info));
+    let mut core = Coordinator::new(&"qemu:///nowhere".into(), plan(), &log);
+    core.files = None;
+    // So long that bulk calls are waited for as long as ever.
+    core.typical = Some(MS * 50);
+    let known = |guest: &Listed| {
+        let inventory = Arc::new(inventory(guest.id));
+        Known { devices: Some(KnownDevices { inventory, is_fresh: true }), before: None }
+    };
+    let outcome = collect(&mut simulation, &mut core, &known, Duration::ZERO);
+    assert_eq!(outcome.complete.len(), 7, "{outcome:?}");
+    assert!((MS * 1200..=MS * 1350).contains(&outcome.took), "{outcome:?}");
+}
+
 /// Collections in which each guest's XML is read again; what is known of their devices, if anything, is old.
 fn with_late_xml(span: (Duration, Duration), knows: bool) -> (Vec<Outcome>, Vec<String>) {
     let mut simulation = one(8, 3, Fault::LateXml(span));
@@ -360,7 +409,7 @@ proptest! {
     #[test]
     fn no_guest_affects_another(
         guests in 2_usize..40,
-        kinds in prop::collection::btree_map(0_usize..40, (0_u8..7, 0_u64..60_000, 1_u64..90_000), 0..6),
+        kinds in prop::collection::btree_map(0_usize..40, (0_u8..8, 0_u64..60_000, 1_u64..90_000), 0..6),
         slow_list in prop::sample::select(vec![0_u64, 0, 0, 40, 400]),
         breaks_in in prop::option::of(2_u64..6),
         without_group in prop::sample::select(vec![0_usize, 0, 0, 1, 3, 40]),
@@ -376,6 +425,7 @@ proptest! {
                 3 => Fault::Slow(Duration::from_millis(long % 3000)),
                 4 => Fault::Gone(from),
                 5 => Fault::Refused,
+                6 => Fault::Starting(span),
                 _ => Fault::Starts(from),
             }
         };
