@@ -4,11 +4,11 @@
 //! inputs.exec shows only the first line or 512 bytes; `execd` prints each at once.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io::{StderrLock, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use std::{env, fmt, panic};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -205,6 +205,17 @@ impl Log {
     fn lock(&self) -> MutexGuard<'_, LogState> {
         // A thread that panicked while it held the lock has left whole messages behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes a message of each panic, where Rust would print several lines without a level. Whoever sets RUST_BACKTRACE
+/// gets Rust's own words, with the backtrace.
+pub fn print_panics() {
+    if env::var_os("RUST_BACKTRACE").is_none() {
+        panic::set_hook(Box::new(|panic| {
+            Log::immediate(Level::Error)
+                .error(format_args!("a bug in telegraf-virt, please report it: {panic}"));
+        }));
     }
 }
 

@@ -10,7 +10,7 @@ use telegraf_virt::check::{self, CheckContext};
 use telegraf_virt::cli::{self, Cli, Command};
 use telegraf_virt::config::ConfigError;
 use telegraf_virt::deadline::{Deadline, Ending};
-use telegraf_virt::log::{Level, Log};
+use telegraf_virt::log::{self, Level, Log};
 use telegraf_virt::pool::answer_by;
 use telegraf_virt::trigger::{Signals, Triggers};
 use telegraf_virt::{libvirt, sink};
@@ -26,6 +26,7 @@ fn main() {
     let mut arguments: Vec<OsString> = env::args_os().collect();
     // First of all: a process that becomes another user must have nothing of the first one by then.
     let user = check::take_over(&mut arguments);
+    log::print_panics();
     // Install the handlers early: a SIGHUP or SIGUSR1 before that would kill the process.
     let signals = Signals::catch().map_err(|error| (format!("cannot catch signals: {error}"), 1));
     libvirt::begin_process();
@@ -57,6 +58,7 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Failure> {
     let Some((settings, file)) = settings else { return Ok(0) };
     let log = if cli.command == Command::Once { Log::kept } else { Log::immediate };
     let log = Arc::new(log(cli.log_level()));
+    libvirt::take_library_messages(take_library_messages(&log));
     file.iter().for_each(|it| log.debug(format_args!("configuration from {}", it.display())));
     let exit = match cli.command {
         Command::Check => {
@@ -77,6 +79,16 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Failure> {
     };
     log.flush();
     Ok(u8::from(exit == Exit::Failed))
+}
+
+/// What becomes of messages of libvirt's libraries. libvirt reports what they mean for a call, so they are for
+/// whoever looks for a fault, except the last words before GLib ends the process.
+fn take_library_messages(log: &Arc<Log>) -> impl Fn(&str, bool) + Send + Sync + 'static {
+    let log = Arc::clone(log);
+    move |text, ends| {
+        let text = format_args!("GLib: {text}");
+        if ends { Log::immediate(Level::Error).error(text) } else { log.debug(text) }
+    }
 }
 
 /// Reads what the settings make of the configuration, on a thread that can be left behind: a file on a mount

@@ -30,7 +30,10 @@ pub fn table() -> Table {
         for sample in host.samples() {
             devices.insert(sample.uuid, &sample.name, Arc::clone(&inventory), NOW.unix_s);
         }
-        let mut save = || file.save(&mut devices, host.samples(), &[], &NOW, TTL).expect("saved");
+        let mut save = || {
+            let write = file.prepare(&mut devices, host.samples(), &[], &NOW, TTL);
+            write.expect("lines").run().expect("saved");
+        };
         let (first_save, _) = ms(&mut save);
         // From now on there is a file to be merged with.
         let (save, _) = median(save);

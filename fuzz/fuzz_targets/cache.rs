@@ -268,7 +268,8 @@ impl Clock {
         };
         let mut devices = DeviceCache::default();
         devices.insert(line.uuid, &line.name, Arc::new(line.inventory), line.read_at);
-        FILE.save(&mut devices, [&sample], &[health], &self.now(), TTL).expect("a save");
+        let write = FILE.prepare(&mut devices, [&sample], &[health], &self.now(), TTL);
+        write.expect("lines").run().expect("a save");
     }
 }
 

@@ -9,7 +9,7 @@ use super::files::FileCalls;
 use super::saving::{cache_folder, cache_or_warning, found_by};
 use super::source::Source;
 use crate::anomalies::{Anomalies, GuestModel, Pace, SERIES_MAX, report};
-use crate::cache::{CacheWarning, FileError, ModelFile, Saved};
+use crate::cache::{CacheWarning, FileError, ModelFile};
 use crate::config::Settings;
 use crate::deadline::{Deadline, Ending};
 use crate::host::Moment;
@@ -41,7 +41,7 @@ fn pace() -> Pace {
 /// What comes back of the file of a hypervisor.
 enum ModelAnswer {
     Loaded(Vec<GuestModel>, Option<CacheWarning>),
-    Saved(Result<Saved, FileError>),
+    Saved(Result<(), FileError>),
 }
 
 /// Answers, and of which hypervisor each is.
@@ -64,7 +64,7 @@ impl Learned {
                 guests.into_iter().for_each(|guest| self.models.restore(place, guest));
                 log.ends(&unread_key(uri), "anomalies: what was learned is read after all");
             }
-            Ok(ModelAnswer::Saved(Ok(_))) => {
+            Ok(ModelAnswer::Saved(Ok(()))) => {
                 log.ends(&unsaved_key(uri), "what is learned is saved again");
             }
             Ok(ModelAnswer::Saved(Err(error))) => tell_unsaved(log, uri, &error),

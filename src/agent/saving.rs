@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::files::FileCalls;
 use super::{Agent, GRACE_MAX};
-use crate::cache::{
-    CacheDir, CacheEnv, CacheTime, CacheWarning, FileError, Saved, SavedState, StateFile,
-};
+use crate::cache::{CacheDir, CacheEnv, CacheTime, CacheWarning, FileError, SavedState, StateFile};
 use crate::config::Settings;
 use crate::deadline::{Deadline, Ending};
 use crate::host;
@@ -30,7 +28,7 @@ pub(super) enum StateAnswer {
     /// What an earlier run knew.
     Loaded(Box<SavedState>, Option<CacheWarning>),
     /// What became of a save.
-    Saved(Result<Saved, FileError>),
+    Saved(Result<(), FileError>),
 }
 
 /// By when the cache must answer at the start: a part of a collection's time, which is all that it could save.
@@ -129,7 +127,7 @@ impl Agent {
             let saved: Result<(), &dyn Display> = match &answer {
                 // It came too late to be of use.
                 Ok(StateAnswer::Loaded(..)) => continue,
-                Ok(StateAnswer::Saved(Ok(_))) => Ok(()),
+                Ok(StateAnswer::Saved(Ok(()))) => Ok(()),
                 Ok(StateAnswer::Saved(Err(error))) => Err(error),
                 Err(of_thread) => Err(of_thread),
             };

@@ -12,7 +12,6 @@ use super::error::{CacheWarning, FileError};
 use super::lines::{FileHeader, FileKind, Flaw, LINES_MAX, line_of, open, read_line, sealed};
 use super::place::CacheDir;
 use super::slug;
-use super::state::Saved;
 use crate::anomalies::{GuestModel, KEPT_S, SavedGuest};
 
 /// How far in the future a line may be dated, in seconds: another writer made it after our `now`.
@@ -103,7 +102,7 @@ impl ModelWrite {
     ///
     /// # Errors
     /// Where the folder or the file cannot be used, or another writer has it.
-    pub fn run(self) -> Result<Saved, FileError> {
+    pub fn run(self) -> Result<(), FileError> {
         let Self { file: ModelFile { folder, uri, name }, mut lines, now_unix_s } = self;
         let directory = folder.directory()?;
         let lock = directory.lock(&format!("{name}.lock"))?;
@@ -119,12 +118,10 @@ impl ModelWrite {
         lines.retain(|line| !kept.contains(&line.uuid));
         lines.sort_by(|a, b| (&a.name, a.uuid).cmp(&(&b.name, b.uuid)));
         lines.truncate(LINES_MAX.saturating_sub(theirs.len()));
-        let count = lines.len() + theirs.len();
         let header = FileHeader::new(FileKind::Anomalies, &uri, None);
         // Each is let go of as soon as it is in the file's bytes.
         let bytes = sealed(&header, lines.into_iter().chain(theirs).map(|line| line.line));
-        directory.replace(&name, &bytes, &lock)?;
-        Ok(Saved::Written { lines: count, omitted: 0 })
+        directory.replace(&name, &bytes, &lock)
     }
 }
 

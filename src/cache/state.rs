@@ -66,20 +66,6 @@ impl CacheTime {
     }
 }
 
-/// What a save did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Saved {
-    /// Nothing: there was nothing to be saved.
-    Unchanged,
-    /// The file was replaced.
-    Written {
-        /// Lines that are in it now.
-        lines: usize,
-        /// Lines that are not, because the file would become too large.
-        omitted: usize,
-    },
-}
-
 /// A line of a guest. Health comes first, since it is the last that a file without space gives up.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -188,29 +174,6 @@ impl StateFile {
         (state, Some(warning))
     }
 
-    /// Writes the file, if there is anything to write: [`StateFile::prepare`] and [`StateWrite::run`].
-    ///
-    /// # Errors
-    /// Where the folder or the file cannot be used, or another writer has it.
-    pub fn save<'a>(
-        &self,
-        devices: &mut DeviceCache,
-        samples: impl IntoIterator<Item = &'a Domain>,
-        health: &[SavedHealth],
-        now: &CacheTime,
-        ttl: Duration,
-    ) -> Result<Saved, FileError> {
-        let Some(write) = self.prepare(devices, samples, health, now, ttl) else {
-            return Ok(Saved::Unchanged);
-        };
-        let unsaved = write.unsaved();
-        let saved = write.run();
-        if saved.is_err() {
-            devices.is_not_saved(&unsaved);
-        }
-        saved
-    }
-
     /// What is to be written, if anything is. Lines of guests that others wrote stay: a device list for a day
     /// and `ttl` since the XML was read, the others for an hour. The device lists count as saved from here on:
     /// whoever cannot write them says so with [`DeviceCache::is_not_saved`].
@@ -273,7 +236,7 @@ impl StateWrite {
     ///
     /// # Errors
     /// Where the folder or the file cannot be used, or another writer has it.
-    pub fn run(self) -> Result<Saved, FileError> {
+    pub fn run(self) -> Result<(), FileError> {
         let Self { file, ours, boot, kept } = self;
         let StateFile { folder, uri, name, .. } = &file;
         let header = FileHeader::new(FileKind::State, uri, boot);
@@ -287,16 +250,13 @@ impl StateWrite {
         };
         let bytes = standing.as_deref().unwrap_or_default();
         let theirs = entries(bytes, uri, boot, &ours).unwrap_or_default();
-        let merged = merged(ours, theirs, &kept);
-        let all = merged.len();
-        let fitting = fitting(merged, space_for_lines(&header));
-        let lines = fitting.len();
+        let fitting = fitting(merged(ours, theirs, &kept), space_for_lines(&header));
         let bytes = sealed(&header, fitting.iter().map(|entry| &*entry.line));
         directory.replace(name, &bytes, &lock)?;
         if standing.is_none() {
             file.remove_first_form(&directory);
         }
-        Ok(Saved::Written { lines, omitted: all - lines })
+        Ok(())
     }
 }
 

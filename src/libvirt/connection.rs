@@ -1,13 +1,13 @@
 //! A read-only connection to one hypervisor.
 
-use std::ffi::{CStr, CString, c_ulong, c_void};
+use std::ffi::{CStr, CString, c_ulong};
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::Once;
 
 use virt::sys;
 
 use super::array::until_null;
+use super::quiet::be_quiet;
 use super::text::owned;
 use super::value::wide;
 use super::{Error, Guest, event_loop};
@@ -39,8 +39,7 @@ impl Connection {
     ///
     /// <https://libvirt.org/html/libvirt-libvirt-host.html#virConnectOpenReadOnly>
     pub fn open(uri: &str) -> Result<Self, Error> {
-        static FIRST: Once = Once::new();
-        FIRST.call_once(be_silent);
+        be_quiet();
         let uri = CString::new(uri).map_err(|_| Error::invalid("the URI holds a NUL byte"))?;
         // SAFETY: the string lives across the call, which copies what it keeps.
         let connection = unsafe { sys::virConnectOpenReadOnly(uri.as_ptr()) };
@@ -229,11 +228,4 @@ impl Connection {
             ]
         }
     }
-}
-
-/// Stops libvirt from printing errors itself: standard error carries our messages only.
-fn be_silent() {
-    extern "C" fn pass_over(_: *mut c_void, _: sys::virErrorPtr) {}
-    // SAFETY: the function is a plain one that lives as long as the program.
-    unsafe { sys::virSetErrorFunc(ptr::null_mut(), Some(pass_over)) };
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use virt::sys;
 
 use super::Error;
+use super::quiet::be_quiet;
 
 static IS_RUNNING: AtomicBool = AtomicBool::new(false);
 
@@ -31,6 +32,7 @@ pub fn start_event_loop() -> Result<(), Error> {
     if IS_RUNNING.swap(true, Ordering::SeqCst) {
         return Ok(());
     }
+    be_quiet();
     // SAFETY: it takes nothing. It comes before the loop's thread, which alone runs the loop.
     if unsafe { sys::virEventRegisterDefaultImpl() } < 0 {
         IS_RUNNING.store(false, Ordering::SeqCst);

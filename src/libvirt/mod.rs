@@ -14,6 +14,7 @@
 //! event_loop.rs  libvirt's event loop, on a thread of its own
 //! events.rs      what libvirt tells of guests as it happens
 //! process.rs     what libvirt does to the process as a whole: its log, its children, the end
+//! quiet.rs       what libvirt and its libraries would write on standard error
 //! value.rs       a typed parameter's value
 //! array.rs       arrays: those that end in NULL, and typed parameters
 //! text.rs        strings that libvirt hands over
@@ -31,6 +32,7 @@ mod extra;
 mod guest;
 mod node;
 mod process;
+mod quiet;
 mod statistics;
 mod storage;
 mod text;
@@ -46,6 +48,7 @@ pub use extra::{DomainState, JobStatistics, VcpuInfo};
 pub use guest::{BlockCounters, Control, CpuTimes, Guest, GuestInfo, MemoryStatistic, NicCounters};
 pub use node::{NodeInfo, PoolInfo, StoragePool};
 pub use process::{begin_process, end_process, leave_session_keyring, stdout_was_closed};
+pub use quiet::take_library_messages;
 pub use statistics::{Bulk, Group, Groups, Offer, Parameter, Parameters, Record, Records};
 pub use storage::{BlockJob, DiskError, Snapshots};
 pub use value::{OwnedValue, Value};

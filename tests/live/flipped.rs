@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::support::flip::Proxy;
 use crate::support::lab::Lab;
-use crate::support::process::{Finished, run};
+use crate::support::process::{Finished, has_level, run};
 use crate::support::program::{PROGRAM, everything, program};
 use crate::support::servers::require_program;
 use crate::support::{lines, say};
@@ -203,7 +203,7 @@ impl<'a> Round<'a> {
                 None => limited.env_remove(key),
             };
         }
-        let finished = run(&mut limited);
+        let finished = run(&mut limited).leveled();
         let round = self.number;
         assert!(matches!(finished.status.code(), Some(0 | 1)), "round {round}: {finished}");
         assert!(!finished.stderr.contains("panicked at"), "round {round}: {finished}");
@@ -268,6 +268,7 @@ impl<'a> Round<'a> {
         told.extend(messages.iter());
         assert_eq!(status.code(), Some(0), "round {round}: {told:#?}");
         assert!(!told.iter().any(|it| it.contains("panicked at")), "round {round}: {told:#?}");
+        assert!(told.iter().all(|it| has_level(it)), "round {round}: {told:#?}");
         lines::read(&fs::read_to_string(path("lines")).unwrap());
         self.count(with_lines, KEPT);
     }

@@ -89,7 +89,8 @@ fn a_writer_writes_when_it_is_asked_to() {
         assert_eq!(warning, None);
         fill(&mut state.devices, writer, round);
         let samples = samples(writer, round as u64);
-        if let Err(error) = file.save(&mut state.devices, &samples, &[], &now, TTL) {
+        let write = file.prepare(&mut state.devices, &samples, &[], &now, TTL).unwrap();
+        if let Err(error) = write.run() {
             failed.push(error.to_string());
         }
     }

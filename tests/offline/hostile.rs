@@ -47,7 +47,7 @@ fn ask_within(
         "record" => program.arg(scratch.path().join("recording.jsonl")),
         _ => program.arg("--no-cache"),
     };
-    let finished = run(&mut program);
+    let finished = run(&mut program).leveled();
     assert_eq!(finished.status.signal(), None, "{finished}");
     assert!(matches!(finished.status.code(), Some(0 | 1)), "{finished}");
     if command[0] == "once" {

@@ -23,6 +23,12 @@ impl Finished {
         assert_eq!(self.status.code(), Some(code), "\n{self}");
         self
     }
+
+    /// Itself, when each line of standard error begins with a level.
+    pub fn leveled(self) -> Finished {
+        assert!(self.stderr.lines().all(has_level), "\n{self}");
+        self
+    }
 }
 
 impl fmt::Display for Finished {
@@ -34,6 +40,11 @@ impl fmt::Display for Finished {
         writeln!(f, "stdout:\n{stdout}")?;
         writeln!(f, "stderr:\n{stderr}")
     }
+}
+
+/// Whether a line is a message as Telegraf reads it, and not what a library has printed.
+pub fn has_level(line: &str) -> bool {
+    ["E! ", "W! ", "I! ", "D! "].iter().any(|level| line.starts_with(level))
 }
 
 /// Runs it without any input. Standard output and error must be UTF-8.
