@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::servers::{Influxdb, encode, find_program, http_get, http_post};
+use crate::support::influxdb::Influxdb;
+use crate::support::servers::{encode, find_program, http_get};
 use crate::support::victoria_metrics::VictoriaMetrics;
 
 /// Connections that write at the same time.
@@ -63,7 +64,7 @@ impl Database {
                             max-series-per-database = 0\nmax-values-per-tag = 0\n\
                             index-version = \"tsi1\"\n";
                 let server = Influxdb::start_with(&program, folder, cold);
-                http_post(server.port, "/query", "q=CREATE DATABASE vms");
+                server.create("vms");
                 let (port, pid) = (server.port, server.id());
                 (Server::Influx(server), port, pid, version("version"))
             }

@@ -1,4 +1,5 @@
-"""sql-rows.py TABLES.json QUERIES.json: prints how many rows each query returns, or its error, a line each.
+"""sql-rows.py TABLES.json QUERIES.json: prints DataFusion's version, then for each query a line: its rows as a list
+of texts in JSON, or its error.
 
 The tables have columns as InfluxDB 3 has them: {table: {"columns": {name: type}, "rows": [{name: value}]}}."""
 
@@ -22,8 +23,10 @@ for name, table in tables.items():
     schema = pyarrow.schema([(column, TYPES[kind]) for column, kind in table["columns"].items()])
     batch = pyarrow.RecordBatch.from_pylist(table["rows"], schema=schema)
     context.register_record_batches(name, [[batch]])
+print(datafusion.__version__)
 for query in json.load(open(sys.argv[2])):
     try:
-        print(sum(batch.num_rows for batch in context.sql(query).collect()))
+        rows = [row for batch in context.sql(query).collect() for row in batch.to_pylist()]
+        print(json.dumps([" ".join(map(str, row.values())) for row in rows]))
     except Exception as error:
         print(" ".join(str(error).split()))

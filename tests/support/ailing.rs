@@ -6,8 +6,9 @@ use std::fmt::{Display, Write};
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What can ail a guest. Each is the name of a guest of its own.
-pub const GUESTS: [&str; 6] = ["well", "hangs", "steals", "swaps", "errs", "drops"];
+/// What can ail a guest. Each is the name of a guest of its own. The last is well, and is started again each five
+/// minutes, on another host.
+pub const GUESTS: [&str; 7] = ["well", "hangs", "steals", "swaps", "errs", "drops", "wanders"];
 
 /// Guests of a host with `extra = ["answer"]`: what their answers say while they ail, and their state. That of the
 /// first has disks without counters, for ever; the second arrives from another host.
@@ -76,7 +77,13 @@ pub fn lines(time: Range<i64>, ailing: &Range<i64>) -> String {
         let stamp = now * 1_000_000_000;
         let used = second * 1_000_000;
         for (number, who) in GUESTS.iter().enumerate() {
-            let tags = format!("VMID={number},name={who},uuid=uuid-of-{who},host=hv-well");
+            let mut second = second;
+            let mut tags = format!("VMID={number},name={who},uuid=uuid-of-{who},host=hv-well");
+            if *who == "wanders" {
+                let boot = second / 300;
+                second %= 300;
+                tags = format!("VMID={},name={who},uuid=uuid-of-{who},host=hv-{boot}", 50 + boot);
+            }
             let gained = |ail: &str, rate: i64| if *who == ail { ailed * rate } else { 0 };
             let steal = if at(who, "steals") { 30.0 } else { 0.5 };
             writeln!(lines, "vm_features,{tags} cpu_percent=50.0,steal_percent={steal:?} {stamp}")

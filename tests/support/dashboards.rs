@@ -11,12 +11,6 @@ pub fn path(name: &str) -> PathBuf {
 
 const PAGE: &str = include_str!("../../dashboards/README.md");
 
-/// The code blocks of one language on dashboards' own page, in order.
-pub fn blocks(language: &str) -> Vec<&'static str> {
-    let opening = format!("\n```{language}\n");
-    PAGE.split(&opening).skip(1).map(|rest| rest.split_once("\n```").unwrap().0).collect()
-}
-
 /// The files and pictures that the page leads to.
 pub fn links() -> Vec<&'static str> {
     PAGE.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0).collect()

@@ -79,6 +79,24 @@ pub fn without_vmid(lines: &str) -> String {
     lines.lines().map(|line| without(line) + "\n").collect()
 }
 
+/// Lines of which a guest was started again at this second, on another host: it has another id since.
+pub fn restarted(lines: &str, name: &str, second: i64) -> String {
+    let is_before = |line: &str| {
+        let (_, stamp) = line.rsplit_once(' ').unwrap();
+        stamp.parse::<i64>().unwrap() < second * 1_000_000_000
+    };
+    let of_guest = format!(",name={name},");
+    let line = |line: &str| match line.split_once(&of_guest) {
+        Some((head, rest)) if is_before(line) => {
+            let (measurement, _) = head.split_once(',').unwrap();
+            let rest = rest.replace(",host=hv-01", ",host=hv-09");
+            format!("{measurement},VMID=99{of_guest}{rest}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    lines.lines().map(line).collect()
+}
+
 fn value(guest: &MadeGuest<'_>, is_of_cell: bool, field: &OutputField, second: i64) -> String {
     match (field.row.kind, field.row.name) {
         (FieldKind::Text, "operation") if guest.is_hung => "\"backup\"".to_owned(),

@@ -3,14 +3,14 @@
 use super::lines::Line;
 use super::made::open_metrics;
 use super::process::run;
-use super::servers::{Server, encode, http_get};
-use super::victoria_metrics::{Labels, labels, listening, number};
+use super::promql::{Labels, Promql, labels};
+use super::servers::{Server, http_get};
+use super::victoria_metrics::listening;
 use serde_json::Value as Json;
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Prometheus, one server.
 pub struct Prometheus {
@@ -63,36 +63,6 @@ impl Prometheus {
         self.answer("/api/v1/status/buildinfo")["version"].as_str().unwrap().to_owned()
     }
 
-    /// What a query answers now.
-    pub fn query(&self, query: &str) -> Vec<(Labels, f64)> {
-        let answer = self.answer(&format!("/api/v1/query?query={}", encode(query)));
-        let rows = answer["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}"));
-        rows.iter().map(|row| (labels(&row["metric"]), number(&row["value"]))).collect()
-    }
-
-    /// What a query answers at each `step` of the last `span`, both in seconds.
-    pub fn query_range(&self, query: &str, span: u64, step: u64) -> Vec<(Labels, Vec<f64>)> {
-        let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let start = end - span;
-        let query = encode(query);
-        let path = format!("/api/v1/query_range?query={query}&start={start}&end={end}&step={step}");
-        let answer = self.answer(&path);
-        let rows = answer["result"].as_array().unwrap().iter();
-        rows.map(|row| {
-            let values = row["values"].as_array().unwrap().iter();
-            (labels(&row["metric"]), values.map(number).collect())
-        })
-        .collect()
-    }
-
-    /// The values that a label has in the series that a selector finds.
-    pub fn label_values(&self, selector: &str, label: &str) -> BTreeSet<String> {
-        let path = format!("/api/v1/label/{label}/values?match[]={}", encode(selector));
-        let answer = self.answer(&path);
-        let values = answer.as_array().unwrap().iter();
-        values.map(|value| value.as_str().unwrap().to_owned()).collect()
-    }
-
     /// The alerts that are pending or firing: name, state and labels.
     pub fn alerts(&self) -> Vec<(String, String, Labels)> {
         let answer = self.answer("/api/v1/alerts");
@@ -125,15 +95,13 @@ impl Prometheus {
             .collect()
     }
 
-    pub fn answer(&self, path: &str) -> Json {
-        let body = http_get(self.port, path);
-        let mut answer: Json =
-            serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {path}: {body}"));
-        assert_eq!(answer["status"], "success", "{path}: {body}");
-        answer["data"].take()
-    }
-
     pub fn log(&self) -> String {
         self.server.log()
+    }
+}
+
+impl Promql for Prometheus {
+    fn port(&self) -> u16 {
+        self.port
     }
 }

@@ -6,7 +6,6 @@ use super::repository;
 use super::{skip, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -182,112 +181,6 @@ pub fn errors(log: &str) -> Vec<&str> {
     log.lines().filter(|line| line.contains(" E! ")).filter(|line| !is_race(line)).collect()
 }
 
-/// InfluxDB 1.x.
-pub struct Influxdb {
-    server: Server,
-    pub port: u16,
-}
-
-impl Influxdb {
-    /// Starts one on a free port of loopback.
-    pub fn start(program: &Path, folder: &Path) -> Influxdb {
-        Influxdb::start_with(program, folder, "")
-    }
-
-    /// The same, with more settings of its storage.
-    pub fn start_with(program: &Path, folder: &Path, data: &str) -> Influxdb {
-        std::fs::create_dir_all(folder).unwrap();
-        let configuration = folder.join("influxdb.conf");
-        let at = |name: &str| folder.join(name).display().to_string();
-        // Port 0: the kernel chooses a free one, and the log tells which.
-        let text = format!(
-            "reporting-disabled = true\nbind-address = \"127.0.0.1:0\"\n\
-             [meta]\ndir = \"{}\"\n[data]\ndir = \"{}\"\nwal-dir = \"{}\"\n{data}\
-             [monitor]\nstore-enabled = false\n[http]\nbind-address = \"127.0.0.1:0\"\n",
-            at("meta"),
-            at("data"),
-            at("wal")
-        );
-        std::fs::write(&configuration, text).unwrap();
-        let mut command = Command::new(program);
-        command.arg("-config").arg(&configuration);
-        // 1.8 and later know it.
-        command.env("INFLUXDB_HTTP_FLUX_ENABLED", "true");
-        let log = folder.join("influxd.log");
-        let mut server = Server::start(&mut command, log.clone());
-        let port = server.wait_until("influxd listens", Duration::from_secs(120), || {
-            let log = std::fs::read_to_string(&log).ok()?;
-            let line = log.lines().find(|line| line.contains("Listening on HTTP"))?;
-            let (_, rest) = line.split_once("127.0.0.1:")?;
-            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-        });
-        wait_until("influxd answers", Duration::from_secs(30), || {
-            TcpStream::connect(("127.0.0.1", port)).ok()
-        });
-        Influxdb { server, port }
-    }
-
-    pub fn id(&self) -> u32 {
-        self.server.id()
-    }
-
-    /// The rows that a query returns: for each series its name and columns, then its values.
-    pub fn query(&self, database: &str, query: &str) -> Vec<Series> {
-        let path = format!("/query?db={}&epoch=ns&q={}", encode(database), encode(query));
-        let body = http_get(self.port, &path);
-        let answer: serde_json::Value =
-            serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {query}: {body}"));
-        let result = &answer["results"][0];
-        assert!(result["error"].is_null() && answer["error"].is_null(), "{query}: {body}");
-        let Some(series) = result["series"].as_array() else { return Vec::new() };
-        series
-            .iter()
-            .map(|series| Series {
-                name: series["name"].as_str().unwrap_or_default().to_owned(),
-                tags: series["tags"].as_object().into_iter().flatten().map(tag).collect(),
-                columns: strings(&series["columns"]),
-                // A list of no databases comes without this key.
-                rows: series["values"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(|row| row.as_array().unwrap().clone())
-                    .collect(),
-            })
-            .collect()
-    }
-
-    pub fn log(&self) -> String {
-        self.server.log()
-    }
-}
-
-/// One series of a query's answer.
-#[derive(Debug)]
-pub struct Series {
-    pub name: String,
-    /// What it is grouped by.
-    pub tags: BTreeMap<String, String>,
-    pub columns: Vec<String>,
-    pub rows: Vec<Vec<serde_json::Value>>,
-}
-
-impl Series {
-    /// The numbers of its rows, the first column, which is the time, aside; a bool is 0 or 1.
-    pub fn numbers(&self) -> Vec<f64> {
-        let values = self.rows.iter().flat_map(|row| &row[1..]);
-        values.filter_map(|it| it.as_f64().or(it.as_bool().map(f64::from))).collect()
-    }
-}
-
-fn tag((name, value): (&String, &serde_json::Value)) -> (String, String) {
-    (name.clone(), value.as_str().unwrap().to_owned())
-}
-
-fn strings(list: &serde_json::Value) -> Vec<String> {
-    list.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
-}
-
 /// Text as a part of a query in an address.
 pub fn encode(text: &str) -> String {
     text.bytes()
@@ -300,30 +193,51 @@ pub fn encode(text: &str) -> String {
         .collect()
 }
 
-/// One request to a server on loopback; the answer's body.
+/// One GET from a server on loopback; the answer's body.
 pub fn http_get(port: u16, path: &str) -> String {
+    http_get_with(port, path, "")
+}
+
+/// The same with more lines in its head, each with its end.
+pub fn http_get_with(port: u16, path: &str, head: &str) -> String {
+    body(&response(port, &format!("GET {path}"), head, ""))
+}
+
+/// One POST to a server on loopback; the answer's body, after a status of 2xx.
+pub fn http_post(port: u16, path: &str, body: &str) -> String {
+    http_post_with(port, path, "Content-Type: application/x-www-form-urlencoded\r\n", body)
+}
+
+/// The same with other lines in its head, each with its end.
+pub fn http_post_with(port: u16, path: &str, head: &str, content: &str) -> String {
+    let head = format!("Content-Length: {}\r\n{head}", content.len());
+    let answer = response(port, &format!("POST {path}"), &head, content);
+    assert!(answer.starts_with("HTTP/1.0 2"), "{path}: {answer}");
+    body(&answer)
+}
+
+fn body(answer: &str) -> String {
+    let (head, mut rest) = answer.split_once("\r\n\r\n").unwrap();
+    if !head.to_lowercase().contains("\r\ntransfer-encoding: chunked") {
+        return rest.to_owned();
+    }
+    // QuestDB sends pieces to whomever: each after its length, and an empty one at the end.
+    let mut body = String::new();
+    while let Some((length, more)) = rest.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).unwrap();
+        body += &more[..length];
+        rest = more[length..].trim_start_matches("\r\n");
+    }
+    body
+}
+
+/// A request's whole answer: its head, an empty line, its body.
+pub fn response(port: u16, request: &str, head: &str, content: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     // HTTP/1.0: the body comes in one piece and ends with the connection.
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+    let text = format!("{request} HTTP/1.0\r\n{head}\r\n{content}");
+    stream.write_all(text.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    body.to_owned()
-}
-
-/// One request to a server on loopback; the answer's body, after a status of 2xx.
-pub fn http_post(port: u16, path: &str, body: &str) -> String {
-    http_post_as(port, path, "application/x-www-form-urlencoded", body)
-}
-
-/// The same with a body of this kind.
-pub fn http_post_as(port: u16, path: &str, kind: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let length = body.len();
-    let head = format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\nContent-Type: {kind}");
-    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.0 2"), "{path}: {answer}");
     answer
 }

@@ -1,6 +1,7 @@
 //! The table of docs/tested.md: what each database was tried with. Each row is written by the test that
 //! starts the real server: with BLESS=1 anew, else the test holds the row to what it has just seen.
 
+use super::pages::blocks;
 use super::repository;
 use std::fs;
 use std::sync::Mutex;
@@ -47,10 +48,8 @@ impl Row {
     }
 }
 
-/// The code blocks of a page in this language.
+/// The code blocks of a page in this language, each without its last newline.
 pub fn page_blocks(page: &str, language: &str) -> Vec<String> {
-    let text = fs::read_to_string(repository().join(page)).unwrap();
-    let opening = format!("\n```{language}\n");
-    let blocks = text.split(&opening).skip(1).map(|rest| rest.split_once("\n```").unwrap().0);
-    blocks.map(str::to_owned).collect()
+    let blocks = blocks(page, language).into_iter();
+    blocks.map(|block| block.trim_end_matches('\n').to_owned()).collect()
 }

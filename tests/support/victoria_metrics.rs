@@ -1,14 +1,13 @@
 //! A real VictoriaMetrics on loopback, and what it says it holds.
 
+use super::process::run;
+use super::promql::{Labels, Promql, labels};
 use super::servers::{Server, encode, http_get, http_post};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-/// Names and values, `__name__` among them.
-pub type Labels = BTreeMap<String, String>;
 
 /// Labels and a moment to a value.
 pub type Samples = BTreeMap<(Labels, i64), f64>;
@@ -71,37 +70,17 @@ impl VictoriaMetrics {
         samples
     }
 
-    /// What a query answers now.
-    pub fn query(&self, query: &str) -> Vec<(Labels, f64)> {
-        let answer = self.answer(&format!("/api/v1/query?query={}", encode(query)));
-        let rows = answer["result"].as_array().unwrap();
-        rows.iter().map(|row| (labels(&row["metric"]), number(&row["value"]))).collect()
-    }
-
-    /// What a query answers at each `step` of the last `span`, both in seconds.
-    pub fn query_range(&self, query: &str, span: u32, step: u32) -> Vec<(Labels, Vec<f64>)> {
-        let path =
-            format!("/api/v1/query_range?query={}&start=-{span}s&step={step}s", encode(query));
-        let answer = self.answer(&path);
-        let rows = answer["result"].as_array().unwrap().iter();
-        rows.map(|row| {
-            let values = row["values"].as_array().unwrap().iter();
-            (labels(&row["metric"]), values.map(number).collect())
-        })
-        .collect()
-    }
-
-    /// The values that a label has in the series that a selector finds.
-    pub fn label_values(&self, selector: &str, label: &str) -> BTreeSet<String> {
-        let answer =
-            self.answer(&format!("/api/v1/label/{label}/values?match[]={}", encode(selector)));
-        let values = answer.as_array().unwrap().iter();
-        values.map(|value| value.as_str().unwrap().to_owned()).collect()
-    }
-
     /// Writes line protocol into it, with timestamps in nanoseconds.
     pub fn write(&self, lines: &str) {
         http_post(self.port, "/write?precision=ns", lines);
+    }
+
+    /// The version by the changelog of its package, since Debian's binary does not tell it.
+    pub fn version(program: &Path) -> String {
+        let package = program.ancestors().nth(2).unwrap().join("share/doc/victoria-metrics");
+        let told = run(Command::new("zcat").arg(package.join("changelog.Debian.gz"))).success();
+        let (_, rest) = told.stdout.split_once('(').unwrap();
+        rest.split(['+', '-', ')']).next().unwrap().to_owned()
     }
 
     /// Makes all that was written be found at once, which otherwise takes a second or two.
@@ -109,27 +88,15 @@ impl VictoriaMetrics {
         http_get(self.port, "/internal/force_flush");
     }
 
-    fn answer(&self, path: &str) -> serde_json::Value {
-        let body = http_get(self.port, path);
-        let mut answer: serde_json::Value =
-            serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {path}: {body}"));
-        assert_eq!(answer["status"], "success", "{path}: {body}");
-        answer["data"].take()
-    }
-
     pub fn log(&self) -> String {
         self.server.log()
     }
 }
 
-/// The value of a pair of a moment and a value.
-pub fn number(pair: &serde_json::Value) -> f64 {
-    pair[1].as_str().unwrap().parse().unwrap()
-}
-
-pub fn labels(metric: &serde_json::Value) -> Labels {
-    let pairs = metric.as_object().unwrap().iter();
-    pairs.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect()
+impl Promql for VictoriaMetrics {
+    fn port(&self) -> u16 {
+        self.port
+    }
 }
 
 /// The port of loopback on which a process listens: its log does not tell which one it was given.

@@ -8,13 +8,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::dashboards::{
-    Chosen, blocks, escaped, filled, list, panels, queries, read, text, vmalert_expression,
+    Chosen, escaped, filled, list, panels, queries, read, text, vmalert_expression,
 };
+use crate::support::influxdb::Influxdb;
 use crate::support::lab::Lab;
-use crate::support::prometheus::Prometheus;
-use crate::support::servers::{
-    Influxdb, Server, for_telegraf, require_program, shipped_each_second,
-};
+use crate::support::promql::Promql;
+use crate::support::servers::{Server, for_telegraf, require_program, shipped_each_second};
+use crate::support::tested::page_blocks;
 use crate::support::victoria_metrics::VictoriaMetrics;
 use crate::support::{say, wait_until};
 use serde_json::Value as Json;
@@ -54,7 +54,8 @@ fn telegraf(program: &Path, lab: &Lab, influxdb: &Influxdb, metrics: &VictoriaMe
     let scratch = lab.scratch();
     let settings = scratch.join("telegraf-virt.toml");
     // What the page says that all the panels need.
-    let [told] = blocks("toml")[..] else { panic!("not one block of settings") };
+    let blocks = page_blocks("dashboards/README.md", "toml");
+    let [told] = &blocks[..] else { panic!("not one block of settings") };
     let uris = format!("uris = [\"{}\", \"test:///default\"]", lab.uri());
     std::fs::write(&settings, format!("{uris}\n{told}")).unwrap();
     let configuration = scratch.join("telegraf.conf");
@@ -106,35 +107,28 @@ impl Asked for InDatabase<'_> {
     }
 }
 
-/// Databases that are asked in PromQL.
-macro_rules! asked_in_promql {
-    ($($database:ty),+) => {$(
-        impl Asked for $database {
-            const FILE: &'static str = "metricsql.json";
+impl<D: Promql> Asked for D {
+    const FILE: &'static str = "metricsql.json";
 
-            fn part(text: &str) -> String {
-                // It stands in a string there.
-                escaped(text).replace('\\', "\\\\")
-            }
+    fn part(text: &str) -> String {
+        // It stands in a string there.
+        escaped(text).replace('\\', "\\\\")
+    }
 
-            fn ask(&self, query: &str, is_instant: bool) -> Answer {
-                if is_instant {
-                    let rows = self.query(query).into_iter();
-                    return rows.map(|(labels, value)| (labels, vec![value])).collect();
-                }
-                self.query_range(query, 60, 2)
-            }
-
-            fn choices(&self, query: &str) -> BTreeSet<String> {
-                let inside = query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
-                let (selector, label) = inside.rsplit_once(", ").unwrap();
-                self.label_values(selector, label)
-            }
+    fn ask(&self, query: &str, is_instant: bool) -> Answer {
+        if is_instant {
+            let rows = self.query(query).into_iter();
+            return rows.map(|(labels, value)| (labels, vec![value])).collect();
         }
-    )+};
-}
+        self.query_range(query, 60, 2)
+    }
 
-asked_in_promql!(VictoriaMetrics, Prometheus);
+    fn choices(&self, query: &str) -> BTreeSet<String> {
+        let inside = query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
+        let (selector, label) = inside.rsplit_once(", ").unwrap();
+        self.label_values(selector, label)
+    }
+}
 
 /// A dashboard over its database.
 pub struct Dashboard<'a, D> {
@@ -259,6 +253,21 @@ impl<'a, D: Asked> Dashboard<'a, D> {
         let (_, query) = queries(panel).into_iter().find(|(it, _)| *it == letter).unwrap();
         let answer = self.ask(panel, letter, query).into_iter();
         answer.map(|(tags, numbers)| (tags["name"].clone(), *numbers.last().unwrap())).collect()
+    }
+}
+
+/// Numbers of the panels of the made collections of three guests: one runs, one hangs, one is paused.
+pub fn assert_shown(shown: &BTreeMap<String, f64>, what: &str) {
+    for (title, number) in [
+        ("Guests running", 2.0),
+        ("Guests in another state", 1.0),
+        ("Guests that hang", 1.0),
+        ("vCPUs given", 3000.0),
+        ("vCPUs given, of the CPUs", 100.0),
+        ("Memory given, of the memory", 100.0),
+        ("Free memory", 1000.0),
+    ] {
+        assert_eq!(shown[title], number, "{what}: {title}");
     }
 }
 

@@ -6,11 +6,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::ailing::now;
+use crate::support::database::{counts, made, send};
+use crate::support::influxdb::Influxdb;
 use crate::support::lines::read;
 use crate::support::made::{MadeGuest, collections};
 use crate::support::process::run;
 use crate::support::program::{PROGRAM, without_settings};
-use crate::support::servers::{Influxdb, Server, errors, http_post, require_program, shipped};
+use crate::support::promql::Promql;
+use crate::support::servers::{Server, errors, require_program, shipped};
 use crate::support::tested::page_blocks;
 use crate::support::victoria_metrics::VictoriaMetrics;
 use crate::support::{repository, say};
@@ -108,6 +111,39 @@ fn telegraf_loads_every_configuration_of_the_page() {
     }
 }
 
+fn measurements(influxdb: &Influxdb, database: &str) -> BTreeSet<String> {
+    let rows = influxdb.query(database, "SHOW MEASUREMENTS").into_iter();
+    let rows = rows.flat_map(|series| series.rows);
+    rows.map(|row| row[0].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+#[ignore = "slow: tests/run --all"]
+fn two_outputs_of_influxdb_2_keep_devices_in_a_bucket_of_their_own() {
+    let test = "fleet, two buckets";
+    let Some(telegraf) = require_program(test, "TELEGRAF", "telegraf") else { return };
+    let Some(influxd) = require_program(test, "INFLUXD_2", "influxd-2") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let influxdb = Influxdb::start_2(&influxd, &folder.path().join("influxdb"));
+    influxdb.create("vms_devices");
+    let blocks = page_blocks(PAGE, "toml");
+    let is_of_two = |it: &&String| it.contains("influxdb_v2") && it.contains("vms_devices");
+    let block = blocks.iter().find(is_of_two).unwrap();
+    let url = format!("127.0.0.1:{}", influxdb.port);
+    let lines = made();
+    send(
+        &telegraf,
+        folder.path(),
+        &lines,
+        &replaced(block.clone(), &[("metrics.example.net:8086", &url)]),
+    );
+    let mut sent: BTreeSet<String> = counts(&read(&lines)).into_keys().collect();
+    assert!(sent.remove("vm_devices"));
+    assert_eq!(measurements(&influxdb, "vms"), sent);
+    let devices = BTreeSet::from(["vm_devices".to_owned()]);
+    assert_eq!(measurements(&influxdb, "vms_devices"), devices);
+}
+
 #[test]
 fn two_outputs_keep_devices_and_the_rest_in_databases_of_their_own() {
     let test = "fleet, two databases";
@@ -126,11 +162,7 @@ fn two_outputs_keep_devices_and_the_rest_in_databases_of_their_own() {
     let outputs = replaced(block.clone(), &[("metrics.example.net:8086", &url)]);
     let text = std::fs::read_to_string(shipped("telegraf-virt.conf")).unwrap();
     let mut server = start(&telegraf, folder.path(), &text, &outputs);
-    let measurements = |database: &str| -> BTreeSet<String> {
-        let rows = influxdb.query(database, "SHOW MEASUREMENTS").into_iter();
-        let rows = rows.flat_map(|series| series.rows);
-        rows.map(|row| row[0].as_str().unwrap().to_owned()).collect()
-    };
+    let measurements = |database: &str| measurements(&influxdb, database);
     server.wait_until("both are filled", LIMIT, || {
         (measurements("vms").len() >= 2 && !measurements("vms_devices").is_empty()).then_some(())
     });
@@ -157,7 +189,7 @@ fn rollups_of_the_page_keep_names_tags_and_the_counters_last_values() {
     let guest = |name| MadeGuest { name, tags: ",host=kvm-1", state: 1, is_hung: false };
     let end = now() / 300 * 300;
     let lines = collections(&[guest("a"), guest("b")], end - 900..end, 10);
-    http_post(influxdb.port, "/write?db=vms&precision=ns", &lines);
+    influxdb.write("vms", &lines);
     let query = blocks.iter().find(|it| it.starts_with("CREATE CONTINUOUS QUERY")).unwrap();
     let query = query.split_whitespace().collect::<Vec<_>>().join(" ");
     influxdb.query("", &query);

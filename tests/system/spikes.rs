@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use telegraf_virt::schema::{FieldKind, output_fields};
 
 use crate::support::ailing::now;
+use crate::support::influxdb::Influxdb;
 use crate::support::libvirtd::{FakeGuest, Host, Libvirtd, Reply, Typed};
 use crate::support::made::without_vmid;
 use crate::support::process::run;
 use crate::support::program::program;
+use crate::support::promql::Promql;
 use crate::support::say;
-use crate::support::servers::{Influxdb, http_post, require_program};
+use crate::support::servers::require_program;
 use crate::support::victoria_metrics::VictoriaMetrics;
 
 /// What each counter has gained in its life before, and what it gains from one collection to the next.
@@ -196,8 +198,8 @@ fn a_rate_never_shows_a_spike_whatever_interrupts_a_counter() {
     for (database, lines) in
         [("vms", &lines), ("without_vmid", &without_vmid(&lines)), ("zeros", &with_zeros(&lines))]
     {
-        http_post(influxdb.port, "/query", &format!("q=CREATE DATABASE {database}"));
-        http_post(influxdb.port, &format!("/write?db={database}&precision=ns"), lines);
+        influxdb.create(database);
+        influxdb.write(database, lines);
     }
     for (number, lines) in [lines.clone(), without_vmid(&lines)].iter().enumerate() {
         let metrics =

@@ -2,6 +2,7 @@
 
 use crate::support::events::{PROBE, VirshEvents, create};
 use crate::support::expect::field_types;
+use crate::support::influxdb::Influxdb;
 use crate::support::lab::Lab;
 use crate::support::lines::{Line, Value, read};
 use crate::support::names::ODD_NAMES;
@@ -10,7 +11,7 @@ use crate::support::program::{PROGRAM, once, without_settings};
 use crate::support::repository;
 use crate::support::say;
 use crate::support::servers::{
-    Influxdb, Server, errors, for_telegraf, require_program, shipped, telegraf, telegraf_with,
+    Server, errors, for_telegraf, require_program, shipped, telegraf, telegraf_with,
 };
 use crate::support::stage::times;
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,14 +9,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::database::{block, queries};
+use crate::support::influxdb::Influxdb;
 use crate::support::lab::Lab;
 use crate::support::lines::{Line, Value, read};
 use crate::support::names::ODD_NAMES;
 use crate::support::process::{Finished, run};
 use crate::support::program::{PROGRAM, without_settings};
+use crate::support::promql::{Labels, Promql};
 use crate::support::say;
-use crate::support::servers::{Influxdb, require_program, telegraf};
-use crate::support::victoria_metrics::{Labels, Samples, VictoriaMetrics};
+use crate::support::servers::{require_program, telegraf};
+use crate::support::victoria_metrics::{Samples, VictoriaMetrics};
 use serde_json::Value as Json;
 
 /// The one line of docs/without-telegraf.md that holds this text.
@@ -25,14 +28,6 @@ fn told(text: &str) -> &'static str {
     let lines: Vec<&str> = PAGE.lines().filter(|line| line.contains(text)).collect();
     assert_eq!(lines.len(), 1, "lines of the page with {text}: {lines:?}");
     lines[0]
-}
-
-/// The code blocks of docs/databases.md of this language that hold this text.
-fn blocks(language: &str, text: &str) -> Vec<&'static str> {
-    let opening = format!("\n```{language}\n");
-    const PAGE: &str = include_str!("../../docs/databases.md");
-    let blocks = PAGE.split(&opening).skip(1).map(|rest| rest.split_once("\n```").unwrap().0);
-    blocks.filter(|block| block.contains(text)).collect()
 }
 
 /// A command of the page in a shell, with this lab for the machine's own libvirt.
@@ -207,12 +202,11 @@ fn every_value_comes_back_from_victoriametrics_after_telegraf_and_the_pages_quer
     let still = lab.paused("still one", 1, 1);
     let moving = lab.linux("moving");
     let server = VictoriaMetrics::start(&server, &lab.scratch().join("victoria-metrics"));
-    let output = blocks("toml", ":8428");
-    assert_eq!(output.len(), 1);
+    let output = block("toml", ":8428");
     let file = lab.scratch().join("sent.line");
     let output = format!(
         "{}\n[[outputs.file]]\nfiles = [\"{}\"]\ndata_format = \"influx\"\n",
-        output[0].replace(":8428", &format!(":{}", server.port)),
+        output.replace(":8428", &format!(":{}", server.port)),
         file.display()
     );
     let mut telegraf = telegraf(&program, &lab, &output);
@@ -232,8 +226,8 @@ fn every_value_comes_back_from_victoriametrics_after_telegraf_and_the_pages_quer
     let count = assert_arrived(&server.samples(values.len()), &values);
 
     let mut answers = BTreeMap::new();
-    for query in blocks("promql", "") {
-        let rows = server.query(query);
+    for query in queries("promql") {
+        let rows = server.query(&query);
         let rows: BTreeMap<String, f64> =
             rows.into_iter().map(|(labels, value)| (labels["uuid"].clone(), value)).collect();
         answers.insert(query, rows);

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Scratch, assert_ten_guests, block_with, blocks, read, repository};
+use crate::support::influxdb::Influxdb;
 use crate::support::lines;
 use crate::support::process::run;
 use crate::support::program::PROGRAM;
 use crate::support::say;
-use crate::support::servers::{Influxdb, Server, http_post, require_program};
+use crate::support::servers::{Server, require_program};
 
 fn toml_of(text: &str) -> toml::Table {
     toml::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -149,7 +150,7 @@ fn every_query_in_influxql_returns_rows_from_a_real_influxdb() {
     let Some(influxd) = require_program(test, "INFLUXD", "influxd") else { return };
     let scratch = Scratch::new();
     let influxdb = Influxdb::start(&influxd, &scratch.path("influxdb"));
-    http_post(influxdb.port, "/query", "q=CREATE DATABASE vms");
+    influxdb.create("vms");
     // Three collections of the last minutes: a rate needs two, in minutes of their own.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     for minutes in [3, 2, 1] {
@@ -160,7 +161,7 @@ fn every_query_in_influxql_returns_rows_from_a_real_influxdb() {
             .lines()
             .map(|line| format!("{} {moment}\n", line.rsplit_once(' ').unwrap().0))
             .collect();
-        http_post(influxdb.port, "/write?db=vms", &body);
+        influxdb.write("vms", &body);
     }
     let queries = blocks("docs/databases.md", "influxql");
     assert_eq!(queries.len(), 8);
