@@ -17,7 +17,7 @@ const MORE: [(&str, &str); 9] = [
     ("libvirt_domain_interface_meta", "0 * vm_devices_rxbytes{devtype=\"nic\"} + 1"),
     (
         "libvirt_domain_memory_stats_used_percent",
-        "100 * (vm_totals_memavailable - vm_totals_memusable) / (vm_totals_memavailable > 0)",
+        "100 * (vm_totals_memavailable - (vm_totals_memusable > 0)) / (vm_totals_memavailable > 0)",
     ),
     ("libvirt_domain_memory_stats_maximum_bytes", "1024 * vm_metrics_memory_max_kb"),
 ];

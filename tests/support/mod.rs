@@ -34,6 +34,7 @@ pub mod pages;
 pub mod process;
 pub mod program;
 pub mod prometheus;
+pub mod recorded;
 pub mod remote;
 pub mod servers;
 pub mod stage;

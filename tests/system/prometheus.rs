@@ -13,6 +13,7 @@ use crate::support::dashboards::path;
 use crate::support::lab::Lab;
 use crate::support::lines::read as read_lines;
 use crate::support::made::{Exposed, MadeGuest, collections, without_vmid};
+use crate::support::pages;
 use crate::support::process::run;
 use crate::support::program::{PROGRAM, without_settings};
 use crate::support::prometheus::{Prometheus, fill, promtool};
@@ -137,6 +138,30 @@ fn prometheus_answers_every_query_of_the_dashboard_and_of_the_page() {
     }
     row.alerts = format!("{} of {}", ailing::rules(), ailing::rules());
     row.hold();
+}
+
+#[test]
+fn the_queries_of_the_page_find_a_guest_that_was_shut_off_and_exclude_one_without_usable() {
+    let test = "prometheus, shut off";
+    let Some(program) = require_program(test, "PROMETHEUS", "prometheus") else { return };
+    let end = now();
+    let lines_of = |name, time| {
+        let guest = MadeGuest { name, tags: "", state: 1, is_hung: false };
+        let lines = collections(&[guest], time, 30);
+        let is_of_guest = |line: &&str| line.contains(",uuid=");
+        lines.lines().filter(is_of_guest).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let lines = lines_of("moving", end - 600..end + 300)
+        + &lines_of("off", end - 7200..end - 3600)
+        + &lines_of("old", end - 600..end + 300).replace("memusable=500i", "memusable=0i");
+    let folder = tempfile::tempdir().unwrap();
+    fill(&program, folder.path(), &read_lines(&lines));
+    let prometheus = Prometheus::start(&program, folder.path(), "global: {}\n");
+    for (part, expected) in [("vm_totals_state[1d]", "off"), ("vm_totals_memusable", "moving")] {
+        let rows = prometheus.query(&pages::block_with("promql", part));
+        let names: Vec<&str> = rows.iter().map(|(labels, _)| labels["name"].as_str()).collect();
+        assert_eq!(names, [expected], "{part}");
+    }
 }
 
 #[test]
