@@ -8,6 +8,7 @@
 //! report.rs      what is printed, and the record
 //! rounds.rs      contenders taken in turn; medians
 //! figures.rs     the tables
+//! filters.rs     long lists of names and UUIDs
 //! host.rs        a hypervisor with guests
 //! ../machine.rs  what a record says of the machine
 //! peers.rs       the other tools, and how each is started and read
@@ -22,6 +23,7 @@ mod beside;
 mod clocks;
 mod contenders;
 mod figures;
+mod filters;
 mod host;
 #[path = "../machine.rs"]
 mod machine;
@@ -41,6 +43,7 @@ use contenders::{Contender, First, Floor, Warm};
 use host::Host;
 use report::Report;
 use rounds::Rounds;
+use settings::Compared;
 use support::process::run;
 use support::program::PROGRAM;
 
@@ -70,6 +73,9 @@ struct Options {
     /// Compare execd with this file of settings to execd without, and nothing else; may be repeated
     #[arg(long, value_name = "FILE")]
     settings: Vec<PathBuf>,
+    /// The same with long lists of names and UUIDs, on guests of libvirt's test driver
+    #[arg(long, conflicts_with_all = ["uri", "settings"])]
+    filters: bool,
     /// Another build of the program, to compare with
     #[arg(long)]
     before: Option<PathBuf>,
@@ -143,7 +149,9 @@ fn main() {
     let options = Options::parse();
     let (guests, few, count) =
         if options.quick { (4, 2, 2) } else { (options.guests, 3, options.rounds) };
-    let host = match options.uri.clone() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = options.uri.clone().or_else(|| options.filters.then(|| filters::host(folder.path())));
+    let host = match uri {
         Some(uri) => Some(Host::of(uri, None, &options.floors)),
         None => Host::raise(guests, options.paused, &options.floors),
     };
@@ -151,8 +159,12 @@ fn main() {
     let mut machine = machine::describe();
     machine["libvirt"] = host.version("Using library: libvirt").into();
     machine["hypervisor"] = host.version("Running hypervisor:").into();
-    if !options.settings.is_empty() {
-        settings::compare(&host, &options.settings, count, &machine, options.record);
+    let compared = match options.filters {
+        true => filters::settings(),
+        false => options.settings.iter().map(|file| Compared::read(file)).collect(),
+    };
+    if !compared.is_empty() {
+        settings::compare(&host, &compared, count, &machine, options.record);
         return;
     }
     let connections = default_of("workers");

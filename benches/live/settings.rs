@@ -27,27 +27,38 @@ const HEAD: [&str; 8] = [
     "more MiB",
 ];
 
-/// What a file is called in the tables: its name without its ending.
-fn name_of(file: &Path) -> String {
-    file.file_stem().unwrap().to_str().unwrap().to_owned()
+/// Settings, and what the tables call them.
+pub struct Compared {
+    pub name: String,
+    /// As a configuration file has them.
+    pub text: String,
+}
+
+impl Compared {
+    /// A file of settings; the tables call it by its name without the ending.
+    pub fn read(file: &Path) -> Compared {
+        let text = fs::read_to_string(file);
+        Compared {
+            name: file.file_stem().unwrap().to_str().unwrap().to_owned(),
+            text: text.unwrap_or_else(|error| panic!("{}: {error}", file.display())),
+        }
+    }
 }
 
 /// Measures, prints a table, and writes the record.
 pub fn compare(
     host: &Host,
-    files: &[PathBuf],
+    settings: &[Compared],
     rounds: usize,
     machine: &Value,
     record: Option<PathBuf>,
 ) {
     let mut contenders = Contenders::new();
-    let mut names = vec![WITHOUT.to_owned(), AGAIN.to_owned()];
-    names.extend(files.iter().map(|file| name_of(file)));
+    let mut names = vec![WITHOUT, AGAIN];
+    names.extend(settings.iter().map(|it| it.name.as_str()));
     for (number, name) in names.iter().enumerate() {
-        let text = number.checked_sub(2).map_or_else(String::new, |number| {
-            fs::read_to_string(&files[number]).unwrap_or_else(|error| panic!("{name}: {error}"))
-        });
-        let options = host.configured(&format!("settings-{number}.toml"), &text);
+        let text = number.checked_sub(2).map_or("", |number| &settings[number].text);
+        let options = host.configured(&format!("settings-{number}.toml"), text);
         let options = options.each_ref().map(String::as_str);
         let cache = format!("settings-{number}");
         let mut command = host.program("execd", &cache, &options);
@@ -60,13 +71,12 @@ pub fn compare(
     let rows: Vec<Vec<String>> = names.iter().map(|name| row(&taken, name)).collect();
     let table = table(&HEAD, &rows);
     println!("{} guests, {rounds} rounds; medians\n\n{table}", host.guests);
-    let texts: serde_json::Map<String, Value> = files
+    let texts: serde_json::Map<String, Value> = settings
         .iter()
-        .map(|file| {
-            let text = fs::read_to_string(file).unwrap();
+        .map(|Compared { name, text }| {
             // A list of 20,000 names says no more than its beginning and its size.
             let beginning: String = text.chars().take(200).collect();
-            (name_of(file), json!({ "beginning": beginning, "bytes": text.len() }))
+            (name.clone(), json!({ "beginning": beginning, "bytes": text.len() }))
         })
         .collect();
     let all = json!({
