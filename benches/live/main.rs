@@ -8,6 +8,7 @@
 //! report.rs      what is printed, and the record
 //! rounds.rs      contenders taken in turn; medians
 //! figures.rs     the tables
+//! filters.rs     long lists of names and UUIDs
 //! host.rs        a hypervisor with guests
 //! ../machine.rs  what a record says of the machine
 //! peers.rs       the other tools, and how each is started and read
@@ -22,6 +23,7 @@ mod beside;
 mod clocks;
 mod contenders;
 mod figures;
+mod filters;
 mod host;
 #[path = "../machine.rs"]
 mod machine;
@@ -43,7 +45,7 @@ use report::Report;
 use rounds::Rounds;
 use support::process::run;
 use support::program::PROGRAM;
-use variants::Variants;
+use variants::{Compared, Variants};
 
 const WORKERS: [usize; 4] = [1, 2, 4, 8];
 
@@ -71,8 +73,11 @@ struct Options {
     /// Compare execd with this file of settings to execd without, and nothing else; may be repeated
     #[arg(long, value_name = "FILE")]
     settings: Vec<PathBuf>,
+    /// The same with long lists of names and UUIDs, on guests of libvirt's test driver
+    #[arg(long, conflicts_with_all = ["uri", "settings"])]
+    filters: bool,
     /// Compare execd with --before and --settings while one guest of the fleet hangs, and nothing else
-    #[arg(long, conflicts_with = "uri")]
+    #[arg(long, conflicts_with_all = ["uri", "filters"])]
     hung: bool,
     /// Another build of the program, to compare with
     #[arg(long)]
@@ -147,7 +152,9 @@ fn main() {
     let options = Options::parse();
     let (guests, few, count) =
         if options.quick { (4, 2, 2) } else { (options.guests, 3, options.rounds) };
-    let host = match options.uri.clone() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = options.uri.clone().or_else(|| options.filters.then(|| filters::host(folder.path())));
+    let host = match uri {
         Some(uri) => Some(Host::of(uri, None, &options.floors)),
         None => Host::raise(guests, options.paused, &options.floors),
     };
@@ -155,8 +162,12 @@ fn main() {
     let mut machine = machine::describe();
     machine["libvirt"] = host.version("Using library: libvirt").into();
     machine["hypervisor"] = host.version("Running hypervisor:").into();
-    if options.hung || !options.settings.is_empty() {
-        let Options { settings, before, hung, record, .. } = options;
+    let settings = match options.filters {
+        true => filters::settings(),
+        false => options.settings.iter().map(|file| Compared::read(file)).collect(),
+    };
+    if options.hung || !settings.is_empty() {
+        let Options { before, hung, record, .. } = options;
         Variants { settings, before, hung }.compare(&host, count, &machine, record);
         return;
     }

@@ -30,10 +30,27 @@ const HEAD: [&str; 10] = [
     "more MiB",
 ];
 
+/// Settings, and what the tables call them.
+pub struct Compared {
+    pub name: String,
+    /// As a configuration file has them.
+    pub text: String,
+}
+
+impl Compared {
+    /// A file of settings; the tables call it by its name without the ending.
+    pub fn read(file: &Path) -> Compared {
+        let text = fs::read_to_string(file);
+        Compared {
+            name: file.file_stem().unwrap().to_str().unwrap().to_owned(),
+            text: text.unwrap_or_else(|error| panic!("{}: {error}", file.display())),
+        }
+    }
+}
+
 /// What is compared with the program without any settings.
 pub struct Variants {
-    /// Files of settings.
-    pub settings: Vec<PathBuf>,
+    pub settings: Vec<Compared>,
     /// Another build of the program.
     pub before: Option<PathBuf>,
     /// Whether one guest hangs all the time.
@@ -45,14 +62,11 @@ impl Variants {
     pub fn compare(&self, host: &Host, rounds: usize, machine: &Value, record: Option<PathBuf>) {
         let hung = self.hung.then(|| host.hang_one().0);
         let mut contenders = Contenders::new();
-        let mut names = vec![WITHOUT.to_owned(), AGAIN.to_owned()];
-        names.extend(self.settings.iter().map(|file| name_of(file)));
+        let mut names = vec![WITHOUT, AGAIN];
+        names.extend(self.settings.iter().map(|it| it.name.as_str()));
         for (number, name) in names.iter().enumerate() {
-            let text = number.checked_sub(2).map_or_else(String::new, |number| {
-                let text = fs::read_to_string(&self.settings[number]);
-                text.unwrap_or_else(|error| panic!("{name}: {error}"))
-            });
-            let options = host.configured(&format!("settings-{number}.toml"), &text);
+            let text = number.checked_sub(2).map_or("", |number| &self.settings[number].text);
+            let options = host.configured(&format!("settings-{number}.toml"), text);
             let options = options.each_ref().map(String::as_str);
             let cache = format!("settings-{number}");
             let mut command = host.program("execd", &cache, &options);
@@ -61,7 +75,7 @@ impl Variants {
         if let Some(program) = &self.before {
             let mut command = host.build(program, "execd", "before", &[]);
             self.add(&mut contenders, BEFORE, &mut command, host.guests);
-            names.push(BEFORE.to_owned());
+            names.push(BEFORE);
         }
         let mut taken = Rounds::default();
         taken.run(&mut contenders, rounds, &host.server);
@@ -94,21 +108,15 @@ impl Variants {
         }
     }
 
-    /// What the files say.
+    /// What the settings say.
     fn texts(&self) -> serde_json::Map<String, Value> {
-        let texts = self.settings.iter().map(|file| {
-            let text = fs::read_to_string(file).unwrap();
+        let texts = self.settings.iter().map(|Compared { name, text }| {
             // A list of 20,000 names says no more than its beginning and its size.
             let beginning: String = text.chars().take(200).collect();
-            (name_of(file), json!({ "beginning": beginning, "bytes": text.len() }))
+            (name.clone(), json!({ "beginning": beginning, "bytes": text.len() }))
         });
         texts.collect()
     }
-}
-
-/// What a file is called in the tables: its name without its ending.
-fn name_of(file: &Path) -> String {
-    file.file_stem().unwrap().to_str().unwrap().to_owned()
 }
 
 fn row(taken: &Rounds, name: &str) -> Vec<String> {

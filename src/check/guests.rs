@@ -284,9 +284,8 @@ fn balloons(host: &CollectedHost, readings: &[&Reading], deadline: &Deadline) ->
         findings.push(finding.of_guests(names(&without_period)));
     }
     if let Some((_, first)) = absent.first() {
-        // The read-only socket, where it is named, is not the one that changes guests.
-        let uri = shell(&host.uri.replace("-sock-ro", "-sock"));
-        findings.push(kinds::no_balloon(has(&absent), uri, *first).of_guests(names(&absent)));
+        let virsh = virsh_to_change(&host.uri);
+        findings.push(kinds::no_balloon(has(&absent), virsh, *first).of_guests(names(&absent)));
     }
     if !silent.is_empty() {
         findings.push(kinds::balloon_silent(has(&silent)).of_guests(names(&silent)));
@@ -298,12 +297,18 @@ fn balloons(host: &CollectedHost, readings: &[&Reading], deadline: &Deadline) ->
     findings
 }
 
+/// virsh as it may change guests. A session's guests are its user's: to root that URI means another daemon.
+fn virsh_to_change(uri: &str) -> String {
+    // The read-only socket, where it is named, is not the one that changes guests.
+    let changing = shell(&uri.replace("-sock-ro", "-sock"));
+    let is_session = uri.split('?').next().is_some_and(|it| it.ends_with("/session"));
+    if is_session { format!("virsh -c {changing}") } else { format!("sudo virsh -c {changing}") }
+}
+
 /// The command that sets the period of these guests; where they are many, of all that run.
 fn period_command(uri: &str, guests: &[NamedGuest]) -> String {
-    // The read-only socket, where it is named, is not the one that changes guests.
-    let uri = shell(&uri.replace("-sock-ro", "-sock"));
-    let set =
-        |guest: &str| format!("sudo virsh -c {uri} dommemstat {guest} --period 10 --live --config");
+    let virsh = virsh_to_change(uri);
+    let set = |guest: &str| format!("{virsh} dommemstat {guest} --period 10 --live --config");
     match guests {
         [(_, uuid)] => set(&uuid.to_string()),
         guests if guests.len() <= 4 => {
@@ -311,7 +316,7 @@ fn period_command(uri: &str, guests: &[NamedGuest]) -> String {
             format!("for guest in {}; do {}; done", uuids.join(" "), set("\"$guest\""))
         }
         _ => format!(
-            "sudo virsh -c {uri} list --uuid | grep . | while read -r guest; do {} </dev/null; done",
+            "{virsh} list --uuid | grep . | while read -r guest; do {} </dev/null; done",
             set("\"$guest\"")
         ),
     }
@@ -434,5 +439,14 @@ mod tests {
             "sudo virsh -c qemu:///system list --uuid | grep . | while read -r guest; do sudo virsh -c \
              qemu:///system dommemstat \"$guest\" --period 10 --live --config </dev/null; done"
         );
+    }
+
+    #[test]
+    fn guests_of_a_session_are_changed_by_its_user_and_not_by_root() {
+        for uri in ["qemu:///session", "qemu:///session?mode=legacy"] {
+            let command = period_command(uri, &[("a".to_owned(), Uuid::nil())]);
+            assert!(command.starts_with("virsh -c "), "{command}");
+        }
+        assert_eq!(virsh_to_change("qemu:///system"), "sudo virsh -c qemu:///system");
     }
 }

@@ -296,6 +296,11 @@ impl CheckedHost {
             let path = socket.path.display();
             return kinds::no_socket(&path, error, shell(&path.to_string()), daemon);
         }
+        if has("no connection driver available")
+            && let Some(driver) = self.driver().filter(|driver| DRIVERS.contains(driver))
+        {
+            return kinds::no_driver(driver, error);
+        }
         if has("no connection driver available") || has("unable to parse URI") || self.is_unknown()
         {
             return kinds::bad_uri(error, shell(&self.meant()));
@@ -408,6 +413,21 @@ mod tests {
         assert_eq!((finding.verdict, finding.id), (Verdict::Lost, "no-bus"));
         assert!(finding.text.contains("polkit"), "{}", finding.text);
         assert_eq!(finding.commands[0], "auth_unix_ro = \"none\"");
+    }
+
+    #[test]
+    fn a_driver_that_is_not_installed_is_told_from_one_that_there_is_not() {
+        let refused = |uri: &str| {
+            let (uri, socket) = (uri.to_owned(), None);
+            let host = CheckedHost { uri, socket, answer: Err(NoAnswer::Late(Duration::ZERO)) };
+            host.refused("no connection driver available for this URI")
+        };
+        for uri in ["lxc:///system", "xen:///system", "vbox:///session"] {
+            let finding = refused(uri);
+            assert_eq!((finding.verdict, finding.id), (Verdict::Lost, "no-driver"), "{uri}");
+            assert!(finding.text.contains(&uri[..3]), "{}", finding.text);
+        }
+        assert_eq!(refused("qemo:///system").id, "bad-uri");
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub(super) fn fill(
     if missing.has(Group::Interface) {
         sample.nics.clear();
         let named = inventory.nics.iter().filter_map(|nic| Some((nic.target.as_deref()?, nic)));
+        note_uncounted(sample, Group::Interface, named.clone().next().is_none());
         for (target, _) in named.filter(|(target, nic)| devices.takes_nic(target, Some(nic))) {
             let (nic, failure) = nic(guest, target);
             sample.nics.push(nic);
@@ -50,6 +51,7 @@ pub(super) fn fill(
     if missing.has(Group::Block) {
         sample.disks.clear();
         let disks = inventory.disks.iter().filter(|device| device.kind.is_disk());
+        note_uncounted(sample, Group::Block, disks.clone().next().is_none());
         for device in disks.filter(|device| devices.takes_disk(&device.target, Some(device))) {
             let (disk, failure) = disk(guest, &device.target);
             sample.disks.push(disk);
@@ -112,6 +114,12 @@ fn fill_memory(memory: &mut Memory, statistics: &[MemoryStatistic]) {
             MemoryStatistic::HugetlbPgalloc(count) => memory.hugetlb_pgalloc = Some(count),
             MemoryStatistic::HugetlbPgfail(count) => memory.hugetlb_pgfail = Some(count),
         }
+    }
+}
+
+fn note_uncounted(sample: &mut Domain, group: Group, has_none: bool) {
+    if has_none {
+        sample.uncounted = sample.uncounted.or(group.into());
     }
 }
 

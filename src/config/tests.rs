@@ -392,6 +392,12 @@ fn an_impossible_value_says_what_is_possible() {
              that is wanted, and the last one may be an @attribute",
         ),
         (
+            "[domains]\ninclude_metadata = ['//a[@b=\"\\\"]x']",
+            "c.toml, line 2: domains.include_metadata contains '//a[@b=\"\\\"]x', but its path has the step \
+             a[@b=\"\\\"]x, which is none: a step is an element's name, with {URI} before it or \
+             [@name='value'] after it where that is wanted, and the last one may be an @attribute",
+        ),
+        (
             "[domains]\nexclude_metadata = ['//a=[']",
             "c.toml, line 2: domains.exclude_metadata contains \"//a=[\", but that pattern has a [ without \
              its ]",

@@ -17,6 +17,7 @@ use crate::anomalies::Summary;
 use crate::config::{DeviceTag, Feature, Missing};
 use crate::devices::Inventory;
 use crate::features::{Rates, angle_deg};
+use crate::libvirt::Group;
 use crate::line_protocol::{Fields, Lines, Tags};
 use crate::sample::{Disk, Domain, Nic, words};
 use crate::schema::{
@@ -143,8 +144,14 @@ impl Page<'_> {
         }
         self.write_devices(lines, device);
         self.line(lines, "vm_totals", |fields| {
-            Nic::write_sums(fields, policy, &sample.nics);
-            Disk::write_sums(fields, policy, &sample.disks);
+            let is_offered =
+                |group| self.choice.missing == Missing::Zero || !sample.uncounted.has(group);
+            if is_offered(Group::Interface) {
+                Nic::write_sums(fields, policy, &sample.nics);
+            }
+            if is_offered(Group::Block) {
+                Disk::write_sums(fields, policy, &sample.disks);
+            }
             schema::write_totals(fields, policy, extra, sample);
         });
     }

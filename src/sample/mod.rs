@@ -17,7 +17,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::libvirt::{Parameter, Value};
+use crate::libvirt::{Groups, Parameter, Value};
 use crate::schema::{
     self, BackingImage, DirtyRateOfVcpu, EnergyMonitor, EnergyPackage, Iothread, LatencyBin,
     Monitor, MonitorPart, Sent, TimedGroup,
@@ -126,6 +126,10 @@ pub struct Domain {
     /// What earlier samples of this boot say of the values that are missing.
     #[serde(default, skip_serializing_if = "Absent::is_empty")]
     pub absent: Absent,
+    /// Of which groups of devices it has none, where no bulk statistics count them. What such a guest reads, writes and
+    /// sends is not known to be nothing: the file systems of a container are no disks.
+    #[serde(skip)]
+    pub uncounted: Groups,
     /// What is printed only when `extra` asks for it; `None` where nothing of it is kept.
     #[serde(skip)]
     pub more: Option<Box<More>>,

@@ -27,6 +27,7 @@ mod line_protocol;
 mod logs;
 mod missing;
 mod numa;
+mod odd_guests;
 mod packaging;
 mod pages;
 mod precision;

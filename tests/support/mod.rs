@@ -37,6 +37,7 @@ pub mod process;
 pub mod program;
 pub mod prometheus;
 pub mod promql;
+pub mod recorded;
 pub mod remote;
 pub mod servers;
 pub mod stage;

@@ -108,24 +108,24 @@ findings! {
     no_balloon_period(count, whose, command) = Advice "no-balloon-period":
         "libvirt never asks {count} for {whose} own memory figures"
         lost "memavailable, memusable, memdisk_cache, memswap_in, memswap_out and the faults of vm_totals, \
-              which are 0 instead"
+              which are 0, or omitted with missing = \"omit\""
         fix "set a period with the first line, which works at once and needs no guest agent; the second line is \
              then in the guest's XML. If libvirt reports that a guest is transient, omit --config"
         run "{command}"
         run "<memballoon model='virtio'><stats period='10'/></memballoon>";
 
-    no_balloon(guests, uri, first) = Advice "no-balloon": "{guests} no balloon device"
+    no_balloon(guests, virsh, first) = Advice "no-balloon": "{guests} no balloon device"
         lost "memavailable, memusable, memdisk_cache, memswap_in, memswap_out and the faults of vm_totals, \
-              which are 0 instead"
+              which are 0, or omitted with missing = \"omit\""
         fix "write the second line into <devices> of the guest's XML, shut the guest down and start it; no \
              guest agent is needed"
-        run "sudo virsh -c {uri} edit {first}"
+        run "{virsh} edit {first}"
         run "<memballoon model='virtio'><stats period='10'/></memballoon>";
 
     balloon_silent(guests) = Advice "balloon-silent":
         "{guests} never reported memory figures, although they are asked for"
         lost "memavailable, memusable, memdisk_cache, memswap_in, memswap_out and the faults of vm_totals, \
-              which are 0 instead"
+              which are 0, or omitted with missing = \"omit\""
         fix "if they have not just started, load the balloon driver in them; for Windows it is in virtio-win, \
              with its service BalloonService"
         run "modprobe virtio_balloon";

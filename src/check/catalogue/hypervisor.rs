@@ -32,6 +32,12 @@ findings! {
              try this program"
         run "telegraf-virt check --uri {meant}";
 
+    no_driver(driver, error) = Lost "no-driver":
+        "libvirt's driver {driver} is not installed; libvirt says: {error}"
+        lost "every guest of this hypervisor"
+        fix "install it, and restart libvirt; on Debian it is in a package of its own"
+        run "apt-cache search libvirt-daemon-driver";
+
     not_running(what, error, daemon) = Lost "not-running": "{what}; libvirt says: {error}"
         lost "every guest of this hypervisor"
         fix "start libvirt, or name another hypervisor with --uri or `uris`"

@@ -1,6 +1,7 @@
 //! Tests of which guests and devices pass.
 
 use std::path::Path as File;
+use std::time::Duration;
 
 use super::super::{Settings, parse};
 use super::*;
@@ -49,6 +50,39 @@ fn a_uuid_passes_in_every_notation_and_by_pattern() {
     let filter = domains("include = ['web']\ninclude_uuids = ['550e8400-*']");
     let both = [("web", WEB), ("web", DB), ("db", WEB)];
     assert_eq!(both.map(|(name, uuid)| filter.takes(name, &uuid)), [true, false, false]);
+}
+
+/// The least CPU time of this thread that a few hundred guests took.
+fn time_of(filter: &DomainFilter) -> Duration {
+    let cpu_time = || -> Duration {
+        let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+        nix::time::clock_gettime(clock).unwrap().into()
+    };
+    let names: Vec<String> = (0..200).map(|it| format!("web-{it:05}")).collect();
+    let once = |_| {
+        let before = cpu_time();
+        let taken =
+            names.iter().zip(0..).filter(|(name, it)| filter.takes(name, &Uuid::from_u128(*it)));
+        assert_eq!(taken.count(), 199);
+        cpu_time() - before
+    };
+    (0..50).map(once).min().unwrap()
+}
+
+#[test]
+fn names_and_uuids_cost_the_same_however_many_they_are() {
+    let filter = |names: u128, uuids: u128| {
+        let names: String = (0..names).map(|it| format!("'db-{it:05}', ")).collect();
+        let uuids: String =
+            (0..uuids).map(|it| format!("'{}', ", Uuid::from_u128(1_000 + it))).collect();
+        domains(&format!("exclude = [{names}'web-00007']\nexclude_uuids = [{uuids}'{WEB}']"))
+    };
+    let few = time_of(&filter(1, 1));
+    for (names, uuids) in [(500, 100), (20_000, 2_000)] {
+        let many = time_of(&filter(names, uuids));
+        // Compared one after another, 500 would take a hundred times as long.
+        assert!(many < few * 20, "{names} names, {uuids} UUIDs: {many:?}, one of each: {few:?}");
+    }
 }
 
 #[test]
