@@ -289,6 +289,11 @@ impl Stats {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// Adds a number that it does not have.
+    pub fn add(&mut self, key: &str, number: i64) {
+        self.0.push((key.to_owned(), number.to_string()));
+    }
+
     pub fn find(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
