@@ -1,7 +1,7 @@
 //! Every value that the program prints of guests with unusual devices equals what `virsh domstats` says: by default,
-//! and with every name of `extra`, then also what `dommemstat` and `domblkinfo` say. On the machine's own libvirt, and on Debian 13's.
+//! and with every name of `extra`, then also what `dommemstat` says, and the capacity of `domblkinfo`. On the machine's
+//! own libvirt, and on Debian 13's.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -272,33 +272,6 @@ struct Figure {
     number: i64,
 }
 
-/// The image of a disk, as its file system knows it.
-struct Image {
-    is_raw: bool,
-    length: i64,
-    /// Whether it takes no block of its file system.
-    is_empty: bool,
-}
-
-/// The images of a guest's disks; of those that are no file there is none.
-fn images(lab: &Lab, guest: &Guest) -> HashMap<String, Image> {
-    let stats = lab.all_stats(&guest.uuid);
-    let image = |(index, disk): (usize, String)| {
-        let path = stats.find(&format!("block.{index}.path"))?;
-        let size = lab.inside(&["stat", "-c", "%s %b", path]);
-        let (length, blocks) = size.trim().split_once(' ').unwrap();
-        let driver = format!("/domain/devices/disk[target/@dev='{disk}']/driver/@type");
-        let format = lab.virsh(&["dumpxml", &guest.uuid, "--xpath", &driver]);
-        let image = Image {
-            is_raw: format.contains("raw"),
-            length: length.parse().unwrap(),
-            is_empty: blocks == "0",
-        };
-        Some((disk, image))
-    };
-    guest.disks(&stats).into_iter().filter_map(image).collect()
-}
-
 /// What `virsh dommemstat` and `domblkinfo` say of a guest.
 fn figures(lab: &Lab, guest: &Guest, stats: &Stats) -> Vec<Figure> {
     let mut figures = Vec::new();
@@ -318,42 +291,17 @@ fn figures(lab: &Lab, guest: &Guest, stats: &Stats) -> Vec<Figure> {
             assert_eq!(guest.name, "spdk", "only of vhost-user disks it knows nothing: {finished}");
             continue;
         }
-        for (name, number) in finished.stdout.lines().filter_map(|line| line.split_once(':')) {
-            // Of what it does not know it has a line without a number.
-            let Ok(number) = number.trim().parse() else { continue };
-            figures.push(Figure { disk: disk.clone(), name: name.trim().to_owned(), number });
-        }
+        // Its allocation and physical size mean other things than those of the bulk statistics, and in each version
+        // others: those are held against domstats only.
+        let capacity = finished.stdout.lines().find_map(|line| line.strip_prefix("Capacity:"));
+        let number = capacity.unwrap().trim().parse().unwrap();
+        figures.push(Figure { disk, name: "Capacity".to_owned(), number });
     }
     figures
 }
 
-/// What `domblkinfo` calls so, by the figures of a disk's line. Two of its words mean other things than in the bulk
-/// statistics: the allocation of a raw image is what its file takes, and where that is all that is known, the
-/// physical size is the file's length.
-fn block_info(name: &str, line: &Line, image: Option<&Image>) -> Option<i64> {
-    let figure = |field: &str| line.find_field(field).map(|_| line.int(field));
-    let (highest, physical) = (figure("allocation_bytes")?, figure("physical_bytes")?);
-    // Of a file that takes nothing the bulk statistics have the length.
-    let taken = if image.is_some_and(|it| it.is_empty) { 0 } else { physical };
-    let is_raw = image.is_some_and(|it| it.is_raw);
-    let allocation = if is_raw || highest == 0 || taken == 0 { taken } else { highest };
-    match name {
-        "Capacity" => figure("capacity_bytes"),
-        "Allocation" => Some(allocation),
-        "Physical" if allocation == taken => Some(image.map_or(physical, |it| it.length)),
-        "Physical" => Some(physical),
-        _ => None,
-    }
-}
-
 /// The lines of a guest with every `extra`, against those calls before and after.
-fn compare_calls(
-    guest: &Guest,
-    images: &HashMap<String, Image>,
-    lines: &[Line],
-    before: &[Figure],
-    after: &[Figure],
-) -> Comparison {
+fn compare_calls(guest: &Guest, lines: &[Line], before: &[Figure], after: &[Figure]) -> Comparison {
     let mut result = Comparison::default();
     for Figure { disk, name, number: first } in before {
         let is_same = |it: &&Figure| (&it.disk, &it.name) == (disk, name);
@@ -363,13 +311,12 @@ fn compare_calls(
             disk => (Some(disk), "vm_devices"),
         };
         let field = match name.as_str() {
+            "Capacity" => "capacity_bytes".to_owned(),
             "disk_caches" => "memdisk_cache".to_owned(),
             name => format!("mem{name}"),
         };
-        let printed = find(lines, &guest.uuid, measurement, device).and_then(|line| match device {
-            Some(disk) => block_info(name, line, images.get(disk)),
-            None => line.find_field(&field).map(|_| line.int(&field)),
-        });
+        let line = find(lines, &guest.uuid, measurement, device);
+        let printed = line.filter(|it| it.find_field(&field).is_some()).map(|it| it.int(&field));
         let range = *first.min(&second)..=*first.max(&second);
         let right = printed.is_some_and(|value| range.contains(&value));
         result.agree += usize::from(right);
@@ -404,7 +351,6 @@ fn all_equal(release: &str) {
     let Some(lab) = Lab::require_release("equal", release) else { return };
     let guests = guests(&lab);
     let looked: Vec<Guest> = guests.uuids.iter().map(|uuid| Guest::look(&lab, uuid)).collect();
-    let images: Vec<_> = looked.iter().map(|guest| images(&lab, guest)).collect();
     let names = telegraf_virt::config::extra::Extra::ALL.map(|it| format!("{:?}", it.name()));
     let versions = lab.versions();
     let settings = lab.scratch().join("equal.toml");
@@ -442,12 +388,12 @@ fn all_equal(release: &str) {
                 agree += compared.agree;
                 lacking.extend(compared.wrong);
                 let (first, second) = (&calls_before[place], &calls_after[place]);
-                let compared = compare_calls(guest, &images[place], &lines, first, second);
+                let compared = compare_calls(guest, &lines, first, second);
                 by_calls += compared.agree;
                 lacking.extend(compared.wrong);
             }
             if has_all {
-                for name in ["usable", "last_update", "Capacity", "Allocation", "Physical"] {
+                for name in ["usable", "last_update", "Capacity"] {
                     let asked = calls_before.iter().flatten().any(|it| it.name == name);
                     assert!(asked, "virsh says nothing of {name}");
                 }

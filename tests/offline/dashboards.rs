@@ -233,7 +233,7 @@ fn a_panel_says_which_setting_it_needs() {
 fn every_link_of_the_page_leads_somewhere_and_no_picture_is_large() {
     for link in links() {
         let (file, _) = link.split_once('#').unwrap_or((link, ""));
-        assert!(path(file).is_file(), "{link}");
+        assert!(file.is_empty() || path(file).is_file(), "{link}");
     }
     let pictures: Vec<&str> = links().into_iter().filter(|link| link.ends_with(".png")).collect();
     assert_eq!(pictures, ["hosts.png", "guest.png", "devices.png", "collector.png"]);
