@@ -1,19 +1,29 @@
-//! A real InfluxDB 1.x on loopback, and what it answers.
+//! A real InfluxDB, 1.x or 2.x, on loopback, and what it answers.
 
-use super::servers::{Server, encode, http_get, http_post, http_post_with, response};
+use super::servers::{
+    Server, encode, http_get, http_get_with, http_post, http_post_with, response,
+};
+use super::victoria_metrics::listening;
 use super::wait_until;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// InfluxDB 1.x.
+/// InfluxDB 1.x or 2.x.
 pub struct Influxdb {
     server: Server,
     pub port: u16,
+    /// What each request needs in its head, and the organization in which 2.x makes buckets.
+    head: String,
+    organization: Option<String>,
 }
+
+/// What the pages write for a user's own names.
+pub const TOKEN: &str = "TOKEN";
+pub const ORGANIZATION: &str = "ORG";
 
 impl Influxdb {
     /// Starts one on a free port of loopback.
@@ -51,22 +61,68 @@ impl Influxdb {
         wait_until("influxd answers", Duration::from_secs(30), || {
             TcpStream::connect(("127.0.0.1", port)).ok()
         });
-        Influxdb { server, port }
+        Influxdb { server, port, head: String::new(), organization: None }
     }
 
+    /// Starts InfluxDB 2 with the pages' organization, its token, and its bucket `vms`.
+    pub fn start_2(program: &Path, folder: &Path) -> Influxdb {
+        std::fs::create_dir_all(folder).unwrap();
+        let at = |name: &str| folder.join(name).display().to_string();
+        let mut command = Command::new(program);
+        command
+            .args(["--http-bind-address=127.0.0.1:0", "--reporting-disabled"])
+            .args(["--bolt-path", &at("influxd.bolt"), "--sqlite-path", &at("influxd.sqlite")])
+            .args(["--engine-path", &at("engine")])
+            // Nothing of this user's.
+            .env("HOME", folder)
+            .env("INFLUXD_CONFIG_PATH", folder);
+        let mut server = Server::start(&mut command, folder.join("influxd.log"));
+        let pid = server.id();
+        let limit = Duration::from_secs(120);
+        let port = server.wait_until("influxd listens", limit, || listening(pid));
+        server.wait_until("influxd is ready", limit, || {
+            http_get(port, "/health").contains("\"pass\"").then_some(())
+        });
+        let settings = json!({
+            "username": "admin", "password": "only for this test",
+            "org": ORGANIZATION, "bucket": "vms", "token": TOKEN,
+        });
+        let kind = "Content-Type: application/json\r\n";
+        let answer = http_post_with(port, "/api/v2/setup", kind, &settings.to_string());
+        let answer: Json = serde_json::from_str(&answer).unwrap();
+        let organization = answer["org"]["id"].as_str().map(str::to_owned);
+        assert!(organization.is_some(), "{answer}");
+        let head = format!("Authorization: Token {TOKEN}\r\n");
+        Influxdb { server, port, head, organization }
+    }
+
+    /// Makes a database, which is a bucket in InfluxDB 2.
     pub fn create(&self, database: &str) {
-        http_post(self.port, "/query", &format!("q=CREATE DATABASE {database}"));
+        let Some(organization) = &self.organization else {
+            http_post(self.port, "/query", &format!("q=CREATE DATABASE {database}"));
+            return;
+        };
+        let bucket = json!({ "orgID": organization, "name": database });
+        let head = format!("{}Content-Type: application/json\r\n", self.head);
+        http_post_with(self.port, "/api/v2/buckets", &head, &bucket.to_string());
     }
 
     /// Writes line protocol into a database, with timestamps in nanoseconds.
     pub fn write(&self, database: &str, lines: &str) {
-        http_post(self.port, &format!("/write?db={}&precision=ns", encode(database)), lines);
+        let path = format!("/write?db={}&precision=ns", encode(database));
+        http_post_with(self.port, &path, &self.head, lines);
+    }
+
+    /// The body of a path's answer.
+    pub fn get(&self, path: &str) -> String {
+        http_get_with(self.port, path, &self.head)
     }
 
     /// The rows that a query in Flux returns, by column.
     pub fn flux(&self, query: &str) -> Vec<BTreeMap<String, String>> {
-        let head = "Content-Type: application/vnd.flux\r\n";
-        let body = http_post_with(self.port, "/api/v2/query", head, query);
+        let path = format!("/api/v2/query?org={ORGANIZATION}");
+        let head = format!("{}Content-Type: application/vnd.flux\r\n", self.head);
+        let body = http_post_with(self.port, &path, &head, query);
         let mut rows = Vec::new();
         let mut columns: Vec<&str> = Vec::new();
         // CSV, a table after another, each with its columns' names first.
@@ -85,7 +141,7 @@ impl Influxdb {
 
     /// The version that it says it has.
     pub fn version(&self) -> String {
-        let answer = response(self.port, "GET /ping", "", "");
+        let answer = response(self.port, "GET /ping", &self.head, "");
         let (head, _) = answer.split_once("\r\n\r\n").unwrap();
         let header = "x-influxdb-version: ";
         let line = head.lines().find(|line| line.to_lowercase().starts_with(header)).unwrap();
@@ -99,7 +155,7 @@ impl Influxdb {
     /// The rows that a query returns: for each series its name and columns, then its values.
     pub fn query(&self, database: &str, query: &str) -> Vec<Series> {
         let path = format!("/query?db={}&epoch=ns&q={}", encode(database), encode(query));
-        let body = http_get(self.port, &path);
+        let body = self.get(&path);
         let answer: Json =
             serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {query}: {body}"));
         let result = &answer["results"][0];

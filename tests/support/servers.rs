@@ -195,7 +195,12 @@ pub fn encode(text: &str) -> String {
 
 /// One GET from a server on loopback; the answer's body.
 pub fn http_get(port: u16, path: &str) -> String {
-    body(&response(port, &format!("GET {path}"), "", ""))
+    http_get_with(port, path, "")
+}
+
+/// The same with more lines in its head, each with its end.
+pub fn http_get_with(port: u16, path: &str, head: &str) -> String {
+    body(&response(port, &format!("GET {path}"), head, ""))
 }
 
 /// One POST to a server on loopback; the answer's body, after a status of 2xx.

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::ailing::now;
+use crate::support::database::{counts, made, send};
 use crate::support::influxdb::Influxdb;
 use crate::support::lines::read;
 use crate::support::made::{MadeGuest, collections};
@@ -114,6 +115,33 @@ fn measurements(influxdb: &Influxdb, database: &str) -> BTreeSet<String> {
     let rows = influxdb.query(database, "SHOW MEASUREMENTS").into_iter();
     let rows = rows.flat_map(|series| series.rows);
     rows.map(|row| row[0].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+#[ignore = "slow: tests/run --all"]
+fn two_outputs_of_influxdb_2_keep_devices_in_a_bucket_of_their_own() {
+    let test = "fleet, two buckets";
+    let Some(telegraf) = require_program(test, "TELEGRAF", "telegraf") else { return };
+    let Some(influxd) = require_program(test, "INFLUXD_2", "influxd-2") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let influxdb = Influxdb::start_2(&influxd, &folder.path().join("influxdb"));
+    influxdb.create("vms_devices");
+    let blocks = page_blocks(PAGE, "toml");
+    let is_of_two = |it: &&String| it.contains("influxdb_v2") && it.contains("vms_devices");
+    let block = blocks.iter().find(is_of_two).unwrap();
+    let url = format!("127.0.0.1:{}", influxdb.port);
+    let lines = made();
+    send(
+        &telegraf,
+        folder.path(),
+        &lines,
+        &replaced(block.clone(), &[("metrics.example.net:8086", &url)]),
+    );
+    let mut sent: BTreeSet<String> = counts(&read(&lines)).into_keys().collect();
+    assert!(sent.remove("vm_devices"));
+    assert_eq!(measurements(&influxdb, "vms"), sent);
+    let devices = BTreeSet::from(["vm_devices".to_owned()]);
+    assert_eq!(measurements(&influxdb, "vms_devices"), devices);
 }
 
 #[test]

@@ -1,16 +1,22 @@
-//! InfluxDB 1, which a real Telegraf fills by the page's output, asked in InfluxQL and in Flux; and the template for
-//! InfluxDB 2's own web page, whose queries InfluxDB 1.8 runs too.
+//! InfluxDB 1 and 2, which a real Telegraf fills by the page's outputs, asked in InfluxQL and in Flux; and the
+//! template for InfluxDB 2's own web page, whose queries InfluxDB 1.8 runs too.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 
-use crate::support::database::{Database, answered, block, kept, made, send};
-use crate::support::influxdb::{Influxdb, Series};
+use crate::influxql::every_table_is_found;
+use crate::support::database::{Database, answered, block, counts, kept, made, send};
+use crate::support::influxdb::{Influxdb, ORGANIZATION, Series, TOKEN};
 use crate::support::lines::{Value, read};
+use crate::support::pages::block_with;
+use crate::support::process::{Finished, run};
 use crate::support::repository;
 use crate::support::servers::require_program;
 use crate::support::tested::Row;
+use serde_json::Value as Json;
 
-/// The database of the page's output.
+/// The database, or bucket, of the page's outputs.
 const DATABASE: &str = "vms";
 
 fn texts(series: &[Series]) -> impl Iterator<Item = Vec<&str>> {
@@ -133,4 +139,89 @@ fn every_query_in_flux_is_answered_by_influxdb_1_8() {
         ..Row::default()
     }
     .hold();
+}
+
+/// A command of a page, for this server, with something behind it.
+fn command(influxdb: &Influxdb, influx: &Path, folder: &Path, text: &str) -> Finished {
+    let home = influx.parent().unwrap().display();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-euc", text])
+        .current_dir(repository())
+        .env("PATH", format!("{home}:/usr/bin:/bin"))
+        .env("INFLUX_CONFIGS_PATH", folder.join("configs"))
+        .env("INFLUX_HOST", format!("http://127.0.0.1:{}", influxdb.port))
+        .env("INFLUX_ORG", ORGANIZATION)
+        .env("INFLUX_TOKEN", TOKEN);
+    run(&mut shell).success()
+}
+
+/// The queries of the one dashboard that the server has, as it has them.
+fn queries_of_dashboard(influxdb: &Influxdb) -> Vec<String> {
+    let get = |path: &str| -> Json { serde_json::from_str(&influxdb.get(path)).unwrap() };
+    let boards = get("/api/v2/dashboards");
+    let boards = boards["dashboards"].as_array().unwrap();
+    let [board] = &boards[..] else { panic!("not one dashboard: {boards:?}") };
+    let id = |json: &Json| json["id"].as_str().unwrap().to_owned();
+    let cells = board["cells"].as_array().unwrap().iter();
+    cells
+        .map(|cell| {
+            let path = format!("/api/v2/dashboards/{}/cells/{}/view", id(board), id(cell));
+            let view = get(&path);
+            let text = view["properties"]["queries"][0]["text"].as_str();
+            text.unwrap_or_else(|| panic!("no query: {view}")).trim_end().to_owned()
+        })
+        .collect()
+}
+
+#[test]
+#[ignore = "slow: tests/run --all"]
+fn influxdb_2_keeps_every_line_and_type_and_answers_in_both_languages() {
+    let test = "InfluxDB 2";
+    let Some(telegraf) = require_program(test, "TELEGRAF", "telegraf") else { return };
+    let Some(influxd) = require_program(test, "INFLUXD_2", "influxd-2") else { return };
+    let Some(influx) = require_program(test, "INFLUX", "influx") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let influxdb = Influxdb::start_2(&influxd, &folder.join("influxdb"));
+    let output = block("toml", "organization = ");
+    let text = made();
+    send(&telegraf, folder, &text, &output.replace(":8086", &format!(":{}", influxdb.port)));
+    let lines = read(&text);
+    let row = kept(&influxdb, &lines);
+    let in_flux = flux_answers(&influxdb);
+
+    // The template, by the page's command. On no terminal it asks to be forced.
+    let apply = block_with("sh", "influx apply");
+    command(&influxdb, &influx, folder, &format!("{} --force yes", apply.trim_end()));
+    let charts = queries_of_dashboard(&influxdb);
+    assert_eq!(sorted(&charts), sorted(&template_queries()));
+    let charts = charts_draw(&influxdb, &charts);
+
+    // The same lines again by the page's pipe, under other names.
+    let page = block_with("sh", "| influx write");
+    let write = page.trim_end().strip_prefix("telegraf-virt once | ").unwrap();
+    let piped: String = text.lines().map(|line| format!("piped_{line}\n")).collect();
+    let file = folder.join("piped.line");
+    std::fs::write(&file, piped).unwrap();
+    command(&influxdb, &influx, folder, &format!("{write} <{}", file.display()));
+    for (measurement, count) in counts(&lines) {
+        assert_eq!(influxdb.count(&format!("piped_{measurement}")), count, "{measurement}");
+    }
+
+    let count = every_table_is_found(&influxdb);
+    Row {
+        database: "InfluxDB 2, from Telegraf, made lines".to_owned(),
+        version: influxdb.version(),
+        queries: format!("InfluxQL: {}; Flux: {in_flux}", row.queries),
+        dashboards: format!("{count} of {count} of influxql.json; {charts}, after `influx apply`"),
+        ..row
+    }
+    .hold();
+}
+
+fn sorted(texts: &[String]) -> Vec<&String> {
+    let mut texts: Vec<&String> = texts.iter().collect();
+    texts.sort();
+    texts
 }
