@@ -40,7 +40,9 @@ pub(super) fn fill(
     if missing.has(Group::Interface) {
         sample.nics.clear();
         let named = inventory.nics.iter().filter_map(|nic| Some((nic.target.as_deref()?, nic)));
-        note_uncounted(sample, Group::Interface, named.clone().next().is_none());
+        if named.clone().next().is_none() {
+            note_none(sample, Group::Interface);
+        }
         for (target, _) in named.filter(|(target, nic)| devices.takes_nic(target, Some(nic))) {
             let (nic, failure) = nic(guest, target);
             sample.nics.push(nic);
@@ -51,7 +53,9 @@ pub(super) fn fill(
     if missing.has(Group::Block) {
         sample.disks.clear();
         let disks = inventory.disks.iter().filter(|device| device.kind.is_disk());
-        note_uncounted(sample, Group::Block, disks.clone().next().is_none());
+        if disks.clone().next().is_none() {
+            note_none(sample, Group::Block);
+        }
         for device in disks.filter(|device| devices.takes_disk(&device.target, Some(device))) {
             let (disk, failure) = disk(guest, &device.target);
             sample.disks.push(disk);
@@ -117,10 +121,8 @@ fn fill_memory(memory: &mut Memory, statistics: &[MemoryStatistic]) {
     }
 }
 
-fn note_uncounted(sample: &mut Domain, group: Group, has_none: bool) {
-    if has_none {
-        sample.uncounted = sample.uncounted.or(group.into());
-    }
+fn note_none(sample: &mut Domain, group: Group) {
+    sample.without_devices = sample.without_devices.or(group.into());
 }
 
 /// libvirt's -1 means not offered.

@@ -144,14 +144,9 @@ impl Page<'_> {
         }
         self.write_devices(lines, device);
         self.line(lines, "vm_totals", |fields| {
-            let is_offered =
-                |group| self.choice.missing == Missing::Zero || !sample.uncounted.has(group);
-            if is_offered(Group::Interface) {
-                Nic::write_sums(fields, policy, &sample.nics);
-            }
-            if is_offered(Group::Block) {
-                Disk::write_sums(fields, policy, &sample.disks);
-            }
+            let policy_of = |group| policy.of_sums(!sample.without_devices.has(group));
+            Nic::write_sums(fields, policy_of(Group::Interface), &sample.nics);
+            Disk::write_sums(fields, policy_of(Group::Block), &sample.disks);
             schema::write_totals(fields, policy, extra, sample);
         });
     }

@@ -129,7 +129,7 @@ pub struct Domain {
     /// Of which groups of devices it has none, where no bulk statistics count them. What such a guest reads, writes and
     /// sends is not known to be nothing: the file systems of a container are no disks.
     #[serde(skip)]
-    pub uncounted: Groups,
+    pub without_devices: Groups,
     /// What is printed only when `extra` asks for it; `None` where nothing of it is kept.
     #[serde(skip)]
     pub more: Option<Box<More>>,

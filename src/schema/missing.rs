@@ -21,12 +21,19 @@ pub struct MissingPolicy<'a> {
     absent: Option<&'a Absent>,
     /// The device that is printed; empty for the guest itself.
     device: &'a str,
+    /// Whether no devices of a kind add up to 0: else nobody would have counted any.
+    has_empty_sums: bool,
 }
 
 impl<'a> MissingPolicy<'a> {
     /// Omits what is missing, as everywhere in what `extra` adds.
-    pub const OMIT: Self =
-        Self { missing: Missing::Omit, is_complete: false, absent: None, device: "" };
+    pub const OMIT: Self = Self {
+        missing: Missing::Omit,
+        is_complete: false,
+        absent: None,
+        device: "",
+        has_empty_sums: true,
+    };
 
     /// The policy for this guest.
     pub fn new(sample: &'a Domain, missing: Missing) -> Self {
@@ -35,12 +42,18 @@ impl<'a> MissingPolicy<'a> {
             is_complete: sample.completeness == Completeness::Complete,
             absent: Some(&sample.absent).filter(|absent| !absent.is_empty()),
             device: "",
+            has_empty_sums: true,
         }
     }
 
     /// The same for one of its devices.
     pub fn of_device(self, device: &'a str) -> Self {
         Self { device, ..self }
+    }
+
+    /// The same for the sums over a kind of devices; without any they are 0 only where these would be counted.
+    pub fn of_sums(self, are_counted: bool) -> Self {
+        Self { has_empty_sums: are_counted, ..self }
     }
 
     fn fills_zero(self) -> bool {
@@ -120,7 +133,8 @@ impl<'a> MissingPolicy<'a> {
             // Perhaps there are some, and they could not be read.
             return;
         }
-        let (mut sum, mut is_counted): (u64, bool) = (0, devices.is_empty() || self.fills_zero());
+        let is_empty_sum = devices.is_empty() && self.has_empty_sums;
+        let (mut sum, mut is_counted): (u64, bool) = (0, is_empty_sum || self.fills_zero());
         for device in devices {
             match named(device) {
                 (_, Some(value)) => {
