@@ -58,7 +58,7 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Failure> {
     let Some((settings, file)) = settings else { return Ok(0) };
     let log = if cli.command == Command::Once { Log::kept } else { Log::immediate };
     let log = Arc::new(log(cli.log_level()));
-    libvirt::take_library_messages(take_library_messages(&log));
+    libvirt::take_library_messages(library_messages_to(&log));
     file.iter().for_each(|it| log.debug(format_args!("configuration from {}", it.display())));
     let exit = match cli.command {
         Command::Check => {
@@ -83,7 +83,7 @@ fn run(arguments: Vec<OsString>, signals: Signals) -> Result<u8, Failure> {
 
 /// What becomes of messages of libvirt's libraries. libvirt reports what they mean for a call, so they are for
 /// whoever looks for a fault, except the last words before GLib ends the process.
-fn take_library_messages(log: &Arc<Log>) -> impl Fn(&str, bool) + Send + Sync + 'static {
+fn library_messages_to(log: &Arc<Log>) -> impl Fn(&str, bool) + Send + Sync + 'static {
     let log = Arc::clone(log);
     move |text, ends| {
         let text = format_args!("GLib: {text}");
