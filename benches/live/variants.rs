@@ -62,15 +62,16 @@ impl Variants {
     pub fn compare(&self, host: &Host, rounds: usize, machine: &Value, record: Option<PathBuf>) {
         let hung = self.hung.then(|| host.hang_one().0);
         let mut contenders = Contenders::new();
-        let mut names = vec![WITHOUT, AGAIN];
-        names.extend(self.settings.iter().map(|it| it.name.as_str()));
-        for (number, name) in names.iter().enumerate() {
-            let text = number.checked_sub(2).map_or("", |number| &self.settings[number].text);
+        let mut names = Vec::new();
+        let compared = self.settings.iter().map(|it| (it.name.as_str(), it.text.as_str()));
+        let all = [(WITHOUT, ""), (AGAIN, "")].into_iter().chain(compared);
+        for (number, (name, text)) in all.enumerate() {
             let options = host.configured(&format!("settings-{number}.toml"), text);
             let options = options.each_ref().map(String::as_str);
             let cache = format!("settings-{number}");
             let mut command = host.program("execd", &cache, &options);
             self.add(&mut contenders, name, &mut command, host.guests);
+            names.push(name);
         }
         if let Some(program) = &self.before {
             let mut command = host.build(program, "execd", "before", &[]);
