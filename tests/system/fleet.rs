@@ -117,6 +117,13 @@ fn measurements(influxdb: &Influxdb, database: &str) -> BTreeSet<String> {
     rows.map(|row| row[0].as_str().unwrap().to_owned()).collect()
 }
 
+/// The page's two outputs of this plugin, to this server.
+fn two_outputs(plugin: &str, influxdb: &Influxdb) -> String {
+    let mut blocks = page_blocks(PAGE, "toml").into_iter();
+    let block = blocks.find(|it| it.contains(plugin) && it.contains("vms_devices")).unwrap();
+    replaced(block, &[("metrics.example.net:8086", &format!("127.0.0.1:{}", influxdb.port))])
+}
+
 #[test]
 #[ignore = "slow: tests/run --all"]
 fn two_outputs_of_influxdb_2_keep_devices_in_a_bucket_of_their_own() {
@@ -126,17 +133,8 @@ fn two_outputs_of_influxdb_2_keep_devices_in_a_bucket_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let influxdb = Influxdb::start_2(&influxd, &folder.path().join("influxdb"));
     influxdb.create("vms_devices");
-    let blocks = page_blocks(PAGE, "toml");
-    let is_of_two = |it: &&String| it.contains("influxdb_v2") && it.contains("vms_devices");
-    let block = blocks.iter().find(is_of_two).unwrap();
-    let url = format!("127.0.0.1:{}", influxdb.port);
     let lines = made();
-    send(
-        &telegraf,
-        folder.path(),
-        &lines,
-        &replaced(block.clone(), &[("metrics.example.net:8086", &url)]),
-    );
+    send(&telegraf, folder.path(), &lines, &two_outputs("[[outputs.influxdb_v2]]", &influxdb));
     let mut sent: BTreeSet<String> = counts(&read(&lines)).into_keys().collect();
     assert!(sent.remove("vm_devices"));
     assert_eq!(measurements(&influxdb, "vms"), sent);
@@ -156,10 +154,7 @@ fn two_outputs_keep_devices_and_the_rest_in_databases_of_their_own() {
             influxdb.query("", statement);
         }
     }
-    let blocks = page_blocks(PAGE, "toml");
-    let block = blocks.iter().find(|it| it.contains("vms_devices")).unwrap();
-    let url = format!("127.0.0.1:{}", influxdb.port);
-    let outputs = replaced(block.clone(), &[("metrics.example.net:8086", &url)]);
+    let outputs = two_outputs("[[outputs.influxdb]]", &influxdb);
     let text = std::fs::read_to_string(shipped("telegraf-virt.conf")).unwrap();
     let mut server = start(&telegraf, folder.path(), &text, &outputs);
     let measurements = |database: &str| measurements(&influxdb, database);
