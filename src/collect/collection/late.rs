@@ -92,11 +92,18 @@ impl Collection<'_, '_> {
         if hold == Hold::Object {
             let bulk_calls: Vec<(u64, Instant)> = self.core.gate.late_bulk_calls(&uuid).collect();
             let of_now = bulk_calls.iter().filter(|(of, _)| *of == self.core.collection);
-            let after_bulk = of_now.map(|(_, since)| *since + LOCKED_AFTER_BULK);
-            guest.locked_from = after_bulk.chain([mark.since + LOCKED_AFTER]).min();
+            let after_bulk: Vec<Instant> =
+                of_now.map(|(_, since)| *since + LOCKED_AFTER_BULK).collect();
+            // The list came, so that nobody had locked it; or, without the list, what its monitor is at, right
+            // before the bulk call.
+            let was_free = match self.list {
+                ListPhase::Here => !bulk_calls.is_empty(),
+                _ => !after_bulk.is_empty(),
+            };
+            guest.locked_from = after_bulk.into_iter().chain([mark.since + LOCKED_AFTER]).min();
             guest.left_behind = true;
-            if self.list == ListPhase::Here && !bulk_calls.is_empty() {
-                // The list came, so that nobody had locked it: a call of ours has.
+            if was_free {
+                // A call of ours has locked it.
                 let name = guest.name();
                 self.core.health.note_interface(uuid, &name, Some(PATIENCE));
             }

@@ -270,6 +270,19 @@ fn slow_network_statistics_hold_no_later_collection() {
 }
 
 #[test]
+fn slow_network_statistics_are_found_while_another_guest_holds_the_list() {
+    let faults = [(3, Fault::Slow(SECOND * 5)), (5, Fault::Locked((SECOND * 0, SECOND * 95)))];
+    let mut simulation = Simulation::new(SimulatedHost::of(8, faults.into()));
+    let (outcomes, messages) = run(&mut simulation, 9, false, true);
+    for (number, outcome) in outcomes.iter().enumerate() {
+        // The list is waited for first, and then the network statistics, once more to see whether they are slow.
+        let most = [1360, 270].get(number).copied().unwrap_or(150);
+        assert!(outcome.complete.len() >= 6, "{messages:#?}");
+        assert!(outcome.took <= MS * most, "{number} {outcomes:#?} {messages:#?}");
+    }
+}
+
+#[test]
 fn guests_that_fall_silent_together_are_found_together() {
     for silent in [1, 3, 5, 8, 12] {
         for step in [1, 3] {
