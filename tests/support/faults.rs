@@ -149,7 +149,7 @@ impl<'a> Fault<'a> {
             }
             Trouble::OffOnFifo => {}
             Trouble::Unplug => {
-                let disks = ('a'..='z').take(fault.times(5) as usize + 1);
+                let disks = ('a'..='z').take(fault.unplugs() + 1);
                 let disks = disks.map(|it| {
                     let file = lab.scratch().join(format!("plugged-{it}.raw"));
                     fs::write(&file, [0; 1 << 16]).unwrap();
@@ -176,6 +176,12 @@ impl<'a> Fault<'a> {
     /// How often something that lasts so many seconds fits into the time.
     fn times(&self, seconds: u64) -> u64 {
         self.hold.as_secs().div_ceil(seconds).max(1)
+    }
+
+    /// So many disks are unplugged, one after another. Each is waited for by libvirt for 5 s; the last one begins
+    /// before the row ends, whatever the first was late by.
+    fn unplugs(&self) -> usize {
+        self.times(5) as usize + 1
     }
 
     /// A definition in a file.
@@ -254,7 +260,7 @@ impl<'a> Fault<'a> {
                 self.sick = vec![self.lab.virsh(&["domuuid", "off"]).trim().to_owned()];
             }
             Trouble::Unplug => {
-                let disks: String = ('b'..='z').take(self.times(5) as usize).collect();
+                let disks: String = ('b'..='z').take(self.unplugs()).collect();
                 let disks = disks.chars().map(|it| format!("vd{it} ")).collect::<String>();
                 self.spawn(&format!(
                     "for disk in {disks}; do {socket} detach-disk plugged $disk --live; done"
