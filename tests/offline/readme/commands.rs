@@ -85,7 +85,7 @@ const RECORD: (&str, Told) = (
 );
 
 /// Every command of each page that has any, in its order.
-const PAGES: [(&str, &[(&str, Told)]); 11] = [
+const PAGES: [(&str, &[(&str, Told)]); 12] = [
     (
         "README.md",
         &[
@@ -240,6 +240,20 @@ const PAGES: [(&str, &[(&str, Told)]); 11] = [
         ],
     ),
     (
+        "docs/fleet.md",
+        &[
+            ("sudo rm -f /etc/telegraf/telegraf.d/telegraf-virt.conf", Run(prints_nothing)),
+            (
+                "sudo cp telegraf.d/telegraf-virt-fleet.conf.example \
+             /etc/telegraf/telegraf.d/telegraf-virt-fleet.conf",
+                Run(|scratch, finished| {
+                    telegraf_has(scratch, finished, "telegraf-virt-fleet.conf", "tagexclude");
+                }),
+            ),
+            RESTART,
+        ],
+    ),
+    (
         "docs/troubleshooting.md",
         &[
             CHECK,
@@ -248,6 +262,7 @@ const PAGES: [(&str, &[(&str, Told)]); 11] = [
                 r#"telegraf-virt check --json | jq -r '.findings[] | select(.verdict == "lost") | .area + ": " + .text'"#,
                 Run(prints_nothing),
             ),
+            TELEGRAF_TEST,
         ],
     ),
     (
