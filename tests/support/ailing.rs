@@ -27,7 +27,7 @@ const CODES: [&str; 5] = ["whole", "starting", "busy", "locked", "hung"];
 const HOSTS: [&str; 4] = ["hv-well", "hv-late", "hv-slow", "hv-down"];
 
 /// Which rule must fire for which of them, under its names in PromQL and for Grafana.
-pub const FIRE: [(&str, &str, &str); 22] = [
+pub const FIRE: [(&str, &str, &str); 23] = [
     ("GuestHangs", "Guest hangs", "hangs"),
     ("GuestHangs", "Guest hangs", "silent"),
     ("GuestLocked", "Guest is locked", "locked"),
@@ -44,6 +44,7 @@ pub const FIRE: [(&str, &str, &str); 22] = [
     ("GuestBlockJobStalled", "Guest's block job makes no progress", "copies"),
     ("GuestMigrationFailed", "Guest's migration failed", "returns"),
     ("GuestCrashed", "Guest crashed", "crashes"),
+    ("GuestFailed", "Guest failed", "killed"),
     ("GuestIoError", "Guest had an I/O error", "unlucky"),
     ("PoolFull", "Pool is full", "hv-full"),
     ("HostMemoryOvercommitted", "Host's memory is overcommitted", "hv-much"),
@@ -206,7 +207,7 @@ fn more_lines(
         let fields = format!("detail=\"{detail}\",count=1i");
         line("vm_events", who, &format!(",event={event}{device}"), &fields);
     };
-    // Some guests came from another host long ago, and one of these ends by itself.
+    // One guest came from another host long ago, and ends by itself.
     if second == 0 {
         event("killed", "started", "migrated");
     } else if second == 10 {
