@@ -22,7 +22,7 @@ fn root(lab: &Lab) -> String {
     for folder in ["bin", "proc", "sys", "dev", "etc"] {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
-    fs::copy(Path::new(package.trim()).join("bin/busybox"), root.join("bin/busybox")).unwrap();
+    fs::copy(Path::new(package.trim()).join("usr/bin/busybox"), root.join("bin/busybox")).unwrap();
     symlink("busybox", root.join("bin/sh")).unwrap();
     let init = root.join("bin/init");
     fs::write(&init, "#!/bin/sh\nwhile :; do /bin/busybox sleep 0.2; done\n").unwrap();
