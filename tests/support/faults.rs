@@ -187,7 +187,7 @@ impl<'a> Fault<'a> {
     /// A definition in a file.
     fn xml(&self, name: &str, devices: &str, memory: &str, more: &str) -> PathBuf {
         let file = self.lab.scratch().join(format!("{name}.xml"));
-        let size = if more.is_empty() { 16 } else { 160 };
+        let size = if more.is_empty() { 16 } else { 240 };
         let text = format!(
             "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\
              <name>{name}</name><memory unit='MiB'>{size}</memory>{memory}<vcpu>1</vcpu>\
@@ -208,7 +208,8 @@ impl<'a> Fault<'a> {
     /// A guest whose memory is no zeros: 1 MiB of it is sent in a second.
     fn mover(&self, lab: &Lab) -> String {
         let memory = self.lab.scratch().join("memory");
-        let size = (self.hold.as_secs() + 20).min(140) << 20;
+        // QEMU sends a little more than the MiB a second that it is allowed.
+        let size = (self.hold.as_secs() * 3 / 2 + 20).min(220) << 20;
         let mut noise = Vec::new();
         let mut random = fs::File::open("/dev/urandom").unwrap().take(size);
         random.read_to_end(&mut noise).unwrap();
