@@ -271,7 +271,7 @@ fn slow_network_statistics_hold_no_later_collection() {
 
 #[test]
 fn slow_network_statistics_are_found_while_another_guest_holds_the_list() {
-    let faults = [(3, Fault::Slow(SECOND * 5)), (5, Fault::Locked((SECOND * 0, SECOND * 95)))];
+    let faults = [(3, Fault::Slow(SECOND * 5)), (5, Fault::Locked((Duration::ZERO, SECOND * 95)))];
     let mut simulation = Simulation::new(SimulatedHost::of(8, faults.into()));
     let (outcomes, messages) = run(&mut simulation, 9, false, true);
     for (number, outcome) in outcomes.iter().enumerate() {
