@@ -203,11 +203,14 @@ impl Gate {
         self.open.iter().filter(|call| call.is_stuck() && call.collection == collection).count()
     }
 
-    /// The bulk calls of ours that are late and name this guest: the collection of each, and since when.
-    pub(super) fn late_bulk_calls(&self, uuid: &Uuid) -> impl Iterator<Item = (u64, Instant)> {
+    /// The bulk calls of ours that are late and name this guest, each with since when it waits.
+    pub(super) fn late_bulk_calls(
+        &self,
+        uuid: &Uuid,
+    ) -> impl Iterator<Item = (&OpenCall, Instant)> {
         let late = self.open.iter().filter(|call| call.is_late() && call.guests.contains(uuid));
-        let marks = late.map(|call| (call.collection, call.progress.mark()));
-        marks.filter(|(_, mark)| mark.step == Step::Bulk).map(|(of, mark)| (of, mark.since))
+        let marks = late.map(|call| (call, call.progress.mark()));
+        marks.filter(|(_, mark)| mark.step == Step::Bulk).map(|(call, mark)| (call, mark.since))
     }
 
     /// Whether the network statistics are out of a guest of which they are slow: it is locked meanwhile.

@@ -88,27 +88,22 @@ impl Collection<'_, '_> {
         };
         let hold = self.core.gate.hold(&uuid);
         let has_nowait = self.core.offer.is_none_or(|offer| offer.nowait);
-        let Some(guest) = self.guests.get_mut(index) else { return };
         if hold == Hold::Object {
-            let bulk_calls: Vec<(u64, Instant)> = self.core.gate.late_bulk_calls(&uuid).collect();
-            let of_now = bulk_calls.iter().filter(|(of, _)| *of == self.core.collection);
-            let after_bulk: Vec<Instant> =
-                of_now.map(|(_, since)| *since + LOCKED_AFTER_BULK).collect();
-            // The list came, so that nobody had locked it; or, without the list, what its monitor is at, right
-            // before the bulk call.
-            let was_free = match self.list {
-                ListPhase::Here => !bulk_calls.is_empty(),
-                _ => !after_bulk.is_empty(),
-            };
+            let is_slow = self.has_locked_it(&uuid);
+            let now = self.core.collection;
+            let of_now =
+                self.core.gate.late_bulk_calls(&uuid).filter(|(call, _)| call.collection == now);
+            let after_bulk = of_now.map(|(_, since)| since + LOCKED_AFTER_BULK).min();
+            let Some(guest) = self.guests.get_mut(index) else { return };
             guest.locked_from = after_bulk.into_iter().chain([mark.since + LOCKED_AFTER]).min();
             guest.left_behind = true;
-            if was_free {
-                // A call of ours has locked it.
+            if is_slow {
                 let name = guest.name();
                 self.core.health.note_interface(uuid, &name, Some(PATIENCE));
             }
             return;
         }
+        let Some(guest) = self.guests.get_mut(index) else { return };
         match (guest.stage, is_culprit) {
             // A slow machine takes long as well, and without any list the guest has no disks.
             (Stage::Detail(_), true) if guest.needs_list() => {
@@ -151,6 +146,24 @@ impl Collection<'_, '_> {
         };
         let (places, stage) = (vec![index], guest.stage);
         self.queue.push_back(Batch { places, stage, how, not_before: None });
+    }
+
+    /// Whether a bulk call of ours has locked a guest's object, and nobody else. Where the list came, nobody had
+    /// locked it. Without the list, the guest said what its monitor is at right before the call, and no other guest
+    /// of the call is what that waits for.
+    fn has_locked_it(&self, uuid: &Uuid) -> bool {
+        let mut calls = self.core.gate.late_bulk_calls(uuid);
+        if self.list == ListPhase::Here {
+            return calls.next().is_some();
+        }
+        let is_left_behind = |other: &Uuid| {
+            let guest = self.places.get(other).and_then(|&index| self.guests.get(index));
+            guest.is_some_and(|guest| guest.left_behind)
+        };
+        calls.any(|(call, _)| {
+            let mut others = call.guests.iter().filter(|other| *other != uuid);
+            call.collection == self.core.collection && !others.any(is_left_behind)
+        })
     }
 
     /// Guests whose objects stay locked are not waited for any more, nor are network statistics or device

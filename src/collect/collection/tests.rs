@@ -277,9 +277,26 @@ fn slow_network_statistics_are_found_while_another_guest_holds_the_list() {
     for (number, outcome) in outcomes.iter().enumerate() {
         // The list is waited for first, and then the network statistics, once more to see whether they are slow.
         let most = [1360, 270].get(number).copied().unwrap_or(150);
-        assert!(outcome.complete.len() >= 6, "{messages:#?}");
+        assert_eq!(outcome.complete, [0, 1, 2, 4, 6, 7], "{messages:#?}");
         assert!(outcome.took <= MS * most, "{number} {outcomes:#?} {messages:#?}");
     }
+}
+
+#[test]
+fn who_is_locked_for_a_moment_beside_slow_network_statistics_is_whole_afterwards() {
+    let faults = [
+        (3, Fault::Slow(SECOND * 5)),
+        (4, Fault::Locked((MS * 500, MS * 1800))),
+        (7, Fault::Locked((Duration::ZERO, SECOND * 95))),
+    ];
+    let mut simulation = Simulation::new(SimulatedHost::of(16, faults.into()));
+    let (outcomes, messages) = run(&mut simulation, 9, false, true);
+    let whole: Vec<usize> = (0..16).filter(|guest| ![3, 7].contains(guest)).collect();
+    for outcome in &outcomes[1..] {
+        assert_eq!(outcome.complete, whole, "{outcomes:#?} {messages:#?}");
+        assert!(outcome.took <= MS * 1250, "{outcomes:#?} {messages:#?}");
+    }
+    assert!(outcomes[3..].iter().all(|it| it.took <= MS * 150), "{outcomes:#?} {messages:#?}");
 }
 
 #[test]
