@@ -79,7 +79,9 @@ fn guests_may_come_and_go_and_be_saved_and_have_disks_plugged_at_every_moment() 
     stage.end_row(&tally);
     tally.assert_whole(DEADLINE);
     let after = stage.execd.collect();
-    assert_eq!(of_guest(&after.lines, &victim).len(), 4, "restored: {:#?}", after.lines);
+    // Without rates, unless it was read since it was restored for the last time.
+    let restored = of_guest(&after.lines, &victim).len();
+    assert!([4, 5].contains(&restored), "restored: {:#?}", after.lines);
     let again = stage.execd.collect();
     assert_eq!(of_guest(&again.lines, &victim).len(), 5);
 
