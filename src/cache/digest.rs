@@ -10,14 +10,12 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 /// bytes never have the same hash: a flipped bit is always found.
 pub(super) fn digest(bytes: &[u8]) -> u64 {
     let mut hash = (bytes.len() as u64 + 1).wrapping_mul(MULTIPLIER);
-    let mut words = bytes.chunks_exact(8);
-    let mut last = [0; 8];
-    for word in &mut words {
-        last.copy_from_slice(word);
-        hash = mixed(hash ^ u64::from_le_bytes(last));
+    let (words, remainder) = bytes.as_chunks::<8>();
+    for word in words {
+        hash = mixed(hash ^ u64::from_le_bytes(*word));
     }
-    last = [0; 8];
-    for (byte, rest) in last.iter_mut().zip(words.remainder()) {
+    let mut last = [0; 8];
+    for (byte, rest) in last.iter_mut().zip(remainder) {
         *byte = *rest;
     }
     hash = mixed(hash ^ u64::from_le_bytes(last));
