@@ -291,7 +291,7 @@ fn form(nics: usize, disks: usize) -> (Vec<Form>, Inventory) {
     inventory.disks.truncate(disks);
     let memory = statistics(&mut linux).drain(..).filter(|(name, _)| name.starts_with("balloon."));
     let memory: Vec<Statistic> = memory.collect();
-    let mut all: Vec<Statistic> = statistics(&mut fleet).drain(..).collect();
+    let mut all: Vec<Statistic> = std::mem::take(statistics(&mut fleet));
     all.retain(|(name, _)| !name.starts_with("balloon."));
     let place = all.iter().position(|(name, _)| name == "vcpu.current").expect("vCPUs");
     all.splice(place..place, memory);
