@@ -108,7 +108,8 @@ impl Remote {
 
     /// Signals sshd and its sessions.
     pub fn signal_sessions(&self, signal: &str) {
-        self.lab.inside(&["pkill", signal, "-x", "sshd"]);
+        // Since OpenSSH 9.8 each session is a program of its own.
+        self.lab.inside(&["pkill", signal, "-x", "sshd|sshd-session"]);
     }
 
     /// Signals the sshd that listens.

@@ -44,6 +44,10 @@ impl Row {
             fs::write(&path, page.replace(old[0], &self.text())).unwrap();
             return;
         }
+        // Another Debian has another version, of which the page says nothing.
+        if old[0].split(" | ").nth(1) != self.text().split(" | ").nth(1) {
+            return super::say(&format!("{}: the page is about another version", self.database));
+        }
         assert_eq!(old[0], self.text(), "with BLESS=1 this test writes docs/tested.md anew");
     }
 }
