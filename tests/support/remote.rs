@@ -82,9 +82,10 @@ impl Remote {
 
     /// Ends sshd with its sessions.
     pub fn stop_sshd(&self) {
-        self.lab.inside(&["pkill", "-x", "sshd"]);
+        self.signal_sessions("-TERM");
         wait_until("the end of sshd", Duration::from_secs(60), || {
-            self.processes("sshd").is_empty().then_some(())
+            let left = ["sshd", "sshd-session"].map(|name| self.processes(name).len());
+            (left == [0, 0]).then_some(())
         });
     }
 
