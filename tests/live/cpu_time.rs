@@ -1,11 +1,13 @@
 //! CPU time and virtual CPUs, which are asked apart from the bulk statistics where the guests have control groups:
 //! the same numbers, and no QEMU is asked for them.
 
+use std::process::Command;
+
 use crate::support::calls::Calls;
 use crate::support::execd::Execd;
 use crate::support::lab::{Lab, Stats};
 use crate::support::lines::{find, read};
-use crate::support::process::run;
+use crate::support::process::{Finished, run};
 use crate::support::program::program;
 use crate::support::say;
 
@@ -41,17 +43,15 @@ fn printed(output: &str, uuid: &str, (measurement, field, _): (&str, &str, &str)
     find(&read(output), uuid, measurement, None).unwrap().int(field)
 }
 
+/// What virsh says of the call for a guest's CPU time.
+fn cpu_stats(lab: &Lab, guest: &str) -> Finished {
+    let uri = lab.write_uri();
+    run(Command::new("virsh").args(["-q", "-c", &uri, "cpu-stats", "--total", guest]))
+}
+
 /// Whether libvirt finds the guests' control groups; said aloud where it does not.
 fn has_groups(lab: &Lab, guest: &str) -> bool {
-    let uri = lab.write_uri();
-    let asked = run(std::process::Command::new("virsh").args([
-        "-q",
-        "-c",
-        &uri,
-        "cpu-stats",
-        "--total",
-        guest,
-    ]));
+    let asked = cpu_stats(lab, guest);
     if !asked.status.success() {
         say(&format!("SKIP cpu time: no control groups here: {}", asked.stderr.trim()));
     }
@@ -134,16 +134,7 @@ fn guests_without_control_groups_are_tried_once_and_asked_in_bulk() {
     let Some(lab) = Lab::require_without_groups("cpu time, no groups") else { return };
     let guests = lab.fleet(3, 1, 1);
     let (output, groups, tried) = once(&lab, "");
-    if run(std::process::Command::new("virsh").args([
-        "-c",
-        &lab.uri(),
-        "cpu-stats",
-        &guests[0],
-        "--total",
-    ]))
-    .status
-    .success()
-    {
+    if cpu_stats(&lab, &guests[0]).status.success() {
         say("cpu time, no groups: this libvirt needs none for it");
         assert_eq!((groups, tried.len()), (vec![FOUR.to_owned()], 3));
         return;

@@ -93,8 +93,10 @@ fn of_virsh(event: &str, words: &str, after: &[&str]) -> Option<(String, String)
         }
         "reboot" => plain("rebooted"),
         "watchdog" => with("watchdog", words),
-        // PATH (ALIAS) pause due to enospc. Later versions call it as the one without a reason, which comes as well.
-        "io-error-reason" | "io-error" if event != "io-error" || words.contains(" due to ") => {
+        // The same without a reason.
+        "io-error" if !words.contains(" due to ") => None,
+        // PATH (ALIAS) pause due to enospc. Later versions have one name for both.
+        "io-error-reason" | "io-error" => {
             let (path, rest) = words.split_once(" (").unwrap();
             let reason = rest.rsplit(' ').next().filter(|it| !it.is_empty()).unwrap_or("-");
             with("io_error", &format!("{path} {reason}"))

@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+/// sshd, and since OpenSSH 9.8 the program of each session.
+const SSHD: [&str; 2] = ["sshd", "sshd-session"];
+
 pub struct Remote {
     pub lab: Lab,
     sshd: PathBuf,
@@ -84,8 +87,7 @@ impl Remote {
     pub fn stop_sshd(&self) {
         self.signal_sessions("-TERM");
         wait_until("the end of sshd", Duration::from_secs(60), || {
-            let left = ["sshd", "sshd-session"].map(|name| self.processes(name).len());
-            (left == [0, 0]).then_some(())
+            SSHD.iter().all(|name| self.processes(name).is_empty()).then_some(())
         });
     }
 
@@ -109,8 +111,7 @@ impl Remote {
 
     /// Signals sshd and its sessions.
     pub fn signal_sessions(&self, signal: &str) {
-        // Since OpenSSH 9.8 each session is a program of its own.
-        self.lab.inside(&["pkill", signal, "-x", "sshd|sshd-session"]);
+        self.lab.inside(&["pkill", signal, "-x", &SSHD.join("|")]);
     }
 
     /// Signals the sshd that listens.

@@ -90,9 +90,8 @@ impl Collection<'_, '_> {
         let has_nowait = self.core.offer.is_none_or(|offer| offer.nowait);
         if hold == Hold::Object {
             let is_slow = self.has_locked_it(&uuid);
-            let now = self.core.collection;
-            let of_now =
-                self.core.gate.late_bulk_calls(&uuid).filter(|(call, _)| call.collection == now);
+            let bulk_calls = self.core.gate.late_bulk_calls(&uuid);
+            let of_now = bulk_calls.filter(|(call, _)| call.collection == self.core.collection);
             let after_bulk = of_now.map(|(_, since)| since + LOCKED_AFTER_BULK).min();
             let Some(guest) = self.guests.get_mut(index) else { return };
             guest.locked_from = after_bulk.into_iter().chain([mark.since + LOCKED_AFTER]).min();

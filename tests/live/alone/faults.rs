@@ -79,9 +79,10 @@ fn guests_may_come_and_go_and_be_saved_and_have_disks_plugged_at_every_moment() 
     stage.end_row(&tally);
     tally.assert_whole(DEADLINE);
     let after = stage.execd.collect();
-    // Without rates, unless it was read since it was restored for the last time.
+    // Without rates. A later libvirt takes longer, so that it may have been read since it was restored.
     let restored = of_guest(&after.lines, &victim).len();
-    assert!([4, 5].contains(&restored), "restored: {:#?}", after.lines);
+    let is_slow = !stage.lab.is_of_libvirt_9();
+    assert!(restored == 4 || is_slow && restored == 5, "restored: {:#?}", after.lines);
     let again = stage.execd.collect();
     assert_eq!(of_guest(&again.lines, &victim).len(), 5);
 
@@ -103,8 +104,9 @@ fn guests_may_come_and_go_and_be_saved_and_have_disks_plugged_at_every_moment() 
         .collect();
     assert_eq!(devices, ["vda"]);
     let news = stage.execd.news();
-    // A later libvirt takes more than a second to save it.
-    let is_saved = |it: &str| it.starts_with("W! guest \"saved\"") && it.contains(" a save ");
+    // Then it may be busy for more than a second as well.
+    let is_saved =
+        |it: &str| is_slow && it.starts_with("W! guest \"saved\"") && it.contains(" a save ");
     let odd = news.iter().filter(|it| !it.starts_with("I! ") && !is_saved(it));
     assert_eq!(odd.collect::<Vec<_>>(), Vec::<&String>::new());
 }
