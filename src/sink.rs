@@ -9,6 +9,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
+use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -18,7 +19,7 @@ use nix::unistd::{dup2_stderr, dup2_stdout};
 use crate::cache::{self, CacheDir};
 use crate::deadline::Deadline;
 use crate::libvirt;
-use crate::pool::answer_by;
+use crate::pool::{Caller, answer_by};
 
 /// What a pipe takes whole: PIPE_BUF on Linux.
 const PIECE: usize = 4096;
@@ -54,16 +55,11 @@ pub fn print(text: &str) -> Result<(), String> {
 }
 
 /// Where the lines go.
-pub struct Sink {
-    output: Output,
-    /// Where the lock is that runs of ours share. Whoever may read the file could hold the file's own
-    /// lock, and slow each run by it.
-    locks: Option<CacheDir>,
-}
+pub struct Sink(Output);
 
 enum Output {
     /// A plain file, with the lock that overlapping runs share.
-    File(File),
+    File(File, OutputLock),
     /// A pipe, socket, terminal or device.
     Stream(File),
 }
@@ -114,15 +110,18 @@ impl Sink {
     pub fn new(output: OwnedFd) -> Result<Self, SinkError> {
         let file = File::from(output);
         let is_plain = file.metadata().map_err(|error| failed(&error))?.is_file();
-        Ok(Self {
-            locks: None,
-            output: if is_plain { Output::File(file) } else { Output::Stream(file) },
-        })
+        Ok(Self(if is_plain {
+            Output::File(file, OutputLock::new())
+        } else {
+            Output::Stream(file)
+        }))
     }
 
     /// Shares a lock in this folder with other runs that write into a file.
     pub fn lock_in(&mut self, folder: Option<CacheDir>) {
-        self.locks = folder;
+        if let Output::File(_, lock) = &mut self.0 {
+            lock.folder = folder;
+        }
     }
 
     /// Writes whole lines, each with its newline; returns when all are out.
@@ -133,9 +132,9 @@ impl Sink {
         if lines.is_empty() {
             return Ok(());
         }
-        match &self.output {
+        match &mut self.0 {
             Output::Stream(stream) => write_stream(stream, lines, deadline),
-            Output::File(file) => write_file(file, lines, self.locks.as_ref(), deadline),
+            Output::File(file, lock) => write_file(file, lines, lock, deadline),
         }
     }
 
@@ -145,7 +144,7 @@ impl Sink {
     /// Telegraf's execd waits for its child on one thread and reads from it on another, and closes
     /// the pipe when the child is gone: what is unread then is lost.
     pub fn finish(self, deadline: &Deadline) {
-        let Output::Stream(stream) = self.output else { return };
+        let Output::Stream(stream) = self.0 else { return };
         if !stream.metadata().is_ok_and(|seen| seen.file_type().is_fifo()) {
             return;
         }
@@ -227,26 +226,25 @@ fn piece_length(lines: &[u8]) -> usize {
 fn write_file(
     file: &File,
     lines: &[u8],
-    locks: Option<&CacheDir>,
+    lock: &mut OutputLock,
     deadline: &Deadline,
 ) -> Result<(), SinkError> {
-    let file = file.try_clone().map_err(|error| failed(&error))?;
-    let (lines, locks, until) = (lines.to_vec(), locks.cloned(), deadline.clone());
-    match answer_by("output", deadline, move || write_locked(&file, &lines, locks, &until)) {
+    // One write goes out whole without a lock, nearly always.
+    let held = lock.take(file, deadline);
+    let (file, lines) = (file.try_clone().map_err(|error| failed(&error))?, lines.to_vec());
+    let write = move || {
+        let written = write_whole(&file, &lines);
+        drop(held);
+        written
+    };
+    match answer_by("output", deadline, write) {
         Some(Ok(written)) => written,
         Some(Err(_)) => Err(SinkError::Failed(Errno::EAGAIN)),
         None => Err(SinkError::Stalled),
     }
 }
 
-fn write_locked(
-    mut file: &File,
-    lines: &[u8],
-    locks: Option<CacheDir>,
-    deadline: &Deadline,
-) -> Result<(), SinkError> {
-    // One write goes out whole without a lock, nearly always.
-    let _lock = lock(file, locks, deadline);
+fn write_whole(mut file: &File, lines: &[u8]) -> Result<(), SinkError> {
     loop {
         match file.write(lines) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -273,15 +271,59 @@ fn cut_back(mut file: &File, lines: &[u8], written: usize) {
     }
 }
 
-/// The right to write into the file, until it is dropped.
-enum OutputLock {
+/// The lock that overlapping runs share. A file system may have no locks, somebody may hold this one for ever,
+/// and where its mount is gone neither to take it nor to let it go comes back: both are done on a thread of its
+/// own, which can be left behind.
+struct OutputLock {
+    /// Where it is. Whoever may read the output could hold that file's own lock, and slow each run by it.
+    folder: Option<CacheDir>,
+    holder: Caller<(), ()>,
+}
+
+/// Holds the lock until it is dropped.
+struct HeldLock {
+    _end: Sender<()>,
+}
+
+impl OutputLock {
+    fn new() -> Self {
+        Self { folder: None, holder: Caller::without_connection("lock") }
+    }
+
+    /// Takes the lock, if it can be had soon.
+    fn take(&mut self, file: &File, deadline: &Deadline) -> Option<HeldLock> {
+        let until = deadline.at_most(LOCK_MAX);
+        while self.holder.next(&until).is_some() {}
+        if self.holder.is_waiting() {
+            // The last one still hangs, and another thread would hang as well.
+            return None;
+        }
+        let (_end, ended) = mpsc::channel();
+        let (file, folder, by) = (file.try_clone().ok()?, self.folder.clone(), until.clone());
+        self.holder.call(move |(), report| {
+            let lock = match folder {
+                Some(folder) => folder.lock(LOCK_NAME).map(TakenLock::InFolder).ok(),
+                None => lock_file(file, &by),
+            };
+            report.hand_over(());
+            // Until the other end is dropped, which it is by now if this came too late.
+            let _ = ended.recv();
+            drop(lock);
+            Ok(())
+        });
+        self.holder.next(&until)?.ok()?;
+        Some(HeldLock { _end })
+    }
+}
+
+enum TakenLock {
     /// In the cache's folder.
-    InFolder { _lock: cache::Lock },
+    InFolder(#[expect(dead_code, reason = "it is held until it is dropped")] cache::Lock),
     /// The file's own.
     Own(File),
 }
 
-impl Drop for OutputLock {
+impl Drop for TakenLock {
     fn drop(&mut self) {
         if let Self::Own(file) = self {
             // Closing would not unlock it: this is one of several handles.
@@ -290,26 +332,10 @@ impl Drop for OutputLock {
     }
 }
 
-/// Takes the lock that overlapping runs share, if it can be had soon: a file system may have no locks, somebody
-/// may hold this one for ever, and the folder may be on a mount that is gone. The thread of a call that comes too
-/// late lets the lock go.
-fn lock(file: &File, locks: Option<CacheDir>, deadline: &Deadline) -> Option<OutputLock> {
-    let file = file.try_clone().ok()?;
-    let until = deadline.at_most(LOCK_MAX);
-    let wait = until.clone();
-    let take = move || match locks {
-        Some(folder) => {
-            folder.lock(LOCK_NAME).ok().map(|lock| OutputLock::InFolder { _lock: lock })
-        }
-        None => lock_file(file, &until),
-    };
-    answer_by("lock", &wait, take)?.ok().flatten()
-}
-
-fn lock_file(file: File, until: &Deadline) -> Option<OutputLock> {
+fn lock_file(file: File, until: &Deadline) -> Option<TakenLock> {
     loop {
         match file.try_lock() {
-            Ok(()) => return Some(OutputLock::Own(file)),
+            Ok(()) => return Some(TakenLock::Own(file)),
             Err(TryLockError::WouldBlock) if !until.is_over() => std::thread::sleep(LOCK_PAUSE),
             Err(_) => return None,
         }

@@ -18,7 +18,7 @@ pub const NO_ANSWER: &str = "it does not answer; is its mount gone?";
 pub struct Caller<C, T> {
     pool: Pool<C, T>,
     call: CallId,
-    /// Whether it goes on.
+    /// Whether it may still have answers.
     is_open: bool,
     answers: VecDeque<Done<T>>,
 }
@@ -49,6 +49,11 @@ impl<C: Connected + 'static, T: Send + 'static> Caller<C, T> {
         self.is_open = true;
         self.answers.clear();
         self.pool.submit(self.call, Box::new(work));
+    }
+
+    /// Whether the last call may still have answers.
+    pub fn is_waiting(&self) -> bool {
+        self.is_open
     }
 
     /// The call's next answer, or why it failed; `None` when it is over, or the deadline is.

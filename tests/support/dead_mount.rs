@@ -65,6 +65,25 @@ impl DeadMount {
         self.signal(Signal::SIGSTOP);
     }
 
+    /// It answers no more, from a moment on in which this process has nothing of it open: the kernel lets no
+    /// process end before its last file on such a mount is closed.
+    pub fn dies_unused_by(&self, process: u32) {
+        let mut unused = 0;
+        wait_until("nothing on the mount is open", MOUNTED_WITHIN, || {
+            unused = if self.opened_by(process).is_empty() { unused + 1 } else { 0 };
+            (unused > 5).then_some(())
+        });
+        self.dies();
+    }
+
+    /// What this process has open of it.
+    pub fn opened_by(&self, process: u32) -> Vec<PathBuf> {
+        let mount = self.path("");
+        let handles = fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten();
+        let opened = handles.filter_map(|handle| fs::read_link(handle.path()).ok());
+        opened.filter(|path| path.starts_with(&mount)).collect()
+    }
+
     /// It answers again, what it was asked meanwhile too.
     pub fn is_back(&self) {
         self.signal(Signal::SIGCONT);
