@@ -12,6 +12,9 @@ use toml::de::{DeTable, DeValue};
 use super::names::{self, quoted};
 use super::{duration, foreign};
 
+/// The most names that a message lists: a line has less than 500 bytes, and nobody reads more.
+const LISTED_MAX: usize = 16;
+
 /// What is wrong with the file at one place.
 #[derive(Debug)]
 pub(super) struct Complaint {
@@ -299,6 +302,10 @@ fn must_be<T>(found: &str, known: &[(&str, T)]) -> String {
     let all: Vec<String> = known.iter().map(|(name, _)| quoted(name)).collect();
     let nearest = names::nearest(found, known.iter().map(|(name, _)| *name));
     let hint = nearest.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
+    if all.len() > LISTED_MAX {
+        let count = all.len();
+        return format!("must be one of the {count} names that `telegraf-virt config` lists{hint}");
+    }
     format!("must be {}{hint}", names::listed(&all))
 }
 

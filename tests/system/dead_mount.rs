@@ -240,11 +240,13 @@ fn a_lock_that_cannot_be_let_go_keeps_no_line_back() {
     execd.collect();
     output.dies();
     execd.trigger();
-    // It holds the lock while it writes.
+    // It holds the lock while it writes, and by then has done all that it does to take it.
     let lock = mount.path("cache/output.lock");
     while !mount.opened_by(execd.child.id()).contains(&lock) {
-        thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(10));
     }
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(mount.opened_by(execd.child.id()), [lock]);
     mount.dies();
     // To close a file there waits then, with the bindfs of Debian 13; that of 12 is not asked.
     output.is_back();

@@ -1,7 +1,8 @@
 //! How many instructions a line of output takes, from the statistics to the line protocol, held against
-//! the number in benches/instructions: a regression is seen on a busy machine too, where no time could
+//! the number of its compiler in benches/instructions: a regression is seen on a busy machine too, where no time could
 //! be believed. Callgrind counts them in the program that `cargo bench` measures.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,11 @@ use serde_json::Value;
 
 const GUESTS: usize = 100;
 const COLLECTIONS: usize = 20;
-/// More than what another compiler or another processor's memcpy makes of it.
+/// More than what another processor's memcpy makes of it.
 const ROOM_PERCENT: u64 = 10;
+/// The same for a compiler that has no number yet, beside that of the one nearest to it: from 1.95 to 1.99
+/// it grew by 17 %.
+const ROOM_PERCENT_OF_ANOTHER: u64 = 30;
 
 /// The benchmark as it is measured, optimized.
 fn benchmark() -> PathBuf {
@@ -52,6 +56,13 @@ fn count(valgrind: &Path, benchmark: &Path, collections: usize) -> (u64, u64) {
     (instructions, lines.expect("the number of lines"))
 }
 
+/// The part of the compiler's version that counts: 95 of 1.95.0.
+fn minor_version() -> u64 {
+    let printed = run(Command::new(env!("CARGO")).arg("--version")).success().stdout;
+    let minor = printed.split(' ').nth(1).and_then(|version| version.split('.').nth(1));
+    minor.and_then(|minor| minor.parse().ok()).unwrap_or_else(|| panic!("{printed}"))
+}
+
 #[test]
 fn a_line_of_output_takes_no_more_instructions_than_are_kept_in_the_repository() {
     let Some(valgrind) = require_program("instructions", "VALGRIND", "valgrind") else { return };
@@ -62,14 +73,29 @@ fn a_line_of_output_takes_no_more_instructions_than_are_kept_in_the_repository()
     let taken = (many - few) / (lines - fewer_lines);
     say(&format!("a line of output takes {taken} instructions"));
 
+    let compiler = minor_version();
     let file = repository().join("benches/instructions");
+    let mut kept: BTreeMap<u64, u64> = fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let (version, count) = line.strip_prefix("1.").unwrap().split_once(' ').unwrap();
+            (version.parse().unwrap(), count.parse().unwrap())
+        })
+        .collect();
     if env::var_os("BLESS").is_some() {
-        fs::write(&file, format!("{taken}\n")).unwrap();
+        kept.insert(compiler, taken);
+        let lines = kept.iter().map(|(version, count)| format!("1.{version} {count}\n"));
+        fs::write(&file, lines.collect::<String>()).unwrap();
     }
-    let kept: u64 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
-    let room = kept * ROOM_PERCENT / 100;
-    let renew = "where that is meant, or the compiler is another one, \
-                 `BLESS=1 cargo test --test system instructions` writes the new number into benches/instructions";
-    assert!(taken <= kept + room, "a line takes {taken} instructions, more than {kept}: {renew}");
-    assert!(taken >= kept - room, "a line takes {taken} instructions, less than {kept}: {renew}");
+    let (nearest, count) = kept.iter().min_by_key(|it| it.0.abs_diff(compiler)).unwrap();
+    let percent = if *nearest == compiler { ROOM_PERCENT } else { ROOM_PERCENT_OF_ANOTHER };
+    let room = count * percent / 100;
+    let renew = "where that is meant, `BLESS=1 cargo test --test system instructions` writes the new number \
+                 into benches/instructions";
+    assert!(
+        taken.abs_diff(*count) <= room,
+        "with Rust 1.{compiler} a line takes {taken} instructions, not {count} as with 1.{nearest}, give or \
+         take {room}: {renew}"
+    );
 }
