@@ -1,7 +1,6 @@
 //! A mount that can be made to answer no more: a file system in user space, whose server is stopped. Whoever
 //! touches a file on it then waits until the server goes on.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,6 +22,16 @@ pub struct DeadMount {
 impl DeadMount {
     /// One that still answers; `None`, said aloud, where there can be none.
     pub fn require(test: &str) -> Option<DeadMount> {
+        Self::of(test, &[])
+    }
+
+    /// One whose server is asked for locks as well, so that to let one go waits like everything else. No process
+    /// can end then while it does.
+    pub fn with_locks(test: &str) -> Option<DeadMount> {
+        Self::of(test, &["--multithreaded", "--enable-lock-forwarding"])
+    }
+
+    fn of(test: &str, options: &[&str]) -> Option<DeadMount> {
         let bindfs = require_program(test, "BINDFS", "bindfs")?;
         if !geteuid().is_root() || !Path::new("/dev/fuse").exists() {
             skip(test, "a file system in user space needs root and /dev/fuse");
@@ -34,7 +43,9 @@ impl DeadMount {
         }
         // In the foreground, so that it is this very process that is stopped and ended.
         let server = Command::new(bindfs)
-            .args([OsStr::new("-f"), scratch.path().join("real").as_os_str()])
+            .arg("-f")
+            .args(options)
+            .arg(scratch.path().join("real"))
             .arg(scratch.path().join("mount"))
             .stdin(Stdio::null())
             .spawn()
