@@ -98,8 +98,9 @@ const PERFORMANCE: &str = "docs/performance.md";
 const COMPARISON: &str = "docs/comparison.md";
 
 /// The README's rows and columns of the table of tools.
-const TOOLS: [&str; 5] = [
+const TOOLS: [&str; 6] = [
     "telegraf-virt execd",
+    "Telegraf with telegraf-virt",
     "Telegraf with inputs.libvirt",
     "virsh domstats",
     "prometheus-libvirt-exporter",
