@@ -471,14 +471,14 @@ proptest! {
         let (outcomes, messages) = run(&mut simulation, 9, once, true);
         for (number, outcome) in outcomes.iter().enumerate() {
             let healthy = healthy(&host, outcome);
-            prop_assert!(!outcome.is_down || healthy.is_empty(), "{number}: {messages:#?}");
-            let lost: Vec<usize> =
-                healthy.iter().copied().filter(|guest| !outcome.complete.contains(guest)).collect();
             // A run that does not know that a guest is well again asks it in its time.
-            let lost: Vec<usize> = lost
+            let healthy: Vec<usize> = healthy
                 .into_iter()
                 .filter(|guest| !once || !host.faults.contains_key(guest))
                 .collect();
+            prop_assert!(!outcome.is_down || healthy.is_empty(), "{number}: {messages:#?}");
+            let lost: Vec<usize> =
+                healthy.iter().copied().filter(|guest| !outcome.complete.contains(guest)).collect();
             prop_assert_eq!(lost, Vec::<usize>::new(), "collection {}: {:?} {:#?}", number, outcome, messages);
             let is_well = !is_faulty_at(&host, Duration::ZERO, outcome.started + outcome.took);
             if is_well && host.breaks_in.is_none() {
