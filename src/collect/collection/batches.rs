@@ -178,7 +178,10 @@ impl Collection<'_, '_> {
             let uuid = guest.request.uuid;
             let (health, gate) = (&self.core.health, &self.core.gate);
             let hold = if is_any_stuck { gate.hold(&uuid) } else { Hold::None };
-            if hold == Hold::Object || !health.may_ask(&uuid, now, running) {
+            // ovs-vsctl gives up after 5 s.
+            let is_brief = running != 0 && (guest.request.needs_helper() || health.is_slow(&uuid));
+            let sign = || self.core.running_with(running, &guest.request.name);
+            if hold == Hold::Object || !health.may_ask(&uuid, now, is_brief, sign) {
                 guest.settle(Completeness::Locked, Some(Cause::Locked));
             } else if guest.request.needs_metadata_first(&selection) && hold == Hold::None {
                 guest.stage = Stage::Metadata;
