@@ -112,7 +112,8 @@ impl Collection<'_, '_> {
         let noted = Noted {
             completeness,
             id: sample.id,
-            left_behind: is_left_behind.then_some((now, running)),
+            left_behind: is_left_behind
+                .then(|| (now, self.core.running_with(running, &guest.request.name))),
         };
         // A host that stalls for a moment looks the same. Where libvirt lists its guests, and over a network,
         // only what lasts is reported.

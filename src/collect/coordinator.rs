@@ -86,6 +86,12 @@ impl Coordinator {
         self.files.as_deref().map_or(0, pid_files::fingerprint)
     }
 
+    /// The same for one guest, with what libvirt has written down of it last.
+    pub(super) fn running_with(&self, running: u64, name: &str) -> u64 {
+        let files = self.files.as_deref();
+        files.map_or(0, |directory| pid_files::with_state(running, directory, name))
+    }
+
     /// Takes an answer that came between two collections: its call is over, and a list is the newest.
     pub(super) fn take_late(&mut self, done: Done<Answer>, now: Instant) {
         if !done.is_last {

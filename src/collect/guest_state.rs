@@ -54,6 +54,8 @@ pub(super) struct GuestState {
     pub(super) is_settled: bool,
     /// Its object is locked, as it seems; from this moment on it is not waited for.
     pub(super) locked_from: Option<Instant>,
+    /// Its network statistics may become slow, and are asked alone in this collection.
+    pub(super) nics_apart: bool,
     /// Its network statistics are slow, as it seems; from this moment on they are not waited for.
     pub(super) slow_from: Option<Instant>,
     /// Its device list is late, and no other is known; until this moment it is waited for.
@@ -113,6 +115,7 @@ impl GuestState {
             stage: Stage::Bulk,
             is_settled: false,
             locked_from: None,
+            nics_apart: false,
             slow_from: None,
             list_until: None,
             left_behind: false,

@@ -267,11 +267,21 @@ impl Health {
     }
 
     /// Whether a guest whose object was locked may be asked again: its time has come, or guests have
-    /// started or stopped since, which is what such a lock mostly is about.
-    pub(super) fn may_ask(&self, uuid: &Uuid, now: Instant, running: u64) -> bool {
+    /// started or stopped since, which is what such a lock mostly is about, or libvirt has written down its state.
+    /// Without such a sign the call that holds it may still be there, and occupies a worker of libvirtd as well:
+    /// unless that is for network statistics, which are soon over, or on another machine, where no sign is seen.
+    pub(super) fn may_ask(
+        &self,
+        uuid: &Uuid,
+        now: Instant,
+        is_held_briefly: bool,
+        running: impl FnOnce() -> u64,
+    ) -> bool {
         let locked = self.of(uuid).and_then(|health| health.locked.as_ref());
-        let of_earlier_run = locked.filter(|locked| locked.is_of_earlier_run());
-        of_earlier_run.is_none_or(|locked| locked.is_over(now, running, self.has_budget(0)))
+        let Some(locked) = locked.filter(|locked| locked.is_of_earlier_run()) else { return true };
+        let running = running();
+        let of_others = u32::from(running != 0 && !is_held_briefly);
+        locked.is_over(now, running, self.has_budget(of_others))
     }
 
     /// Whether the list may be asked for, where a call for it may be out of which nobody says when it comes
@@ -432,6 +442,43 @@ mod tests {
         assert_eq!(asked, [0, 10, 310]);
         assert!(!health.may_list(false, at(405), RUNNING));
         assert!(health.may_list(false, at(405), RUNNING + 1), "a guest has started or stopped");
+    }
+
+    #[test]
+    fn runs_leave_one_call_behind_in_a_guest_beside_the_list_and_the_call_that_holds_both() {
+        const STATE: u64 = 7;
+        let (uuid, name, start) = (Uuid::from_u128(1), Arc::from("held"), Instant::now());
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let asked_twice = &[0, 10, 310][..];
+        for (state, is_brief, expected) in
+            [(STATE, false, &[0, 300][..]), (STATE, true, asked_twice), (0, false, asked_twice)]
+        {
+            let mut health = new();
+            let mut asked = Vec::new();
+            for seconds in (0..=400).step_by(5) {
+                let (now, ns) = (at(seconds), second(1000 + seconds));
+                let mut next = new();
+                next.restore(health.saved(now, ns), now, ns);
+                health = next;
+                if health.may_list(false, now, STATE) {
+                    health.note_list(false, now, STATE);
+                }
+                if health.may_ask(&uuid, now, is_brief, || state) {
+                    asked.push(seconds);
+                    let left_behind = Some((now, state));
+                    let noted = Noted { completeness: Completeness::Locked, id: 1, left_behind };
+                    health.note(uuid, &name, noted, 1);
+                }
+            }
+            assert_eq!(asked, expected);
+            let mut next = new();
+            next.restore(health.saved(at(400), second(1400)), at(400), second(1400));
+            assert!(!next.may_ask(&uuid, at(405), false, || state));
+            assert!(
+                next.may_ask(&uuid, at(405), false, || STATE + 1),
+                "libvirt has written down its state"
+            );
+        }
     }
 
     #[test]

@@ -46,6 +46,15 @@ pub(super) fn fingerprint(directory: &Path) -> u64 {
     hasher.finish()
 }
 
+/// The same for one guest: it changes as well when libvirt writes down the guest's state, as it does after a change
+/// to it, such as another disk.
+pub(super) fn with_state(fingerprint: u64, directory: &Path, name: &str) -> u64 {
+    let state = fs::metadata(directory.join(format!("{name}.xml"))).and_then(|it| it.modified());
+    let mut hasher = DefaultHasher::new();
+    (fingerprint, state.ok()).hash(&mut hasher);
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +78,16 @@ mod tests {
         }
         assert_eq!(names(folder.path()), ["a b", "b"]);
         assert_eq!(names(&folder.path().join("absent")), [""; 0]);
+    }
+
+    #[test]
+    fn a_guests_state_is_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = |name| with_state(7, folder.path(), name);
+        fs::write(folder.path().join("a.xml"), "").unwrap();
+        let before = [state("a"), state("b")];
+        fs::write(folder.path().join("b.xml"), "").unwrap();
+        assert_eq!(state("a"), before[0]);
+        assert_ne!(state("b"), before[1]);
     }
 }

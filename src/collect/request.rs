@@ -37,6 +37,12 @@ impl GuestRequest {
         inventory.fixed_vcpus
     }
 
+    /// Whether its device list says that libvirt runs a program, ovs-vsctl, to count what its NICs have sent.
+    pub(super) fn needs_helper(&self) -> bool {
+        let inventory = self.inventory.as_ref();
+        inventory.is_some_and(|inventory| inventory.nics.iter().any(|nic| nic.kind == "vhostuser"))
+    }
+
     /// What is known of its metadata, where all that is looked for in it is.
     fn metadata(&self, selection: &Selection) -> Option<&Metadata> {
         let inventory = self.inventory.as_ref().filter(|it| it.has_metadata(&selection.paths))?;

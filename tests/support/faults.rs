@@ -25,6 +25,8 @@ pub enum Trouble {
     Destroyed,
     /// A guest is started, and its hook does not come back.
     HeldByHook,
+    /// A guest that runs is given a disk whose image is a FIFO that nobody writes to: libvirt has it locked.
+    AttachesFifo,
     /// A guest is off, and its image is a FIFO that nobody writes to.
     OffOnFifo,
     /// A paused guest is asked to give back a disk.
@@ -45,6 +47,7 @@ impl Trouble {
             Trouble::Silent(count) => format!("silent QEMU, {count} of them"),
             Trouble::Destroyed => "destroyed while silent".into(),
             Trouble::HeldByHook => "a start that its hook holds".into(),
+            Trouble::AttachesFifo => "given a disk on a FIFO".into(),
             Trouble::OffOnFifo => "off, its image on a FIFO".into(),
             Trouble::Unplug => "hot-unplug without an answer".into(),
             Trouble::MigratesOut => "slow migration out".into(),
@@ -73,7 +76,10 @@ impl Trouble {
 
     /// Whether libvirt has the guest locked, so that it lists no guests.
     pub fn locks(self) -> bool {
-        matches!(self, Trouble::Destroyed | Trouble::HeldByHook | Trouble::SlowNic(_))
+        matches!(
+            self,
+            Trouble::Destroyed | Trouble::HeldByHook | Trouble::AttachesFifo | Trouble::SlowNic(_)
+        )
     }
 
     /// Whether it is well, and there is nothing to say of it.
@@ -165,6 +171,7 @@ impl<'a> Fault<'a> {
                 fs::write(&file, [0; 1 << 20]).unwrap();
                 fault.sick = vec![fault.vhost_disk(&file_disk(&file.display().to_string(), "vdb"))];
             }
+            Trouble::AttachesFifo => fault.sick = vec![lab.paused("given", 1, 1)],
             Trouble::SlowNic(_) => {
                 let nic = vhost_nic(lab);
                 fault.sick = vec![fault.create("slow", &nic, SHARED, "")];
@@ -252,6 +259,16 @@ impl<'a> Fault<'a> {
                     scratch.join("is-held").exists().then_some(())
                 });
             }
+            Trouble::AttachesFifo => {
+                let fifo = scratch.join("fifo");
+                mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+                // Only of an image that may have another one behind it is the header read.
+                let disk = file_disk(&fifo.display().to_string(), "vdz").replace("raw", "qcow2");
+                let xml = scratch.join("disk.xml");
+                fs::write(&xml, disk).unwrap();
+                self.spawn(&format!("{socket} attach-device given {} --live", xml.display()));
+                thread::sleep(Duration::from_millis(500));
+            }
             Trouble::OffOnFifo => {
                 let fifo = scratch.join("fifo");
                 mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
@@ -326,6 +343,17 @@ impl<'a> Fault<'a> {
             Trouble::HeldByHook => {
                 self.release();
                 self.lab.virsh(&["undefine", "held"]);
+            }
+            Trouble::AttachesFifo => {
+                let fifo = scratch.join("fifo");
+                wait_until("the disk is refused", Duration::from_secs(60), || {
+                    let mut open = OpenOptions::new();
+                    let _ = open.write(true).custom_flags(nix::libc::O_NONBLOCK).open(&fifo);
+                    (!self.holds()).then_some(())
+                });
+                self.wait();
+                self.lab.virsh(&["destroy", "given"]);
+                fs::remove_file(fifo).unwrap();
             }
             Trouble::OffOnFifo => {
                 let fifo = scratch.join("fifo");

@@ -108,8 +108,13 @@ impl Collection<'_, '_> {
             _ => {}
         }
         let wanted = always().or(crate::schema::groups(self.core.plan.extra));
-        let is_slow = |guest: &&GuestState| self.core.health.is_slow(&guest.request.uuid);
-        if guests.iter().any(is_slow) { wanted.without(interface) } else { wanted }
+        let is_apart = guests.iter().any(|guest| self.has_nics_apart(guest));
+        if is_apart { wanted.without(interface) } else { wanted }
+    }
+
+    /// Whether a guest's network statistics are asked alone.
+    pub(super) fn has_nics_apart(&self, guest: &GuestState) -> bool {
+        guest.nics_apart || self.core.health.is_slow(&guest.request.uuid)
     }
 
     /// Whether CPU time and virtual CPUs are asked apart from the bulk statistics. It is not where one of the
@@ -165,14 +170,18 @@ impl Collection<'_, '_> {
         let running = if self.core.health.is_any_locked() { self.core.running() } else { 0 };
         let now = self.listed_at;
         let (mut sure, mut inactive, mut metadata) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut alone, mut slow) = (Vec::new(), Vec::new());
+        let (mut alone, mut slow, mut helped) = (Vec::new(), Vec::new(), Vec::new());
+        let is_list_here = self.list == ListPhase::Here;
         let is_any_stuck = self.core.gate.stuck() > 0;
         for &place in places {
             let Some(guest) = self.guests.get_mut(place) else { continue };
             let uuid = guest.request.uuid;
             let (health, gate) = (&self.core.health, &self.core.gate);
             let hold = if is_any_stuck { gate.hold(&uuid) } else { Hold::None };
-            if hold == Hold::Object || !health.may_ask(&uuid, now, running) {
+            // ovs-vsctl gives up after 5 s.
+            let is_brief = running != 0 && (guest.request.needs_helper() || health.is_slow(&uuid));
+            let sign = || self.core.running_with(running, &guest.request.name);
+            if hold == Hold::Object || !health.may_ask(&uuid, now, is_brief, sign) {
                 guest.settle(Completeness::Locked, Some(Cause::Locked));
             } else if guest.request.needs_metadata_first(&selection) && hold == Hold::None {
                 guest.stage = Stage::Metadata;
@@ -186,13 +195,18 @@ impl Collection<'_, '_> {
                 || !health.is_known_to_answer(&uuid)
             {
                 alone.push(place);
+            } else if !is_list_here && guest.request.needs_helper() {
+                // The list cannot tell that nobody else has locked it, so that finding which of several guests
+                // holds a bulk call takes one more call that waits.
+                guest.nics_apart = true;
+                helped.push(place);
             } else {
                 sure.push(place);
             }
         }
         // Where the list is late a guest holds it, and a look at the monitors finds which.
-        let together = if self.list == ListPhase::Here { How::Together } else { How::Probed };
-        let size = batch_size(sure.len(), self.core.plan.workers);
+        let together = if is_list_here { How::Together } else { How::Probed };
+        let size = batch_size(sure.len().max(helped.len()), self.core.plan.workers);
         let mut add = |places: &[usize], size: usize, stage: Stage, how: How| {
             for some in places.chunks(size) {
                 let (places, not_before) = (some.to_vec(), None);
@@ -201,6 +215,7 @@ impl Collection<'_, '_> {
         };
         add(&metadata, size, Stage::Metadata, together);
         add(&sure, size, Stage::Bulk, together);
+        add(&helped, size, Stage::Bulk, together);
         add(&inactive, MOST_TOGETHER, Stage::BulkOfInactive, together);
         let (unknown, healthy): (Vec<usize>, Vec<usize>) = alone.into_iter().partition(|&place| {
             let uuid = self.guests.get(place).map(|guest| guest.request.uuid);

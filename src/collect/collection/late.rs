@@ -94,7 +94,13 @@ impl Collection<'_, '_> {
             let of_now = bulk_calls.filter(|(call, _)| call.collection == self.core.collection);
             let after_bulk = of_now.map(|(_, since)| since + LOCKED_AFTER_BULK).min();
             let Some(guest) = self.guests.get_mut(index) else { return };
-            guest.locked_from = after_bulk.into_iter().chain([mark.since + LOCKED_AFTER]).min();
+            let after_call = mark.since + LOCKED_AFTER;
+            if kind == CallKind::Interface {
+                // It has answered all else.
+                guest.slow_from = Some(after_call);
+            } else {
+                guest.locked_from = after_bulk.into_iter().chain([after_call]).min();
+            }
             guest.left_behind = true;
             if is_slow {
                 let name = guest.name();

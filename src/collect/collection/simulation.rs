@@ -74,13 +74,16 @@ pub(super) struct SimulatedHost {
     pub(super) breaks_in: Option<u64>,
     /// Guests without a control group.
     pub(super) without_group: BTreeSet<usize>,
+    /// Guests of whose NICs it is known that libvirt runs a program to count what they have sent.
+    pub(super) with_helper: BTreeSet<usize>,
 }
 
 impl SimulatedHost {
     /// So many guests, some with a fault.
     pub(super) fn of(guests: usize, faults: BTreeMap<usize, Fault>) -> Self {
         let (slow_list, breaks_in) = (Duration::ZERO, None);
-        Self { guests, faults, slow_list, breaks_in, without_group: BTreeSet::new() }
+        let (without_group, with_helper) = (BTreeSet::new(), BTreeSet::new());
+        Self { guests, faults, slow_list, breaks_in, without_group, with_helper }
     }
 }
 
@@ -154,6 +157,11 @@ impl Simulation {
 
     pub(super) fn instant(&self) -> Instant {
         self.start + self.now
+    }
+
+    /// Calls that libvirtd is at.
+    pub(super) fn calls_out(&self) -> usize {
+        self.running.len()
     }
 
     fn fault(&self, guest: usize) -> Option<&Fault> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::simulation::{
-    Fault, LIBVIRTD_WORKERS, MS, OF_GUEST, SimulatedHost, Simulation, inventory, listed,
+    Fault, LIBVIRTD_WORKERS, MS, OF_GUEST, SimulatedHost, Simulation, inventory, listed, uuid,
 };
 use super::*;
 use crate::collect::KnownDevices;
@@ -70,8 +70,13 @@ fn run(
             core.start_numbers_at(next);
             core.health.restore(saved, now, ns);
         }
+        let with_helper = simulation.host.with_helper.clone();
         let known = |guest: &Listed| {
-            let inventory = Arc::new(inventory(guest.id));
+            let mut inventory = inventory(guest.id);
+            if with_helper.iter().any(|&it| uuid(it) == guest.uuid) {
+                inventory.nics[0].kind = "vhostuser".to_owned();
+            }
+            let inventory = Arc::new(inventory);
             Known { devices: Some(KnownDevices { inventory, is_fresh: true }), before: None }
         };
         outcomes.push(collect(simulation, &mut core, &known, started));
@@ -283,6 +288,28 @@ fn slow_network_statistics_are_found_while_another_guest_holds_the_list() {
 }
 
 #[test]
+fn network_statistics_that_become_slow_while_another_guest_holds_the_list_hold_one_call() {
+    for guests in [8, 16, 24] {
+        let (locked, slow) = (0, guests - 1);
+        let faults = [
+            (locked, Fault::Locked((Duration::ZERO, SECOND * 9))),
+            (slow, Fault::Slow(SECOND * 5)),
+        ];
+        let mut host = SimulatedHost::of(guests, faults.into());
+        // One of them is well.
+        host.with_helper = [slow - 1, slow].into();
+        let mut simulation = Simulation::new(host);
+        let (outcomes, messages) = run(&mut simulation, 1, false, true);
+        let whole: Vec<usize> = (0..guests).filter(|it| ![locked, slow].contains(it)).collect();
+        assert_eq!(outcomes[0].complete, whole, "{messages:#?}");
+        // As long as the list is waited for.
+        assert!(outcomes[0].took <= MS * 1010, "{outcomes:#?}");
+        // The list, and a call for each of the two.
+        assert_eq!(simulation.calls_out(), 3, "{guests}: {messages:#?}");
+    }
+}
+
+#[test]
 fn who_is_locked_for_a_moment_beside_slow_network_statistics_is_whole_afterwards() {
     let faults = [
         (3, Fault::Slow(SECOND * 5)),
@@ -443,6 +470,7 @@ proptest! {
         slow_list in prop::sample::select(vec![0_u64, 0, 0, 40, 400]),
         breaks_in in prop::option::of(2_u64..6),
         without_group in prop::sample::select(vec![0_usize, 0, 0, 1, 3, 40]),
+        every_helper in prop::sample::select(vec![1_usize, 2, 99]),
         once in any::<bool>(),
     ) {
         let fault = |(kind, from, long): (u8, u64, u64)| {
@@ -465,20 +493,21 @@ proptest! {
             slow_list: Duration::from_millis(slow_list),
             breaks_in,
             without_group: (0..without_group.min(guests)).collect(),
+            with_helper: (0..guests).step_by(every_helper).collect(),
             ..SimulatedHost::of(guests, faults)
         };
         let mut simulation = Simulation::new(host.clone());
         let (outcomes, messages) = run(&mut simulation, 9, once, true);
         for (number, outcome) in outcomes.iter().enumerate() {
             let healthy = healthy(&host, outcome);
-            prop_assert!(!outcome.is_down || healthy.is_empty(), "{number}: {messages:#?}");
-            let lost: Vec<usize> =
-                healthy.iter().copied().filter(|guest| !outcome.complete.contains(guest)).collect();
             // A run that does not know that a guest is well again asks it in its time.
-            let lost: Vec<usize> = lost
+            let healthy: Vec<usize> = healthy
                 .into_iter()
                 .filter(|guest| !once || !host.faults.contains_key(guest))
                 .collect();
+            prop_assert!(!outcome.is_down || healthy.is_empty(), "{number}: {messages:#?}");
+            let lost: Vec<usize> =
+                healthy.iter().copied().filter(|guest| !outcome.complete.contains(guest)).collect();
             prop_assert_eq!(lost, Vec::<usize>::new(), "collection {}: {:?} {:#?}", number, outcome, messages);
             let is_well = !is_faulty_at(&host, Duration::ZERO, outcome.started + outcome.took);
             if is_well && host.breaks_in.is_none() {

@@ -34,8 +34,8 @@ fn seconds(short: u64, long: u64) -> Duration {
 /// The rows, and for how long.
 fn cases() -> Vec<Case> {
     use Trouble::{
-        Destroyed, HeldByHook, MigratesIn, MigratesOut, OffOnFifo, Silent, SlowNic, Unplug,
-        VhostBesideFile, VhostDisk,
+        AttachesFifo, Destroyed, HeldByHook, MigratesIn, MigratesOut, OffOnFifo, Silent, SlowNic,
+        Unplug, VhostBesideFile, VhostDisk,
     };
     let mut cases = Vec::new();
     let mut add = |troubles: &[Trouble], way: Way, short: u64, long: u64| {
@@ -87,6 +87,7 @@ fn cases() -> Vec<Case> {
         for trouble in [
             Silent(5),
             Destroyed,
+            AttachesFifo,
             OffOnFifo,
             Unplug,
             MigratesOut,
