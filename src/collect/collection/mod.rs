@@ -133,15 +133,16 @@ impl<'a, 'k> Collection<'a, 'k> {
     }
 
     /// One list is out at a time, across runs too. Where nothing at all was answered the last time, the
-    /// connection may be dead without our knowing: then it is asked for over another one, but seldom. It would
-    /// wait for a guest as well that a call of ours has locked.
+    /// connection to another machine may be dead without our knowing: then it is asked for over another one, but
+    /// seldom. It would wait for a guest as well that a call of ours has locked.
     fn may_list(&self, now: Instant) -> bool {
         if self.core.was_up && self.core.gate.has_interface_out() {
             return false;
         }
         let is_held = self.core.health.list_is_held();
         let is_out = self.core.gate.list_is_out();
-        if is_out && (self.core.was_up || !is_held) {
+        let is_here = self.core.files.is_some();
+        if is_out && (self.core.was_up || !is_held || is_here) {
             return false;
         }
         !is_held || self.core.health.may_list(is_out, now, self.core.running())

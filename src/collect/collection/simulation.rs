@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,8 @@ pub(super) struct SimulatedHost {
     pub(super) without_group: BTreeSet<usize>,
     /// Guests of whose NICs it is known that libvirt runs a program to count what they have sent.
     pub(super) with_helper: BTreeSet<usize>,
+    /// Where libvirt keeps its files, if it is on this machine.
+    pub(super) files: Option<PathBuf>,
 }
 
 impl SimulatedHost {
@@ -83,7 +86,7 @@ impl SimulatedHost {
     pub(super) fn of(guests: usize, faults: BTreeMap<usize, Fault>) -> Self {
         let (slow_list, breaks_in) = (Duration::ZERO, None);
         let (without_group, with_helper) = (BTreeSet::new(), BTreeSet::new());
-        Self { guests, faults, slow_list, breaks_in, without_group, with_helper }
+        Self { guests, faults, slow_list, breaks_in, without_group, with_helper, files: None }
     }
 }
 

@@ -2,6 +2,7 @@
 //! another its lines, whatever it hangs in.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -40,7 +41,7 @@ fn run(
     let log = Arc::new(Log::kept(Level::Info));
     let new = || Coordinator::new(&"qemu:///nowhere".into(), plan(), &log);
     let mut core = new();
-    core.files = None;
+    core.files.clone_from(&simulation.host.files);
     if warm {
         let all = (0..simulation.host.guests).filter(|&guest| simulation.exists(guest));
         core.roster = all.map(listed).collect();
@@ -65,7 +66,7 @@ fn run(
             let roster = Arc::clone(&core.roster);
             let next = core.gate_number();
             core = new();
-            core.files = None;
+            core.files.clone_from(&simulation.host.files);
             core.roster = roster;
             core.start_numbers_at(next);
             core.health.restore(saved, now, ns);
@@ -455,6 +456,26 @@ fn an_old_list_serves_a_guest_whose_xml_does_not_come() {
     assert_eq!(messages, Vec::<String>::new());
 }
 
+/// Where libvirt of this machine would keep its files; there are none.
+fn no_files() -> PathBuf {
+    PathBuf::from("/nonexistent/libvirt/qemu")
+}
+
+#[test]
+fn one_list_is_out_where_no_guest_of_this_machine_answers() {
+    for is_here in [true, false] {
+        let faults =
+            [(0, Fault::Locked((MS * 2, SECOND * 30))), (1, Fault::Starts(SECOND * 10 + MS * 2))];
+        let mut host = SimulatedHost::of(2, faults.into());
+        host.files = is_here.then(no_files);
+        let mut simulation = Simulation::new(host);
+        let (outcomes, messages) = run(&mut simulation, 5, false, true);
+        assert_eq!(complete(&outcomes), [1, 0, 0, 2, 2], "{messages:#?}");
+        // The connection to another machine may be dead.
+        assert_eq!(simulation.broken_rules.is_empty(), is_here, "{messages:#?}");
+    }
+}
+
 /// How many schedules are tried: PROPTEST_CASES of them, where that is set.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|it| it.parse().ok()).unwrap_or(500)
@@ -471,6 +492,7 @@ proptest! {
         breaks_in in prop::option::of(2_u64..6),
         without_group in prop::sample::select(vec![0_usize, 0, 0, 1, 3, 40]),
         every_helper in prop::sample::select(vec![1_usize, 2, 99]),
+        is_here in any::<bool>(),
         once in any::<bool>(),
     ) {
         let fault = |(kind, from, long): (u8, u64, u64)| {
@@ -494,6 +516,7 @@ proptest! {
             breaks_in,
             without_group: (0..without_group.min(guests)).collect(),
             with_helper: (0..guests).step_by(every_helper).collect(),
+            files: is_here.then(no_files),
             ..SimulatedHost::of(guests, faults)
         };
         let mut simulation = Simulation::new(host.clone());
@@ -515,8 +538,10 @@ proptest! {
             }
             prop_assert!(outcome.took <= SECOND * 4);
         }
-        // A new run may ask for the list again in its time, while an earlier one's call is still out.
-        prop_assert!(once || simulation.broken_rules.is_empty(), "{:?}", simulation.broken_rules);
+        // A new run may ask for the list again in its time, while an earlier one's call is still out; so may execd
+        // where nothing answers at all, since a connection to another machine may be dead.
+        let may_list_again = once || !is_here && outcomes.iter().any(|outcome| outcome.is_down);
+        prop_assert!(may_list_again || simulation.broken_rules.is_empty(), "{:?}", simulation.broken_rules);
         let workers = 4;
         let most = sick(&host) * 2 + 2 + 2 * workers;
         prop_assert!(
