@@ -1,6 +1,7 @@
 //! Every message of the configuration, word for word, and the sample held against the code.
 
 use super::*;
+use crate::deadline::cpu_time;
 use crate::schema::{FEATURES, output_fields};
 
 fn read(text: &str) -> Settings {
@@ -732,12 +733,6 @@ fn a_large_file_is_read_or_refused_at_once() {
     assert!(message(&keys).starts_with("c.toml, line 1: unknown key k0;"));
     let took = cpu_time() - started;
     assert!(took < Duration::from_secs(10), "{took:?}");
-}
-
-/// What this thread has used: other work on the machine does not count.
-fn cpu_time() -> Duration {
-    let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
-    nix::time::clock_gettime(clock).unwrap().into()
 }
 
 /// The environment of a test.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::{Settings, parse};
 use super::*;
+use crate::deadline::cpu_time;
 use crate::devices::DiskKind;
 use crate::sample::words;
 
@@ -54,10 +55,6 @@ fn a_uuid_passes_in_every_notation_and_by_pattern() {
 
 /// The least CPU time of this thread that a few hundred guests took.
 fn time_of(filter: &DomainFilter) -> Duration {
-    let cpu_time = || -> Duration {
-        let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
-        nix::time::clock_gettime(clock).unwrap().into()
-    };
     let names: Vec<String> = (0..200).map(|it| format!("web-{it:05}")).collect();
     let once = |_| {
         let before = cpu_time();
