@@ -7,8 +7,21 @@ use serde::{Deserialize, Serialize};
 
 /// The first pause, which doubles each time.
 const FIRST: Duration = Duration::from_secs(10);
-/// The longest pause.
-const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// The longest pause, unless it has not answered for longer than that.
+const LONG: Duration = Duration::from_secs(5 * 60);
+/// The pause where so many calls wait already that libvirtd has hardly a worker left.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// How many calls may be left behind, beside those that wait already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Budget {
+    /// What waits costs few workers: one more may.
+    Free,
+    /// One more now and then.
+    Tight,
+    /// None, as far as possible.
+    Spent,
+}
 
 /// When something that held a call may be asked again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,11 +70,16 @@ impl Backoff {
         Self { since: now, asked: now, calls: 1, running, is_ours: false }
     }
 
-    /// Whether it may be asked again: guests have started or stopped since, or its time has come. Without a
-    /// budget for another call that is the longest pause.
-    pub(crate) fn is_over(&self, now: Instant, running: u64, has_budget: bool) -> bool {
-        let doubled = FIRST.saturating_mul(1 << self.calls.saturating_sub(1).min(10));
-        let pause = if has_budget { doubled.min(LONGEST) } else { LONGEST };
+    /// Whether it may be asked again: guests have started or stopped since, or its time has come. What has not
+    /// answered for hours is asked seldom, so that a day costs about a dozen calls.
+    pub(crate) fn is_over(&self, now: Instant, running: u64, budget: Budget) -> bool {
+        let doubled = FIRST.saturating_mul(1 << self.calls.saturating_sub(1).min(16));
+        let long = self.asked.saturating_duration_since(self.since).max(LONG);
+        let pause = match budget {
+            Budget::Free => doubled.min(long),
+            Budget::Tight => long,
+            Budget::Spent => LONGEST,
+        };
         running != self.running || now.saturating_duration_since(self.asked) >= pause
     }
 
@@ -108,7 +126,7 @@ mod tests {
         let mut slot = None;
         Backoff::again(&mut slot, start, 7);
         let is_over = |slot: &Option<Backoff>, seconds, running| {
-            slot.as_ref().unwrap().is_over(start + SECOND * seconds, running, true)
+            slot.as_ref().unwrap().is_over(start + SECOND * seconds, running, Budget::Free)
         };
         assert_eq!([9, 10].map(|at| is_over(&slot, at, 7)), [false, true]);
         assert!(is_over(&slot, 1, 8));
@@ -121,13 +139,32 @@ mod tests {
     }
 
     #[test]
-    fn without_a_budget_for_another_call_it_takes_the_longest_pause() {
+    fn with_less_of_a_budget_the_pause_is_longer() {
         let start = Instant::now();
         let mut slot = None;
         Backoff::again(&mut slot, start, 7);
         let backoff = slot.unwrap();
-        assert!(!backoff.is_over(start + SECOND * 299, 7, false));
-        assert!(backoff.is_over(start + SECOND * 300, 7, false));
+        for (budget, pause) in [(Budget::Free, 10), (Budget::Tight, 300), (Budget::Spent, 86_400)] {
+            let is_over = |seconds| backoff.is_over(start + SECOND * seconds, 7, budget);
+            assert_eq!([pause - 1, pause].map(is_over), [false, true], "{budget:?}");
+        }
+    }
+
+    #[test]
+    fn what_never_answers_is_asked_a_dozen_times_a_day() {
+        let start = Instant::now();
+        for budget in [Budget::Free, Budget::Tight] {
+            let mut slot = None;
+            let mut asked = Vec::new();
+            for minute in 0..24 * 60 {
+                let now = start + SECOND * 60 * minute;
+                if slot.as_ref().is_none_or(|slot: &Backoff| slot.is_over(now, 7, budget)) {
+                    Backoff::again(&mut slot, now, 7);
+                    asked.push(minute);
+                }
+            }
+            assert!(asked.len() <= 14, "{budget:?}: {asked:?}");
+        }
     }
 
     #[test]
@@ -140,7 +177,7 @@ mod tests {
             SavedBackoff { since_ns: 4_000_000_000, asked_ns: 4_000_000_000, calls: 1, running: 7 };
         assert_eq!(saved, expected);
         let restored = Backoff::restored(&saved, now, 8_000_000_000);
-        assert!(!restored.is_over(now + SECOND * 5, 7, true));
-        assert!(restored.is_over(now + SECOND * 6, 7, true));
+        assert!(!restored.is_over(now + SECOND * 5, 7, Budget::Free));
+        assert!(restored.is_over(now + SECOND * 6, 7, Budget::Free));
     }
 }

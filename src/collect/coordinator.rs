@@ -54,7 +54,7 @@ impl Coordinator {
             uri: Arc::clone(uri),
             log: Arc::clone(log),
             gate: Gate::new(plan.max_stuck, plan.workers),
-            health: Health::new(uri, log),
+            health: Health::new(uri, log, plan.max_stuck),
             roster: Arc::default(),
             offer: None,
             offer_of_inactive: None,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::backoff::{Backoff, SavedBackoff, restored_moment, saved_moment};
+use super::backoff::{Backoff, Budget, SavedBackoff, restored_moment, saved_moment};
 use super::cause::Cause;
 use crate::log::Log;
 use crate::sample::Completeness;
@@ -73,6 +73,8 @@ pub struct SavedHealth {
 pub(super) struct Health {
     uri: Arc<str>,
     log: Arc<Log>,
+    /// Calls that may be stuck at the same time.
+    max_stuck: usize,
     guests: HashMap<Uuid, GuestHealth>,
     /// Why the list does not come, and when it may be asked for again.
     list: Option<Backoff>,
@@ -92,10 +94,10 @@ struct Changes {
 }
 
 impl Health {
-    pub(super) fn new(uri: &Arc<str>, log: &Arc<Log>) -> Self {
+    pub(super) fn new(uri: &Arc<str>, log: &Arc<Log>, max_stuck: usize) -> Self {
         let (uri, log) = (Arc::clone(uri), Arc::clone(log));
         let (guests, saved, changes) = (HashMap::new(), HashSet::new(), Changes::default());
-        Self { uri, log, guests, list: None, trouble_since: None, saved, changes }
+        Self { uri, log, max_stuck, guests, list: None, trouble_since: None, saved, changes }
     }
 
     /// Takes over what an earlier run has saved. `now_ns` is the host's CLOCK_BOOTTIME at `now`.
@@ -281,28 +283,38 @@ impl Health {
         let Some(locked) = locked.filter(|locked| locked.is_of_earlier_run()) else { return true };
         let running = running();
         let of_others = u32::from(running != 0 && !is_held_briefly);
-        locked.is_over(now, running, self.has_budget(of_others))
+        locked.is_over(now, running, self.budget(of_others))
     }
 
     /// Whether the list may be asked for, where a call for it may be out of which nobody says when it comes
-    /// back. A guest that is locked holds it, too: that one is asked first. Where none is known, and no call of
-    /// ours is out, somebody else's call has locked one, and holds one of libvirtd's workers as well.
+    /// back. A guest that is locked holds it, too: that one is asked first, and where it is seen that guests start,
+    /// only that one. Where none is known, and no call of ours is out, somebody else's call has locked one, and holds
+    /// one of libvirtd's workers as well.
     pub(super) fn may_list(&self, is_out: bool, now: Instant, running: u64) -> bool {
         let Some(list) = self.list.as_ref().filter(|list| is_out || list.is_of_earlier_run())
         else {
             return true;
         };
         let of_others = u32::from(!is_out);
-        list.is_over(now, running, !self.is_any_locked() && self.has_budget(of_others))
+        let beside_guests = match (self.is_any_locked(), running) {
+            (false, _) => Budget::Free,
+            (true, 0) => Budget::Tight,
+            (true, _) => Budget::Spent,
+        };
+        list.is_over(now, running, self.budget(of_others).max(beside_guests))
     }
 
-    /// Whether the calls that earlier runs have left behind leave room for another one, beside so many calls of
+    /// How much room the calls that earlier runs have left behind leave for another one, beside so many calls of
     /// others.
-    fn has_budget(&self, of_others: u32) -> bool {
+    fn budget(&self, of_others: u32) -> Budget {
         let locked = self.guests.values().filter_map(|health| health.locked.as_ref());
         let sick = locked.clone().count().max(1);
-        let left: u32 = locked.chain(&self.list).map(|backoff| backoff.calls).sum();
-        usize::try_from(left + of_others).is_ok_and(|calls| calls < sick + 2)
+        let left = locked.chain(&self.list).fold(of_others, |sum, it| sum.saturating_add(it.calls));
+        match usize::try_from(left) {
+            Ok(calls) if calls < self.max_stuck.min(sick + 2) => Budget::Free,
+            Ok(calls) if calls < self.max_stuck => Budget::Tight,
+            _ => Budget::Spent,
+        }
     }
 
     /// A call that this guest held has come back.
@@ -395,7 +407,7 @@ mod tests {
     use crate::log::Level;
 
     fn new() -> Health {
-        Health::new(&"test:///x".into(), &Arc::new(Log::kept(Level::Info)))
+        Health::new(&"test:///x".into(), &Arc::new(Log::kept(Level::Info)), 12)
     }
 
     fn second(count: u64) -> u64 {
@@ -478,6 +490,42 @@ mod tests {
                 next.may_ask(&uuid, at(405), false, || STATE + 1),
                 "libvirt has written down its state"
             );
+        }
+    }
+
+    #[test]
+    fn runs_of_a_day_leave_no_more_calls_behind_than_may_be_stuck() {
+        const STATE: u64 = 7;
+        let (name, start) = (Arc::from("held"), Instant::now());
+        for (guests, is_brief, state) in [1, 2, 5, 12]
+            .into_iter()
+            .flat_map(|it| [(it, false, STATE), (it, true, STATE), (it, false, 0)])
+        {
+            let mut health = new();
+            let mut calls = 0;
+            for minute in 0..24 * 60 - 1 {
+                let (now, ns) =
+                    (start + Duration::from_secs(60 * minute), second(1000 + 60 * minute));
+                let mut next = new();
+                next.restore(health.saved(now, ns), now, ns);
+                health = next;
+                if health.may_list(false, now, state) {
+                    health.note_list(false, now, state);
+                    calls += 1;
+                }
+                for uuid in (1..=guests).map(Uuid::from_u128) {
+                    if health.may_ask(&uuid, now, is_brief, || state) {
+                        let left_behind = Some((now, state));
+                        let noted =
+                            Noted { completeness: Completeness::Locked, id: 1, left_behind };
+                        health.note(uuid, &name, noted, 1);
+                        calls += 1;
+                    }
+                }
+            }
+            // At first each of them and the list, whatever may be stuck.
+            let most = 12.max(guests + 1);
+            assert!(calls <= most, "{guests} guests, {is_brief} {state}: {calls} calls");
         }
     }
 

@@ -64,8 +64,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-pub(crate) use backoff::Backoff;
 pub use backoff::SavedBackoff;
+pub(crate) use backoff::{Backoff, Budget};
 pub use cause::{Cause, HeldGuest};
 pub use health::SavedHealth;
 pub use request::Reading;

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::collect::Backoff;
+use crate::collect::{Backoff, Budget};
 use crate::config::extra::{Extra, Extras};
 use crate::deadline::Deadline;
 use crate::host::{Origin, Replay};
@@ -196,7 +196,7 @@ impl NodeReader {
     /// Whether nothing is known to hold such a call.
     fn may_ask(&self, target: Target, now: Instant) -> bool {
         let is_out = self.tasks.iter().any(|task| task.target == target);
-        !is_out && self.held.get(&target).is_none_or(|held| held.is_over(now, 0, true))
+        !is_out && self.held.get(&target).is_none_or(|held| held.is_over(now, 0, Budget::Free))
     }
 
     /// Has the pools asked that have not answered yet in this collection.

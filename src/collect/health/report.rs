@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn guests_with_one_failure_have_one_message_when_it_begins_and_when_it_ends() {
         let log = Arc::new(Log::kept(Level::Info));
-        let mut health = Health::new(&"test:///x".into(), &log);
+        let mut health = Health::new(&"test:///x".into(), &log, 12);
         let mut collection = |failures: &[&str], count: u128| {
             let failures: Vec<String> = failures.iter().map(|it| (*it).to_owned()).collect();
             for (name, uuid) in guests(count) {
