@@ -61,7 +61,7 @@ settings! {
         |settings, entry| settings.deadline = entry.time(DEADLINE)?;
     "workers" = "4", "connections per hypervisor that share a collection",
         |settings, entry| settings.workers = entry.whole(WORKERS)?;
-    "max_stuck" = "12", "calls that may be stuck in one hypervisor at the same time; libvirtd has 20 workers",
+    "max_stuck" = "12", "calls that may be stuck in one hypervisor at the same time. With `workers` that is at most 16 of libvirtd's 20 workers",
         |settings, entry| settings.max_stuck = entry.whole(MAX_STUCK)?;
     "missing" = r#""zero""#, "what is printed for a statistic that does not exist: 0, or with `\"omit\"` nothing",
         |settings, entry| {

@@ -132,11 +132,15 @@ fn the_end_before_the_second_sample_prints_the_first() {
     let cut_short = told.iter().filter(|text| text.ends_with("they need two samples.\n"));
     for text in cut_short.clone() {
         let table = Table::read(text);
-        assert_eq!(table.rows.len(), 10);
+        // Fewer, where the end came before the last guest of the first collection.
+        assert!((1..=10).contains(&table.rows.len()), "{text}");
         assert!(table.rows.iter().all(|row| row.figures["RX/s"] == "-"), "{text}");
         assert!(table.rows.iter().all(|row| row.figures["MEM"] != "-"), "{text}");
     }
-    assert!(cut_short.count() > 0, "{told:#?}");
+    assert!(
+        cut_short.map(|text| Table::read(text)).any(|table| table.rows.len() == 10),
+        "{told:#?}"
+    );
 }
 
 #[test]

@@ -48,7 +48,8 @@ findings! {
         lost "every guest of this hypervisor"
         fix "open the read-only socket to every user, as it is by default: in /etc/libvirt/{daemon}.conf \
              write the line below and restart {daemon}; if systemd creates the socket, SocketMode= of \
-             {daemon}-ro.socket applies instead"
+             {daemon}-ro.socket applies instead: change it with systemctl edit, stop {daemon}, restart that \
+             socket, and start {daemon}"
         run "unix_sock_ro_perms = \"0777\""
         run "sudo systemctl restart {daemon}";
 

@@ -211,6 +211,14 @@ const PAGES: [(&str, &[(&str, Told)]); 12] = [
                     telegraf_has(scratch, finished, file, "[[outputs.http]]");
                 }),
             ),
+            (
+                "sudo cp telegraf.d/telegraf-virt-events.conf.example \
+             /etc/telegraf/telegraf.d/telegraf-virt-events.conf",
+                Run(|scratch, finished| {
+                    let file = "telegraf-virt-events.conf";
+                    telegraf_has(scratch, finished, file, "[[processors.converter]]");
+                }),
+            ),
         ],
     ),
     (
@@ -258,6 +266,10 @@ const PAGES: [(&str, &[(&str, Told)]); 12] = [
         &[
             CHECK,
             CHECK_AS_ROOT,
+            (
+                r#"telegraf-virt check --json | jq -es '.[0].complete and all(.[0].findings[]; .verdict != "lost" or .id == "hung")'"#,
+                Run(|_, finished| assert_eq!(finished.stdout, "true\n", "{finished}")),
+            ),
             (
                 r#"telegraf-virt check --json | jq -r '.findings[] | select(.verdict == "lost") | .area + ": " + .text'"#,
                 Run(prints_nothing),
