@@ -33,7 +33,7 @@ pub struct SavedBackoff {
     pub asked_ns: u64,
     /// How often it was asked.
     pub calls: u32,
-    /// What stood in libvirt's directory of guests that run.
+    /// What libvirt's files said then: of the guest, or of all that run.
     pub running: u64,
 }
 
@@ -44,35 +44,40 @@ pub(crate) struct Backoff {
     asked: Instant,
     /// Calls that wait for it, as far as is known.
     pub(super) calls: u32,
-    /// Which guests ran when it was asked last.
-    running: u64,
+    /// What libvirt's files said when it was asked last.
+    state: u64,
     /// Whether a call of this process waits for it. Then the gate knows when it comes back.
     is_ours: bool,
 }
 
 impl Backoff {
     /// It was asked (once more), and did not answer.
-    pub(crate) fn again(slot: &mut Option<Self>, now: Instant, running: u64) {
+    pub(crate) fn again(slot: &mut Option<Self>, now: Instant, state: u64) {
         match slot {
             Some(backoff) => {
-                (backoff.asked, backoff.running) = (now, running);
+                (backoff.asked, backoff.state) = (now, state);
                 backoff.calls = backoff.calls.saturating_add(1);
                 backoff.is_ours = true;
             }
             None => {
-                *slot = Some(Self { since: now, asked: now, calls: 1, running, is_ours: true });
+                *slot = Some(Self { since: now, asked: now, calls: 1, state, is_ours: true });
             }
         }
     }
 
     /// Somebody else's call waits for it since now.
-    pub(super) fn of_others(now: Instant, running: u64) -> Self {
-        Self { since: now, asked: now, calls: 1, running, is_ours: false }
+    pub(super) fn of_others(now: Instant, state: u64) -> Self {
+        Self { since: now, asked: now, calls: 1, state, is_ours: false }
     }
 
-    /// Whether it may be asked again: guests have started or stopped since, or its time has come. What has not
-    /// answered for hours is asked seldom, so that a day costs about a dozen calls.
-    pub(crate) fn is_over(&self, now: Instant, running: u64, budget: Budget) -> bool {
+    /// Whether it may be asked again: something has happened since that may have freed it, or its time has come.
+    pub(crate) fn is_over(&self, now: Instant, state: u64, budget: Budget) -> bool {
+        state != self.state || self.is_due(now, budget)
+    }
+
+    /// Whether its time has come. What has not answered for hours is asked seldom, so that a day costs about a dozen
+    /// calls.
+    pub(super) fn is_due(&self, now: Instant, budget: Budget) -> bool {
         let doubled = FIRST.saturating_mul(1 << self.calls.saturating_sub(1).min(16));
         let long = self.asked.saturating_duration_since(self.since).max(LONG);
         let pause = match budget {
@@ -80,7 +85,7 @@ impl Backoff {
             Budget::Tight => long,
             Budget::Spent => LONGEST,
         };
-        running != self.running || now.saturating_duration_since(self.asked) >= pause
+        now.saturating_duration_since(self.asked) >= pause
     }
 
     /// Whether only an earlier run's calls wait for it, so that nothing says when they come back.
@@ -89,7 +94,7 @@ impl Backoff {
     }
 
     pub(crate) fn saved(&self, now: Instant, now_ns: u64) -> SavedBackoff {
-        let (calls, running) = (self.calls, self.running);
+        let (calls, running) = (self.calls, self.state);
         let [since_ns, asked_ns] = [self.since, self.asked].map(|it| saved_moment(it, now, now_ns));
         SavedBackoff { since_ns, asked_ns, calls, running }
     }
@@ -97,8 +102,8 @@ impl Backoff {
     pub(crate) fn restored(saved: &SavedBackoff, now: Instant, now_ns: u64) -> Self {
         let [since, asked] =
             [saved.since_ns, saved.asked_ns].map(|ns| restored_moment(ns, now, now_ns));
-        let (calls, running) = (saved.calls, saved.running);
-        Self { since, asked, calls, running, is_ours: false }
+        let (calls, state) = (saved.calls, saved.running);
+        Self { since, asked, calls, state, is_ours: false }
     }
 }
 

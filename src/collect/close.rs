@@ -30,9 +30,6 @@ impl Collection<'_, '_> {
         let (guests, asked_again) = (self.guests.len(), self.asked_again);
         let mut collected = Collected { guests, asked_again, ..Collected::default() };
         collected.excluded = std::mem::take(&mut self.excluded);
-        // A look at libvirt's files that only a guest with a call left behind in it is worth.
-        let is_any_left = self.guests.iter().any(|guest| guest.left_behind);
-        let running = if is_any_left { self.core.running() } else { 0 };
         let (mut not_asked, mut late) = (0, 0);
         for mut guest in std::mem::take(&mut self.guests) {
             match guest.end.take() {
@@ -61,7 +58,7 @@ impl Collection<'_, '_> {
                 }
             }
             not_asked += usize::from(completeness == Some(Completeness::NotAsked));
-            self.keep(guest, completeness, cause, running, now, &mut collected);
+            self.keep(guest, completeness, cause, now, &mut collected);
         }
         // A list that came late has its guests behind the others.
         if !collected.readings.is_sorted_by(|a, b| a.sample.name <= b.sample.name) {
@@ -94,7 +91,6 @@ impl Collection<'_, '_> {
         mut guest: GuestState,
         completeness: Option<Completeness>,
         cause: Option<Cause>,
-        running: u64,
         now: Instant,
         collected: &mut Collected,
     ) {
@@ -112,8 +108,7 @@ impl Collection<'_, '_> {
         let noted = Noted {
             completeness,
             id: sample.id,
-            left_behind: is_left_behind
-                .then(|| (now, self.core.running_with(running, &guest.request.name))),
+            left_behind: is_left_behind.then(|| (now, self.core.state_of(&guest.request.name))),
         };
         // A host that stalls for a moment looks the same. Where libvirt lists its guests, and over a network,
         // only what lasts is reported.

@@ -86,10 +86,9 @@ impl Coordinator {
         self.files.as_deref().map_or(0, pid_files::fingerprint)
     }
 
-    /// The same for one guest, with what libvirt has written down of it last.
-    pub(super) fn running_with(&self, running: u64, name: &str) -> u64 {
-        let files = self.files.as_deref();
-        files.map_or(0, |directory| pid_files::with_state(running, directory, name))
+    /// A number that changes when something happens to this guest; 0 where that cannot be seen.
+    pub(super) fn state_of(&self, name: &str) -> u64 {
+        self.files.as_deref().map_or(0, |directory| pid_files::fingerprint_of(directory, name))
     }
 
     /// Takes an answer that came between two collections: its call is over, and a list is the newest.

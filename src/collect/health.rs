@@ -268,26 +268,25 @@ impl Health {
         }
     }
 
-    /// Whether a guest whose object was locked may be asked again: its time has come, or guests have
-    /// started or stopped since, which is what such a lock mostly is about, or libvirt has written down its state.
-    /// Without such a sign the call that holds it may still be there, and occupies a worker of libvirtd as well:
+    /// Whether a guest whose object was locked may be asked again: its time has come, or it has started or stopped
+    /// since, which is what such a lock mostly is about, or libvirt has written down its state. Without such a sign the call that holds it may still be there, and occupies a worker of libvirtd as well:
     /// unless that is for network statistics, which are soon over, or on another machine, where no sign is seen.
     pub(super) fn may_ask(
         &self,
         uuid: &Uuid,
         now: Instant,
         is_held_briefly: bool,
-        running: impl FnOnce() -> u64,
+        state: impl FnOnce() -> u64,
     ) -> bool {
         let locked = self.of(uuid).and_then(|health| health.locked.as_ref());
         let Some(locked) = locked.filter(|locked| locked.is_of_earlier_run()) else { return true };
-        let running = running();
-        let of_others = u32::from(running != 0 && !is_held_briefly);
-        locked.is_over(now, running, self.budget(of_others))
+        let state = state();
+        let of_others = u32::from(state != 0 && !is_held_briefly);
+        locked.is_over(now, state, self.budget(of_others))
     }
 
     /// Whether the list may be asked for, where a call for it may be out of which nobody says when it comes
-    /// back. A guest that is locked holds it, too: that one is asked first, and where it is seen that guests start,
+    /// back. A guest that is locked holds it, too: that one is asked first, and where it can be seen when it is free,
     /// only that one. Where none is known, and no call of ours is out, somebody else's call has locked one, and holds
     /// one of libvirtd's workers as well.
     pub(super) fn may_list(&self, is_out: bool, now: Instant, running: u64) -> bool {
@@ -296,12 +295,17 @@ impl Health {
             return true;
         };
         let of_others = u32::from(!is_out);
-        let beside_guests = match (self.is_any_locked(), running) {
-            (false, _) => Budget::Free,
-            (true, 0) => Budget::Tight,
-            (true, _) => Budget::Spent,
+        let budget = match (self.is_any_locked(), running) {
+            (false, _) => self.budget(of_others),
+            (true, 0) => self.budget(of_others).max(Budget::Tight),
+            (true, _) => return false,
         };
-        list.is_over(now, running, self.budget(of_others).max(beside_guests))
+        // Guests that start and stop all day are no reason to leave more behind.
+        if budget == Budget::Spent {
+            list.is_due(now, budget)
+        } else {
+            list.is_over(now, running, budget)
+        }
     }
 
     /// How much room the calls that earlier runs have left behind leave for another one, beside so many calls of
@@ -497,7 +501,8 @@ mod tests {
     fn runs_of_a_day_leave_no_more_calls_behind_than_may_be_stuck() {
         const STATE: u64 = 7;
         let (name, start) = (Arc::from("held"), Instant::now());
-        for (guests, is_brief, state) in [1, 2, 5, 12]
+        // Every minute another guest starts or stops.
+        for (guests, is_brief, state) in [0, 1, 2, 5, 12]
             .into_iter()
             .flat_map(|it| [(it, false, STATE), (it, true, STATE), (it, false, 0)])
         {
@@ -509,8 +514,9 @@ mod tests {
                 let mut next = new();
                 next.restore(health.saved(now, ns), now, ns);
                 health = next;
-                if health.may_list(false, now, state) {
-                    health.note_list(false, now, state);
+                let running = if state == 0 { 0 } else { state + minute };
+                if health.may_list(false, now, running) {
+                    health.note_list(false, now, running);
                     calls += 1;
                 }
                 for uuid in (1..=guests).map(Uuid::from_u128) {

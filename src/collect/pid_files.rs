@@ -4,6 +4,7 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// More guests than a host runs.
 const NAMES_MAX: usize = 10_000;
@@ -40,19 +41,22 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
 pub(super) fn fingerprint(directory: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     for name in names(directory) {
-        let made = fs::metadata(directory.join(format!("{name}.pid"))).and_then(|it| it.modified());
-        (name, made.ok()).hash(&mut hasher);
+        (written(directory, &name, "pid"), name).hash(&mut hasher);
     }
     hasher.finish()
 }
 
-/// The same for one guest: it changes as well when libvirt writes down the guest's state, as it does after a change
-/// to it, such as another disk.
-pub(super) fn with_state(fingerprint: u64, directory: &Path, name: &str) -> u64 {
-    let state = fs::metadata(directory.join(format!("{name}.xml"))).and_then(|it| it.modified());
+/// A number that changes when this guest starts or stops, and when libvirt writes down its state, as it does after a
+/// change to it, such as another disk.
+pub(super) fn fingerprint_of(directory: &Path, name: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (fingerprint, state.ok()).hash(&mut hasher);
+    ["pid", "xml"].map(|extension| written(directory, name, extension)).hash(&mut hasher);
     hasher.finish()
+}
+
+/// When a file of a guest was written last; `None` where there is none.
+fn written(directory: &Path, name: &str, extension: &str) -> Option<SystemTime> {
+    fs::metadata(directory.join(format!("{name}.{extension}"))).and_then(|it| it.modified()).ok()
 }
 
 #[cfg(test)]
@@ -83,7 +87,7 @@ mod tests {
     #[test]
     fn a_guests_state_is_its_own() {
         let folder = tempfile::tempdir().unwrap();
-        let state = |name| with_state(7, folder.path(), name);
+        let state = |name| fingerprint_of(folder.path(), name);
         fs::write(folder.path().join("a.xml"), "").unwrap();
         let before = [state("a"), state("b")];
         fs::write(folder.path().join("b.xml"), "").unwrap();

@@ -167,7 +167,6 @@ impl Collection<'_, '_> {
     /// Puts guests into calls: those that answer together, those that may not answer alone, and last.
     pub(super) fn enqueue(&mut self, places: &[usize]) {
         let selection = Arc::clone(&self.core.plan.selection);
-        let running = if self.core.health.is_any_locked() { self.core.running() } else { 0 };
         let now = self.listed_at;
         let (mut sure, mut inactive, mut metadata) = (Vec::new(), Vec::new(), Vec::new());
         let (mut alone, mut slow, mut helped) = (Vec::new(), Vec::new(), Vec::new());
@@ -179,9 +178,9 @@ impl Collection<'_, '_> {
             let (health, gate) = (&self.core.health, &self.core.gate);
             let hold = if is_any_stuck { gate.hold(&uuid) } else { Hold::None };
             // ovs-vsctl gives up after 5 s.
-            let is_brief = running != 0 && (guest.request.needs_helper() || health.is_slow(&uuid));
-            let sign = || self.core.running_with(running, &guest.request.name);
-            if hold == Hold::Object || !health.may_ask(&uuid, now, is_brief, sign) {
+            let is_brief = guest.request.needs_helper() || health.is_slow(&uuid);
+            let state = || self.core.state_of(&guest.request.name);
+            if hold == Hold::Object || !health.may_ask(&uuid, now, is_brief, state) {
                 guest.settle(Completeness::Locked, Some(Cause::Locked));
             } else if guest.request.needs_metadata_first(&selection) && hold == Hold::None {
                 guest.stage = Stage::Metadata;
