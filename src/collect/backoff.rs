@@ -23,6 +23,24 @@ pub(crate) enum Budget {
     Spent,
 }
 
+impl Budget {
+    /// What is left where these wait, beside so many calls of others, if less than `few` calls are no burden and
+    /// `most` are all that may wait.
+    pub(crate) fn beside<'b>(
+        waiting: impl Iterator<Item = &'b Backoff>,
+        of_others: u32,
+        few: usize,
+        most: usize,
+    ) -> Self {
+        let calls = waiting.fold(of_others, |sum, backoff| sum.saturating_add(backoff.calls));
+        match usize::try_from(calls) {
+            Ok(calls) if calls < few.min(most) => Self::Free,
+            Ok(calls) if calls < most => Self::Tight,
+            _ => Self::Spent,
+        }
+    }
+}
+
 /// When something that held a call may be asked again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +61,7 @@ pub(crate) struct Backoff {
     since: Instant,
     asked: Instant,
     /// Calls that wait for it, as far as is known.
-    pub(super) calls: u32,
+    calls: u32,
     /// What libvirt's files said when it was asked last.
     state: u64,
     /// Whether a call of this process waits for it. Then the gate knows when it comes back.

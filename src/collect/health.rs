@@ -313,12 +313,7 @@ impl Health {
     fn budget(&self, of_others: u32) -> Budget {
         let locked = self.guests.values().filter_map(|health| health.locked.as_ref());
         let sick = locked.clone().count().max(1);
-        let left = locked.chain(&self.list).fold(of_others, |sum, it| sum.saturating_add(it.calls));
-        match usize::try_from(left) {
-            Ok(calls) if calls < self.max_stuck.min(sick + 2) => Budget::Free,
-            Ok(calls) if calls < self.max_stuck => Budget::Tight,
-            _ => Budget::Spent,
-        }
+        Budget::beside(locked.chain(&self.list), of_others, sick + 2, self.max_stuck)
     }
 
     /// A call that this guest held has come back.

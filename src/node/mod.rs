@@ -44,6 +44,8 @@ const QUICK: Duration = Duration::from_millis(300);
 const OF_SLOW: Duration = Duration::from_millis(50);
 /// Calls that may be left behind in libvirtd at the same time.
 const MOST_LEFT: usize = 4;
+/// The same for one run after another, of which none knows what has come back.
+const MOST_LEFT_BY_RUNS: usize = 12;
 /// More pools than a host has.
 const MOST_POOLS: usize = 10_000;
 
@@ -196,7 +198,8 @@ impl NodeReader {
     /// Whether nothing is known to hold such a call.
     fn may_ask(&self, target: Target, now: Instant) -> bool {
         let is_out = self.tasks.iter().any(|task| task.target == target);
-        !is_out && self.held.get(&target).is_none_or(|held| held.is_over(now, 0, Budget::Free))
+        let budget = || Budget::beside(self.held.values(), 0, MOST_LEFT, MOST_LEFT_BY_RUNS);
+        !is_out && self.held.get(&target).is_none_or(|held| held.is_over(now, 0, budget()))
     }
 
     /// Has the pools asked that have not answered yet in this collection.

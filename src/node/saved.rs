@@ -68,3 +68,34 @@ impl NodeReader {
         saved
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::collect::SavedBackoff;
+    use crate::config::extra::{Extra, Extras};
+    use crate::host::Origin;
+    use crate::log::{Level, Log};
+
+    #[test]
+    fn runs_leave_few_calls_behind_in_pools_that_never_answer() {
+        const MINUTE: u64 = 60_000_000_000;
+        let (log, now) = (Arc::new(Log::kept(Level::Info)), Instant::now());
+        let asked_ns = boottime_ns().saturating_sub(10 * MINUTE);
+        for (pools, calls, may_ask) in [(1, 1, true), (1, 11, true), (3, 4, false), (12, 1, false)]
+        {
+            let of_pool = |pool: u128| SavedHealth {
+                uuid: Uuid::from_u128(pool),
+                locked: Some(SavedBackoff { since_ns: asked_ns, asked_ns, calls, running: 0 }),
+                ..SavedHealth::default()
+            };
+            let (uri, extra) = ("test:///x", Extras::from_iter([Extra::Pools]));
+            let mut reader = NodeReader::wanted(uri, &Origin::of(uri), extra, &log).unwrap();
+            reader.restore((1..=pools).map(of_pool).collect());
+            let target = Target::Pool(Uuid::from_u128(1));
+            assert_eq!(reader.may_ask(target, now), may_ask, "{pools} pools, {calls} calls each");
+        }
+    }
+}
