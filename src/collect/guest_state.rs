@@ -7,6 +7,7 @@ use super::Excluded;
 use super::call::{Purpose, Sampled};
 use super::cause::Cause;
 use super::gate::Hold;
+use super::health::Health;
 use super::request::GuestRequest;
 use crate::devices::Inventory;
 use crate::libvirt::Control;
@@ -130,6 +131,11 @@ impl GuestState {
         };
         state.ask_bulk();
         state
+    }
+
+    /// Whether its network statistics are asked alone.
+    pub(super) fn has_nics_apart(&self, health: &Health) -> bool {
+        self.nics_apart || health.is_slow(&self.request.uuid)
     }
 
     pub(super) fn settle(&mut self, completeness: Completeness, cause: Option<Cause>) {

@@ -85,7 +85,8 @@ macro_rules! own_rows {
 own_rows! {
     STATE = "state" Text "" b"state.state"
         "running, blocked, paused, shutdown, shutoff, crashed, suspended, no state or unknown";
-    STATE_CODE = "state" Gauge "" b"state.state" "the number: 0 no state, 1 running, 2 blocked, 3 paused, 4 shutting down, 5 off, 6 crashed, 7 suspended";
+    STATE_CODE = "state" Gauge "" b"state.state"
+        "the number: 0 no state, 1 running, 2 blocked, 3 paused, 4 shutting down, 5 off, 6 crashed, 7 suspended";
     REASON = "state_reason" Text "" b"state.reason" "such as booted, user, ioerror, crashed";
     ANSWER = "answer" Text "" b"how the guest answered"
         "whole, or why not: hung (its QEMU does not answer), locked (inside libvirt), busy (a job runs), starting";

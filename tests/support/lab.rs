@@ -156,12 +156,12 @@ impl Lab {
             .unwrap()
     }
 
-    /// What the lab runs: `libvirtd of libvirt 9.0.0, QEMU 7.2.22`.
     /// Whether its libvirt is the one that the pages are about, Debian 12's.
     pub fn is_of_libvirt_9(&self) -> bool {
         self.versions().contains("libvirt 9.")
     }
 
+    /// What the lab runs: `libvirtd of libvirt 9.0.0, QEMU 7.2.22`.
     pub fn versions(&self) -> String {
         let text = self.virsh(&["version", "--daemon"]);
         let version = |name: &str| {

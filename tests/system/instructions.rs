@@ -1,6 +1,6 @@
 //! How many instructions a line of output takes, from the statistics to the line protocol, held against
-//! the number of its compiler in benches/instructions: a regression is seen on a busy machine too, where no time could
-//! be believed. Callgrind counts them in the program that `cargo bench` measures.
+//! the number of its compiler in benches/instructions: a regression is seen on a busy machine too, where no
+//! time could be believed. Callgrind counts them in the program that `cargo bench` measures.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -19,8 +19,8 @@ const COLLECTIONS: usize = 20;
 /// More than what another processor's memcpy makes of it.
 const ROOM_PERCENT: u64 = 10;
 /// The same for a compiler that has no number yet, beside that of the one nearest to it: from 1.95 to 1.99
-/// it grew by 17 %.
-const ROOM_PERCENT_OF_ANOTHER: u64 = 30;
+/// it grew by 7 %.
+const ROOM_PERCENT_OF_ANOTHER: u64 = 20;
 
 /// The benchmark as it is measured, optimized.
 fn benchmark() -> PathBuf {

@@ -194,7 +194,7 @@ impl Collection<'_, '_> {
             let is_alone = call.guests.len() == 1;
             match (is_alone, guest.stage) {
                 // What else of it may be slow is asked apart from its network statistics.
-                (true, Stage::Bulk) if self.has_nics_apart(guest) => {}
+                (true, Stage::Bulk) if guest.has_nics_apart(&self.core.health) => {}
                 // Once may be a busy machine; twice in a row is the guest.
                 (true, _) if self.core.health.is_asked_alone(uuid) => {
                     self.core.health.note_interface(*uuid, &name, is_slow.then_some(took));
@@ -231,13 +231,12 @@ impl Collection<'_, '_> {
         let is_quiet = sampled.is_quiet;
         let (control, skips) = (sampled.control, assemble::lacks_monitor(&sampled.sample, &read));
         guest.sampled = Some(sampled);
-        let nics_apart = guest.nics_apart || self.core.health.is_slow(&uuid);
         if is_quiet {
             guest.settle(Completeness::NotAsked, None);
             return;
         }
         if !skips {
-            if guest.request.id >= 0 && nics_apart {
+            if guest.request.id >= 0 && guest.has_nics_apart(&self.core.health) {
                 self.ask_interface(index, now);
                 return;
             }

@@ -108,13 +108,8 @@ impl Collection<'_, '_> {
             _ => {}
         }
         let wanted = always().or(crate::schema::groups(self.core.plan.extra));
-        let is_apart = guests.iter().any(|guest| self.has_nics_apart(guest));
+        let is_apart = guests.iter().any(|guest| guest.has_nics_apart(&self.core.health));
         if is_apart { wanted.without(interface) } else { wanted }
-    }
-
-    /// Whether a guest's network statistics are asked alone.
-    pub(super) fn has_nics_apart(&self, guest: &GuestState) -> bool {
-        guest.nics_apart || self.core.health.is_slow(&guest.request.uuid)
     }
 
     /// Whether CPU time and virtual CPUs are asked apart from the bulk statistics. It is not where one of the
@@ -178,7 +173,7 @@ impl Collection<'_, '_> {
             let (health, gate) = (&self.core.health, &self.core.gate);
             let hold = if is_any_stuck { gate.hold(&uuid) } else { Hold::None };
             // ovs-vsctl gives up after 5 s.
-            let is_brief = guest.request.needs_helper() || health.is_slow(&uuid);
+            let is_brief = || guest.request.needs_helper() || health.is_slow(&uuid);
             let state = || self.core.state_of(&guest.request.name);
             if hold == Hold::Object || !health.may_ask(&uuid, now, is_brief, state) {
                 guest.settle(Completeness::Locked, Some(Cause::Locked));
