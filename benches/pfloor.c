@@ -19,6 +19,8 @@
 /* One connection's share of the guests. */
 struct part {
     pthread_t thread;
+    virConnectPtr connection;
+    virDomainPtr *all;    /* as listed; their share alone is kept */
     virDomainPtr *guests; /* ends with NULL */
     unsigned int groups;
     int asks_cpu;
@@ -31,11 +33,11 @@ static void *ask(void *argument)
     struct part *part = argument;
     virDomainStatsRecordPtr *records;
 
-    virTypedParameter times[16];
+    virTypedParameter times[3];
 
     part->parameters = 0;
     for (virDomainPtr *guest = part->guests; part->asks_cpu && *guest; guest++)
-        if (virDomainGetCPUStats(*guest, times, 16, -1, 1, 0) < 0)
+        if (virDomainGetCPUStats(*guest, times, 3, -1, 1, 0) < 0)
             part->parameters--;
     part->answered = virDomainListGetStats(part->guests, part->groups, &records, 0);
     if (part->answered < 0)
@@ -49,17 +51,28 @@ static void *ask(void *argument)
 /* Opens a connection, lists its guests, and keeps the number-th of so many equal parts of them. */
 static int prepare(struct part *part, const char *uri, int number, int connections)
 {
-    virDomainPtr *all;
-    virConnectPtr connection = virConnectOpenReadOnly(uri);
-    if (!connection)
+    part->connection = virConnectOpenReadOnly(uri);
+    if (!part->connection)
         return -1;
-    int guests = virConnectListAllDomains(connection, &all, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+    int guests = virConnectListAllDomains(part->connection, &part->all, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
     if (guests < 0)
         return -1;
     int from = guests * number / connections, to = guests * (number + 1) / connections;
-    part->guests = all + from;
+    for (int i = 0; i < guests; i++)
+        if (i < from || i >= to)
+            virDomainFree(part->all[i]);
+    part->guests = part->all + from;
     part->guests[to - from] = NULL; /* the list has room for its own NULL, and what follows is not ours */
     return 0;
+}
+
+/* Closes the connection, as every client must: libvirtd logs an error for one that ends unclosed. */
+static void finish(struct part *part)
+{
+    for (virDomainPtr *guest = part->guests; *guest; guest++)
+        virDomainFree(*guest);
+    free(part->all);
+    virConnectClose(part->connection);
 }
 
 int main(int argc, char **argv)
@@ -94,5 +107,7 @@ int main(int argc, char **argv)
         printf("%d %ld %lld %lld\n", guests, parameters, wall_ns() - wall, cpu_ns() - cpu);
         fflush(stdout);
     }
+    for (int i = 0; i < connections; i++)
+        finish(&parts[i]);
     return 0;
 }

@@ -107,7 +107,10 @@ pub fn once(mut settings: Settings, view: &View, triggers: &Triggers, log: &Arc<
         }
         (Ok(mut agent), format) => {
             agent.is_json = format == Format::Json;
-            agent.once(triggers)
+            let exit = agent.once(triggers);
+            // The process ends: what all guests have here need not be freed, one by one.
+            std::mem::forget(agent);
+            exit
         }
         (Err(exit), _) => exit,
     }

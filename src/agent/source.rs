@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::cache::{CacheTime, DeviceCache, SavedState, StateFile, StateWrite};
+use crate::cache::{CacheTime, DeviceCache, LoadedFile, SavedState, StateFile, StateWrite};
 use crate::collect::{Collected, Hypervisor, Known, KnownDevices, Listed, Reading};
 use crate::config::{DomainFilter, Settings};
 use crate::deadline::{Deadline, Ending};
@@ -32,6 +32,8 @@ pub(super) struct Source {
     /// What came of that in the last collection.
     pub(super) beside: NodeReading,
     file: Option<StateFile>,
+    /// What was loaded, until the first save.
+    loaded: Option<LoadedFile>,
     /// Guests whose device lists are being written for the first time.
     saving: Vec<Uuid>,
     pub(super) devices: DeviceCache,
@@ -56,7 +58,7 @@ impl Source {
         file: Option<StateFile>,
         state: SavedState,
     ) -> Self {
-        let SavedState { devices, samples: before, health } = state;
+        let SavedState { devices, samples: before, health, file: loaded } = state;
         let (held, health) = health.into_iter().partition(|it| it.is_beside_guests);
         if let Some(node) = &mut node {
             node.restore(held);
@@ -71,6 +73,7 @@ impl Source {
             node,
             beside,
             file,
+            loaded,
             saving: Vec::new(),
             devices,
             before,
@@ -196,7 +199,7 @@ impl Source {
         let now = CacheTime::now();
         let write = file.prepare(&mut self.devices, self.before.values(), &health, &now, ttl)?;
         self.saving = write.unsaved();
-        Some(write)
+        Some(write.over(self.loaded.take()))
     }
 
     /// What was to be written is not.

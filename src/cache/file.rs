@@ -44,6 +44,26 @@ pub(super) struct Directory {
     owner: u32,
 }
 
+/// Which file it was, and of which moment: one that took its place, or that was written to, is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileMoment {
+    inode: (u64, u64),
+    size: i64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileMoment {
+    fn of(stat: &FileStat) -> Self {
+        Self {
+            inode: (stat.st_dev, stat.st_ino),
+            size: stat.st_size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
 /// What a file of ours held.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct FileContents {
@@ -51,6 +71,8 @@ pub(super) struct FileContents {
     pub(super) bytes: Vec<u8>,
     /// Whether other users may read it, so that it should be written again.
     pub(super) readable_by_others: bool,
+    /// Which file it was.
+    pub(super) moment: FileMoment,
 }
 
 /// The right to replace one file, until it is dropped or the process ends.
@@ -104,7 +126,13 @@ impl Directory {
         if bytes.len() > SIZE_MAX {
             return Err(self.error(name, FileFault::TooLarge(bytes.len() as u64)));
         }
-        Ok(Some(FileContents { bytes, readable_by_others: mode & 0o077 != 0 }))
+        let moment = FileMoment::of(&stat);
+        Ok(Some(FileContents { bytes, readable_by_others: mode & 0o077 != 0, moment }))
+    }
+
+    /// Which file of this name there is; `None` where there is none.
+    pub(super) fn moment(&self, name: &str) -> Result<Option<FileMoment>, FileError> {
+        Ok(self.standing(name)?.as_ref().map(FileMoment::of))
     }
 
     /// Takes the lock file of this name, which is made where there is none and never removed.

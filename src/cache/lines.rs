@@ -106,23 +106,27 @@ impl Flaw {
 pub(super) struct Opened<'a> {
     /// The boot of the host that it was written in.
     pub(super) boot: Option<Uuid>,
-    lines: Vec<&'a [u8]>,
+    /// The guests' lines, without the last newline.
+    text: Option<&'a str>,
 }
 
 impl<'a> Opened<'a> {
     /// The guests' lines, each with its number in the file.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &'a [u8])> {
-        (2..).zip(self.lines.iter().copied())
+    pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &'a str)> {
+        (2..).zip(self.text.into_iter().flat_map(|text| text.split('\n')))
     }
 }
 
 /// Opens a file of the hypervisor with this URI.
 pub(super) fn open<'a>(bytes: &'a [u8], kind: FileKind, uri: &str) -> Result<Opened<'a>, Flaw> {
-    let last = bytes.iter().filter(|byte| **byte == b'\n').count();
+    let last = || bytes.iter().filter(|byte| **byte == b'\n').count();
     let Some(text) = bytes.strip_suffix(b"\n") else {
-        return Err(Flaw::of_line(last + 1, "it ends within a line"));
+        return Err(Flaw::of_line(last() + 1, "it ends within a line"));
     };
-    let header_end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
+    let Ok(text) = str::from_utf8(text) else {
+        return Err(Flaw::of_line(last(), "it is no text"));
+    };
+    let header_end = text.find('\n').unwrap_or(text.len());
     let header: FileHeader = read_line(&text[..header_end], 1)?;
     if header.holds != kind.name() || header.uri != uri {
         return Err(Flaw::of_line(1, "made for something else"));
@@ -130,36 +134,34 @@ pub(super) fn open<'a>(bytes: &'a [u8], kind: FileKind, uri: &str) -> Result<Ope
     if header.version != kind.version() {
         return Err(Flaw::OtherVersion(header.version));
     }
-    let Some(closing_start) = text.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1) else {
+    let Some(closing_start) = text.rfind('\n').map(|at| at + 1) else {
         return Err(Flaw::of_line(1, "no closing line"));
     };
     let (sealed, closing) = text.split_at(closing_start);
-    let closing: ClosingLine = read_line(closing, last)?;
-    if closing.checksum != checksum(sealed) {
-        return Err(Flaw::of_line(last, "the checksum is wrong"));
+    let closing: ClosingLine = read_line(closing, last())?;
+    if closing.checksum != checksum(sealed.as_bytes()) {
+        return Err(Flaw::of_line(last(), "the checksum is wrong"));
     }
-    // Split only after the checksum was right: garbage may be millions of lines.
-    let lines: Vec<&[u8]> = match sealed.get(header_end + 1..closing_start - 1) {
-        Some(lines) => lines.split(|byte| *byte == b'\n').take(LINES_MAX + 1).collect(),
-        None => Vec::new(),
-    };
-    if closing.lines != lines.len() || lines.len() > LINES_MAX {
-        return Err(Flaw::of_line(last, "the number of lines is wrong"));
+    let opened = Opened { boot: header.boot, text: sealed.get(header_end + 1..closing_start - 1) };
+    // Counted only after the checksum was right: garbage may be millions of lines.
+    let lines = opened.lines().count();
+    if closing.lines != lines || lines > LINES_MAX {
+        return Err(Flaw::of_line(last(), "the number of lines is wrong"));
     }
-    Ok(Opened { boot: header.boot, lines })
+    Ok(opened)
 }
 
 /// One line of a file, typed.
-pub(super) fn read_line<'a, T: Deserialize<'a>>(line: &'a [u8], number: usize) -> Result<T, Flaw> {
+pub(super) fn read_line<'a, T: Deserialize<'a>>(line: &'a str, number: usize) -> Result<T, Flaw> {
     if line.len() > LINE_MAX {
         return Err(Flaw::of_line(number, "the line is too long"));
     }
-    serde_json::from_slice(line).map_err(|error| Flaw::of_line(number, error))
+    serde_json::from_str(line).map_err(|error| Flaw::of_line(number, error))
 }
 
 /// One line for a file; `None` for what JSON cannot hold, which no type of ours is.
-pub(super) fn line_of(value: &impl Serialize) -> Option<Vec<u8>> {
-    serde_json::to_vec(value).ok()
+pub(super) fn line_of(value: &impl Serialize) -> Option<String> {
+    serde_json::to_string(value).ok()
 }
 
 /// How many bytes of lines a file with this header may have.
@@ -167,23 +169,25 @@ pub(super) fn space_for_lines(header: &FileHeader<'_>) -> usize {
     SIZE_MAX.saturating_sub(FRAME_MAX + 6 * header.uri.len())
 }
 
-/// A whole file of these lines.
+/// A whole file of these lines, which have about so many bytes.
 pub(super) fn sealed(
     header: &FileHeader<'_>,
-    lines: impl Iterator<Item = impl AsRef<[u8]>>,
-) -> Vec<u8> {
-    let mut bytes = line_of(header).unwrap_or_default();
-    bytes.push(b'\n');
+    lines: impl Iterator<Item = impl AsRef<str>>,
+    size: usize,
+) -> String {
+    let mut text = String::with_capacity(size + FRAME_MAX);
+    text += &line_of(header).unwrap_or_default();
+    text.push('\n');
     let mut count = 0;
     for line in lines {
-        bytes.extend_from_slice(line.as_ref());
-        bytes.push(b'\n');
+        text += line.as_ref();
+        text.push('\n');
         count += 1;
     }
-    let closing = ClosingLine { lines: count, checksum: checksum(&bytes).into() };
-    bytes.extend(line_of(&closing).unwrap_or_default());
-    bytes.push(b'\n');
-    bytes
+    let closing = ClosingLine { lines: count, checksum: checksum(text.as_bytes()).into() };
+    text += &line_of(&closing).unwrap_or_default();
+    text.push('\n');
+    text
 }
 
 fn checksum(bytes: &[u8]) -> String {

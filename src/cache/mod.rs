@@ -34,7 +34,7 @@ pub use error::{CacheWarning, FileError, FileFault};
 pub use file::Lock;
 pub use models::{ModelFile, ModelWrite};
 pub use place::{CacheDir, CacheEnv, NoCacheDir};
-pub use state::{CacheTime, SavedState, StateFile, StateWrite};
+pub use state::{CacheTime, LoadedFile, SavedState, StateFile, StateWrite};
 
 /// Most characters of a URI that are kept readable in a file's name.
 const READABLE_MAX: usize = 80;

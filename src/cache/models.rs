@@ -94,7 +94,7 @@ struct ModelLine {
     name: String,
     uuid: Uuid,
     at: u64,
-    line: Vec<u8>,
+    line: String,
 }
 
 impl ModelWrite {
@@ -119,13 +119,14 @@ impl ModelWrite {
         lines.sort_by(|a, b| (&a.name, a.uuid).cmp(&(&b.name, b.uuid)));
         lines.truncate(LINES_MAX.saturating_sub(theirs.len()));
         let header = FileHeader::new(FileKind::Anomalies, &uri, None);
-        // Each is let go of as soon as it is in the file's bytes.
-        let bytes = sealed(&header, lines.into_iter().chain(theirs).map(|line| line.line));
-        directory.replace(&name, &bytes, &lock)
+        let size = lines.iter().chain(&theirs).map(|line| line.line.len() + 1).sum();
+        // Each is let go of as soon as it is in the file's text.
+        let text = sealed(&header, lines.into_iter().chain(theirs).map(|line| line.line), size);
+        directory.replace(&name, text.as_bytes(), &lock)
     }
 }
 
-fn model(line: &[u8], number: usize) -> Result<GuestModel, Flaw> {
+fn model(line: &str, number: usize) -> Result<GuestModel, Flaw> {
     let saved: SavedGuest = read_line(line, number)?;
     saved.model().ok_or_else(|| Flaw::of_line(number, "a series that is none"))
 }
@@ -162,7 +163,7 @@ fn others(
         let has_newer = ours.get(&uuid).is_some_and(|ours| *ours >= at);
         if !has_newer && is_kept(at, now_unix_s) {
             model(line, number)?;
-            others.push(ModelLine { name: name.into_owned(), uuid, at, line: line.to_vec() });
+            others.push(ModelLine { name: name.into_owned(), uuid, at, line: line.to_owned() });
         }
     }
     Ok(others)

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::devices::{CachedDevices, DeviceCache};
 use super::error::{CacheWarning, FileError};
-use super::file::Directory;
+use super::file::{Directory, FileMoment};
 use super::lines::{FileHeader, FileKind, Flaw, line_of, open, read_line, sealed, space_for_lines};
 use super::place::CacheDir;
 use super::{boot_id, slug};
@@ -45,6 +45,15 @@ pub struct SavedState {
     pub samples: HashMap<Uuid, Domain>,
     /// The guests that did not answer in the last hour of this boot.
     pub health: Vec<SavedHealth>,
+    /// The file that this is from, for [`StateWrite::over`].
+    pub file: Option<LoadedFile>,
+}
+
+/// A file that was loaded: which one, and whose lines it has.
+#[derive(Debug)]
+pub struct LoadedFile {
+    moment: FileMoment,
+    lines: HashSet<(LineKind, Uuid)>,
 }
 
 /// The moment of a load or a save, on the clocks that the lines are dated by.
@@ -118,7 +127,7 @@ struct LineEntry<'a> {
     /// Whether we know it first-hand and not from the file: then it wins over a line of the same time.
     first_hand: bool,
     /// The line without its newline.
-    line: Cow<'a, [u8]>,
+    line: Cow<'a, str>,
 }
 
 /// The file of one hypervisor.
@@ -152,7 +161,8 @@ impl StateFile {
         };
         let (mut state, warning) = match directory.read(&self.name) {
             Ok(Some(contents)) => match loaded(&contents.bytes, &self.uri, now) {
-                Ok(mut state) => {
+                Ok((mut state, lines)) => {
+                    state.file = Some(LoadedFile { moment: contents.moment, lines });
                     if contents.readable_by_others {
                         state.devices.must_be_saved();
                     }
@@ -197,7 +207,7 @@ impl StateFile {
         }
         ours.extend(devices.iter().filter_map(|(uuid, cached)| devices_entry(*uuid, cached)));
         devices.is_saved();
-        Some(StateWrite { file: self.clone(), ours, boot: now.boot, kept })
+        Some(StateWrite { file: self.clone(), ours, boot: now.boot, kept, over: None })
     }
 
     fn first_form(&self) -> impl Iterator<Item = String> {
@@ -223,9 +233,19 @@ pub struct StateWrite {
     ours: Vec<LineEntry<'static>>,
     boot: Option<Uuid>,
     kept: Kept,
+    /// The file that was loaded, if each of its lines is replaced.
+    over: Option<FileMoment>,
 }
 
 impl StateWrite {
+    /// Says which file was loaded. If it is still there, and each of its lines has a newer one here, it is not
+    /// read again.
+    pub fn over(self, loaded: Option<LoadedFile>) -> Self {
+        let ours: HashSet<_> = self.ours.iter().map(|entry| (entry.kind, entry.uuid)).collect();
+        let over = loaded.filter(|loaded| loaded.lines.is_subset(&ours));
+        Self { over: over.map(|loaded| loaded.moment), ..self }
+    }
+
     /// The guests whose device lists are not in the file before.
     pub fn unsaved(&self) -> Vec<Uuid> {
         let new = |entry: &&LineEntry| entry.kind == LineKind::Devices && entry.first_hand;
@@ -237,23 +257,26 @@ impl StateWrite {
     /// # Errors
     /// Where the folder or the file cannot be used, or another writer has it.
     pub fn run(self) -> Result<(), FileError> {
-        let Self { file, ours, boot, kept } = self;
+        let Self { file, ours, boot, kept, over } = self;
         let StateFile { folder, uri, name, .. } = &file;
         let header = FileHeader::new(FileKind::State, uri, boot);
         let directory = folder.directory()?;
         let lock = directory.lock(&format!("{name}.lock"))?;
-        let standing = match directory.read(name) {
+        let is_loaded = over.is_some() && directory.moment(name)? == over;
+        let read = if is_loaded { Ok(None) } else { directory.read(name) };
+        let standing = match read {
             Ok(contents) => contents.map(|contents| contents.bytes),
             Err(error) if error.is_foreign() => return Err(error),
             // Ours, but nothing in it can be kept.
             Err(_) => Some(Vec::new()),
         };
-        let bytes = standing.as_deref().unwrap_or_default();
-        let theirs = entries(bytes, uri, boot, &ours).unwrap_or_default();
+        let theirs = standing.as_deref().map(|bytes| entries(bytes, uri, boot, &ours));
+        let theirs = theirs.and_then(Result::ok).unwrap_or_default();
         let fitting = fitting(merged(ours, theirs, &kept), space_for_lines(&header));
-        let bytes = sealed(&header, fitting.iter().map(|entry| &*entry.line));
-        directory.replace(name, &bytes, &lock)?;
-        if standing.is_none() {
+        let size = fitting.iter().map(|entry| entry.line.len() + 1).sum();
+        let text = sealed(&header, fitting.iter().map(|entry| &*entry.line), size);
+        directory.replace(name, text.as_bytes(), &lock)?;
+        if standing.is_none() && !is_loaded {
             file.remove_first_form(&directory);
         }
         Ok(())
@@ -312,7 +335,7 @@ fn health_entry(health: &SavedHealth) -> Option<LineEntry<'static>> {
 }
 
 /// A line of this number, if all of it is right: what a load calls damaged, no save keeps.
-fn read_guest_line(line: &[u8], number: usize) -> Result<LoadedLine, Flaw> {
+fn read_guest_line(line: &str, number: usize) -> Result<LoadedLine, Flaw> {
     let read: LoadedLine = read_line(line, number)?;
     let (devices, most) = match &read {
         GuestLine::Health(_) => (0, 0),
@@ -325,8 +348,12 @@ fn read_guest_line(line: &[u8], number: usize) -> Result<LoadedLine, Flaw> {
     if devices > most { Err(Flaw::of_line(number, "too many devices")) } else { Ok(read) }
 }
 
-/// What a file has that is of use now.
-fn loaded(bytes: &[u8], uri: &str, now: &CacheTime) -> Result<SavedState, Flaw> {
+/// What a file has that is of use now, and which lines it has.
+fn loaded(
+    bytes: &[u8],
+    uri: &str,
+    now: &CacheTime,
+) -> Result<(SavedState, HashSet<(LineKind, Uuid)>), Flaw> {
     let file = open(bytes, FileKind::State, uri)?;
     let is_of_this_boot = file.boot.is_some() && file.boot == now.boot;
     let times = now.boot_ns.saturating_sub(ns(SINCE_BOOT_KEPT))..=now.boot_ns;
@@ -356,7 +383,7 @@ fn loaded(bytes: &[u8], uri: &str, now: &CacheTime) -> Result<SavedState, Flaw> 
             return Err(Flaw::of_line(number, "a guest that was there before"));
         }
     }
-    Ok(state)
+    Ok((state, seen))
 }
 
 /// The lines of a file that a save in this boot may keep, except those of which we have newer ones or the very

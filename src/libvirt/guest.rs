@@ -231,10 +231,10 @@ impl Guest {
     /// # Errors
     /// libvirt's words; [`super::Kind::Unsupported`] on many drivers.
     pub fn cpu_times(&self) -> Result<CpuTimes, Error> {
-        // libvirt's remote protocol refuses to be asked for more.
-        const MOST: usize = 16;
-        // One CPU is asked for. But libvirt believes the server how many parameters one CPU has: from 16
-        // parameters of "one each" it makes 16 CPUs, and writes the first of each of them.
+        // CPU time, and its parts in user mode and in the kernel.
+        const MOST: usize = 3;
+        // One CPU is asked for. But libvirt believes the server how many parameters one CPU has: from three
+        // parameters of "one each" it makes three CPUs, and writes the first of each of them.
         let mut raw = ParameterArray::with_room(MOST * MOST);
         // SAFETY: room for MOST parameters of MOST CPUs, more than libvirt's client takes from a server;
         // start -1 and one CPU mean the whole guest.

@@ -10,17 +10,18 @@
 //! mod.rs      the workers
 //! results.rs  the answers, on their way back
 //! caller.rs   one call after another, for who needs no more
+//! threads.rs  the threads
 //! ```
 
 mod caller;
 mod results;
+mod threads;
 
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use crate::deadline::Deadline;
@@ -30,6 +31,7 @@ use crate::log::{Level, Log};
 pub use caller::{Caller, NO_ANSWER, answer_by};
 pub use results::Done;
 use results::ResultQueue;
+use threads::{ReusableThread, RunningThread, Threads};
 
 /// The number of a call, unique in its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,12 +39,17 @@ pub struct CallId(pub u64);
 
 /// What a worker opens and then keeps from one call to the next.
 pub trait Connected {
+    /// Whether it is closed without asking anybody.
+    const CLOSES_AT_ONCE: bool = false;
+
     /// Whether it can still be used.
     fn is_alive(&self) -> bool;
 }
 
 /// For calls that need no connection.
 impl Connected for () {
+    const CLOSES_AT_ONCE: bool = true;
+
     fn is_alive(&self) -> bool {
         true
     }
@@ -63,6 +70,19 @@ struct Worker<C, T> {
     orders: Sender<Order<C, T>>,
     /// The call that it is at.
     call: Option<CallId>,
+    /// Its thread, if that may serve others after it.
+    thread: Option<ReusableThread>,
+}
+
+impl<C, T> Drop for Worker<C, T> {
+    fn drop(&mut self) {
+        // Its thread ends its work as soon as `orders` is dropped, unless a call is stuck there.
+        if self.call.is_none()
+            && let Some(thread) = self.thread.take()
+        {
+            thread.spare();
+        }
+    }
 }
 
 /// Workers with connections of one kind.
@@ -152,9 +172,9 @@ impl<C: Connected + 'static, T: Send + 'static> Pool<C, T> {
             work(&*open, &inbox, &results, is_urgent);
         };
         let name = format!("{}-{}", self.name, self.started);
-        thread::Builder::new().name(name).spawn(body)?;
+        let thread = Some(ReusableThread::start(name, body)?).filter(|_| C::CLOSES_AT_ONCE);
         self.started += 1;
-        self.workers.push(Worker { orders, call: None });
+        self.workers.push(Worker { orders, call: None, thread });
         Ok(self.workers.len() - 1)
     }
 
@@ -243,43 +263,6 @@ impl<T> CallReport<'_, T> {
     fn put(&self, result: Result<T, Error>, is_last: bool) {
         let is_urgent = result.as_ref().map_or(true, self.is_urgent);
         self.results.put(Done { id: self.id, result, is_last, is_urgent });
-    }
-}
-
-/// How many threads there are.
-#[derive(Default)]
-struct Threads {
-    count: Mutex<usize>,
-    changed: Condvar,
-}
-
-impl Threads {
-    fn change(&self, change: impl FnOnce(usize) -> usize) {
-        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        *count = change(*count);
-        self.changed.notify_one();
-    }
-
-    fn wait_for(&self, few: usize, most: Duration) {
-        let guard = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        // Threads that take longer are left behind.
-        let _ = self.changed.wait_timeout_while(guard, most, |count| *count > few);
-    }
-}
-
-/// Counts a thread until it ends.
-struct RunningThread(Arc<Threads>);
-
-impl RunningThread {
-    fn new(threads: &Arc<Threads>) -> Self {
-        threads.change(|count| count + 1);
-        Self(Arc::clone(threads))
-    }
-}
-
-impl Drop for RunningThread {
-    fn drop(&mut self) {
-        self.0.change(|count| count.saturating_sub(1));
     }
 }
 

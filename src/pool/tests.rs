@@ -1,6 +1,8 @@
 //! Tests of the workers: what they report if a call panics, hangs, or its connection cannot be closed.
 
+use std::sync::Mutex;
 use std::sync::mpsc::channel;
+use std::thread;
 
 use super::*;
 use crate::deadline::Ending;
@@ -126,4 +128,18 @@ fn who_cannot_connect_is_told_why() {
     caller.call(|(), _| Ok(()));
     let refused = caller.next(&deadline()).unwrap().unwrap_err();
     assert_eq!(refused.to_string(), "nobody is there");
+}
+
+#[test]
+fn calls_one_after_another_share_a_thread_and_one_that_is_stuck_keeps_its_own() {
+    let thread = || answer_by("test", &deadline(), || thread::current().id()).unwrap().unwrap();
+    // Other tests may take the spare thread in between.
+    assert!((0..1000).any(|_| thread() == thread()), "each call has a new thread");
+    let (free, stuck) = channel::<()>();
+    let soon =
+        Deadline::within(Duration::from_millis(20), &Ending::default(), Duration::from_secs(0));
+    assert!(answer_by("test", &soon, move || stuck.recv()).is_none());
+    let behind = thread();
+    free.send(()).unwrap();
+    assert_ne!(behind, thread::current().id());
 }

@@ -17,7 +17,7 @@ statistics! {
         #[serde(skip)]
         source: u64,
     ] sums "net_" {
-        always serde(default) {
+        always serde(skip_serializing_if = "Option::is_none") {
             rx_bytes b"rx.bytes" => "rxbytes" counter "bytes" "received, as libvirt reports it: of tap NICs as the guest sees it";
             rx_packets b"rx.pkts" => "rxpackets" counter "packets" "received";
             rx_errors b"rx.errs" => "rxerrors" counter "errors" "received with an error";
@@ -54,14 +54,14 @@ statistics! {
         #[serde(skip)]
         node: u64,
     ] sums "disk_" {
-        always serde(default) {
+        always serde(skip_serializing_if = "Option::is_none") {
             rd_reqs b"rd.reqs" => "rd_req" counter "requests" "reads";
             rd_bytes b"rd.bytes" => "rd_bytes" counter "bytes" "read";
             wr_reqs b"wr.reqs" => "wr_reqs" counter "requests" "writes";
             wr_bytes b"wr.bytes" => "wr_bytes" counter "bytes" "written";
             errors b"errors" => "errors" counter "errors" "only Xen counts them: 0 on QEMU";
         }
-        DiskTimes serde(default) {
+        DiskTimes serde(skip_serializing_if = "Option::is_none") {
             rd_time_ns b"rd.times" => "rd_time_ns" counter "ns" "time that reads took";
             wr_time_ns b"wr.times" => "wr_time_ns" counter "ns" "time that writes took";
             fl_reqs b"fl.reqs" => "fl_reqs" counter "requests" "flushes";

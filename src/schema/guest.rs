@@ -9,7 +9,7 @@ use super::{Extra, Extras, FieldKind, FieldRow, MissingPolicy, Section};
 statistics! {
     /// The group cpu: nanoseconds since the guest's start.
     Cpu "cpu." [] {
-        always serde(default) {
+        always serde(skip_serializing_if = "Option::is_none") {
             time_ns b"time" counter "ns" "CPU time used by the guest";
             user_ns b"user" counter "ns" "CPU time in user mode";
             system_ns b"system" counter "ns" "CPU time in the kernel";
@@ -32,7 +32,7 @@ statistics! {
             time_ns b"time" => "time_ns" counter "ns" "CPU time used";
             wait_ns b"wait" => "wait_ns" counter "ns" "time waiting for input and output; 0 if the host's kernel does not count it";
         }
-        Vcpus serde(default) {
+        Vcpus serde(skip_serializing_if = "Option::is_none") {
             delay_ns b"delay" => "delay_ns" counter "ns" "time ready to run, but waiting for a host CPU";
         }
         Vcpus serde(skip) {
@@ -46,7 +46,7 @@ statistics! {
 statistics! {
     /// The group balloon.
     Memory "balloon." [] {
-        always serde(default) {
+        always serde(skip_serializing_if = "Option::is_none") {
             current_kib b"current" gauge "KiB" "memory given to the guest";
             maximum_kib b"maximum" gauge "KiB" "maximum memory of the guest";
             rss_kib b"rss" gauge "KiB" "memory of the host that QEMU uses, without huge pages";

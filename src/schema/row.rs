@@ -202,10 +202,10 @@ pub fn is_absent<T: Default + PartialEq>(value: &T) -> bool {
 ///
 /// ```text
 /// Disk "block.N." [fields that are in no row] {
-///     always serde(default) {                    printed always, and kept in the file of samples
+///     always serde(skip_serializing_if = "Option::is_none") {   printed always, and kept in the file of samples
 ///         rd_reqs b"rd.reqs" => "rd_req" counter "requests" "reads";
 ///     }
-///     DiskTimes serde(skip) { ... }              printed for this name in `extra`, and not kept
+///     DiskTimes serde(skip) { ... }                             printed for this name in `extra`, and not kept
 /// }
 /// ```
 ///

@@ -9,13 +9,10 @@ const BOOT: Uuid = Uuid::from_u128(7);
 const LINES: [&str; 2] = [r#"{"sample":{"name":"db"}}"#, r#"{"sample":{"name":"web"}}"#];
 
 fn file(lines: &[&str]) -> Vec<u8> {
-    sealed(
-        &FileHeader::new(FileKind::State, URI, Some(BOOT)),
-        lines.iter().map(|line| line.as_bytes()),
-    )
+    sealed(&FileHeader::new(FileKind::State, URI, Some(BOOT)), lines.iter(), 0).into_bytes()
 }
 
-fn opened(bytes: &[u8]) -> Result<Vec<(usize, &[u8])>, Flaw> {
+fn opened(bytes: &[u8]) -> Result<Vec<(usize, &str)>, Flaw> {
     open(bytes, FileKind::State, URI).map(|file| file.lines().collect())
 }
 
@@ -34,13 +31,13 @@ fn a_file_has_a_header_its_lines_and_a_closing_line() {
 #[test]
 fn what_was_written_is_read_back() {
     let bytes = file(&LINES);
-    let numbered: Vec<(usize, &[u8])> = (2..).zip(LINES.map(str::as_bytes)).collect();
+    let numbered: Vec<(usize, &str)> = (2..).zip(LINES).collect();
     assert_eq!(opened(&bytes), Ok(numbered));
     assert_eq!(open(&bytes, FileKind::State, URI).unwrap().boot, Some(BOOT));
     assert_eq!(opened(&file(&[])), Ok(vec![]));
-    let without_boot =
-        sealed(&FileHeader::new(FileKind::State, URI, None), std::iter::empty::<&[u8]>());
-    assert_eq!(open(&without_boot, FileKind::State, URI).unwrap().boot, None);
+    let no_lines = std::iter::empty::<&str>();
+    let without_boot = sealed(&FileHeader::new(FileKind::State, URI, None), no_lines, 0);
+    assert_eq!(open(without_boot.as_bytes(), FileKind::State, URI).unwrap().boot, None);
 }
 
 #[test]
@@ -88,6 +85,8 @@ fn each_flaw_says_what_it_is() {
     ] {
         assert_eq!(opened(text.as_bytes()).map(|lines| lines.len()), flaw, "{text}");
     }
+    let no_text = [complete.as_bytes(), b"\xff\n"].concat();
+    assert_eq!(opened(&no_text).map(|lines| lines.len()), corrupt(4, "it is no text"));
 }
 
 #[test]

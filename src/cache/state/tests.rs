@@ -475,6 +475,36 @@ fn what_is_not_ours_is_reported_and_left_alone() {
 }
 
 #[test]
+fn a_file_that_is_still_the_one_that_was_loaded_is_not_read_again() {
+    let file = TestFile::new();
+    let save = |samples: &[Domain], loaded| {
+        let now = CacheTime { boot_ns: NOW_NS + 9, ..NOW };
+        let write =
+            file.file.prepare(&mut DeviceCache::default(), samples, &[], &now, TTL).unwrap();
+        write.over(loaded).run().unwrap();
+        file.names("sample")
+    };
+    let loaded = || file.file.load(&NOW).0.file;
+    let (first, later) = ([domain("a", 1, NOW_NS)], [domain("a", 1, NOW_NS + 5)]);
+    assert_eq!(save(&first, loaded()), ["a"]);
+    let write = |loaded| {
+        let write = file.file.prepare(&mut DeviceCache::default(), &later, &[], &NOW, TTL).unwrap();
+        write.over(loaded).over.is_some()
+    };
+    assert!(write(loaded()));
+    assert!(!write(None));
+    // What only the file has stays.
+    assert_eq!(save(&[domain("b", 2, NOW_NS)], loaded()), ["a", "b"]);
+    assert!(!write(loaded()));
+    assert_eq!(save(&later, loaded()), ["a", "b"]);
+    // So does what another one wrote after the load.
+    let both = [first, [domain("b", 2, NOW_NS)]].concat();
+    let before = loaded();
+    assert_eq!(save(&[domain("c", 3, NOW_NS)], None), ["a", "b", "c"]);
+    assert_eq!(save(&both, before), ["a", "b", "c"]);
+}
+
+#[test]
 fn the_folder_is_made_again_when_it_was_removed() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("cache");
@@ -488,28 +518,28 @@ fn the_folder_is_made_again_when_it_was_removed() {
 }
 
 /// A file with these lines, of which the form is right.
-fn sealed_lines(lines: &[Vec<u8>]) -> Vec<u8> {
-    sealed(&FileHeader::new(FileKind::State, URI, Some(BOOT)), lines.iter().map(Vec::as_slice))
+fn sealed_lines(lines: &[String]) -> Vec<u8> {
+    sealed(&FileHeader::new(FileKind::State, URI, Some(BOOT)), lines.iter(), 0).into_bytes()
 }
 
 /// How many lines a load uses.
 fn lines_in(bytes: &[u8]) -> Result<usize, Flaw> {
-    let SavedState { devices, samples, health } = loaded(bytes, URI, &NOW)?;
+    let (SavedState { devices, samples, health, .. }, _) = loaded(bytes, URI, &NOW)?;
     Ok(devices.len() + samples.len() + health.len())
 }
 
-fn devices_line(inventory: &Inventory) -> Vec<u8> {
+fn devices_line(inventory: &Inventory) -> String {
     let line = DevicesLine { name: "a", uuid: uuid(1), read_at: NOW_S, inventory };
     line_of(&GuestLine::<(), _, ()>::Devices(line)).unwrap()
 }
 
-fn sample_line(sample: &Domain) -> Vec<u8> {
+fn sample_line(sample: &Domain) -> String {
     sample_entry(sample).unwrap().line.into_owned()
 }
 
 #[test]
 fn a_guest_that_is_there_twice_or_has_too_many_devices_makes_the_file_damaged() {
-    let flaw = |lines: &[Vec<u8>]| lines_in(&sealed_lines(lines));
+    let flaw = |lines: &[String]| lines_in(&sealed_lines(lines));
     let (devices, sample) = (devices_line(&inventory(1)), sample_line(&domain("a", 1, 5)));
     let health = health_entry(&locked("a", 1, NOW_NS)).unwrap().line.into_owned();
     let one_of_each = [health, devices, sample_line(&domain("a", 1, NOW_NS))];
@@ -558,8 +588,8 @@ proptest! {
         edits in prop::collection::vec((0..900_usize, 0..20_usize, prop::collection::vec(any::<u8>(), 0..10)), 0..4)
     ) {
         for line in [devices_line(&inventory(1)), sample_line(&domain("a", 1, NOW_NS))] {
-            let mut line = edited(&line, edits.clone());
-            line.retain(|byte| *byte != b'\n');
+            let line = edited(line.as_bytes(), edits.clone());
+            let line = String::from_utf8_lossy(&line).replace('\n', "");
             if let Ok(lines) = lines_in(&sealed_lines(&[line])) {
                 prop_assert!(lines <= 1);
             }
@@ -643,7 +673,7 @@ fn of_two_lines_of_one_time_the_one_known_first_hand_stays_else_the_one_in_the_f
 #[test]
 fn a_file_keeps_within_its_size_health_and_devices_before_the_newest_samples() {
     let long = |kind, number: u128, length| {
-        let line = vec![b'x'; length].into();
+        let line = "x".repeat(length).into();
         LineEntry { kind, line, ..entry(&format!("{number:02}"), number, number as u64) }
     };
     let sample = |number| long(LineKind::Sample, number, 99);
@@ -669,7 +699,7 @@ fn a_file_keeps_within_its_size_health_and_devices_before_the_newest_samples() {
         vec![long(LineKind::Sample, 1, LINE_MAX + 1), long(LineKind::Sample, 2, LINE_MAX)];
     assert_eq!(names_of(fitting(too_long, usize::MAX)), ["02"]);
 
-    let short = LineEntry { line: Cow::Borrowed(b"x"), ..entry("x", 0, 0) };
+    let short = LineEntry { line: Cow::Borrowed("x"), ..entry("x", 0, 0) };
     let many: Vec<LineEntry> = (0..LINES_MAX as u64 + 1)
         .map(|at| LineEntry { at, uuid: uuid(at.into()), ..short.clone() })
         .collect();
@@ -681,11 +711,12 @@ fn a_file_keeps_within_its_size_health_and_devices_before_the_newest_samples() {
 #[test]
 fn a_line_that_ours_replaces_need_not_be_right_and_any_other_must() {
     let file_of = |entries: &[LineEntry<'_>]| {
-        sealed_lines(&entries.iter().map(|entry| entry.line.to_vec()).collect::<Vec<_>>())
+        sealed_lines(
+            &entries.iter().map(|entry| entry.line.clone().into_owned()).collect::<Vec<_>>(),
+        )
     };
     let damaged = |name: &str, number, at| {
-        let line = String::from_utf8(entry(name, number, at).line.into_owned()).unwrap();
-        let line = line.replace(r#""nics":["#, r#""nics":["x","#).into_bytes().into();
+        let line = entry(name, number, at).line.replace(r#""nics":["#, r#""nics":["x","#).into();
         LineEntry { line, ..entry(name, number, at) }
     };
     let newer = [LineEntry { first_hand: true, ..entry("a", 1, 10) }];
