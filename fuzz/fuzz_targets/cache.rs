@@ -164,8 +164,9 @@ enum Identity {
 impl Entry {
     /// What a line says; `None` for what is no line of ours.
     fn of(line: &[u8]) -> Option<Self> {
-        let _: Identity = serde_json::from_slice(line).ok()?;
-        let entry: Self = serde_json::from_slice(line).ok()?;
+        let line = std::str::from_utf8(line).ok()?;
+        let _: Identity = serde_json::from_str(line).ok()?;
+        let entry: Self = serde_json::from_str(line).ok()?;
         let is_bounded = match &entry {
             Self::Devices(line) => {
                 line.inventory.nics.len() + line.inventory.disks.len() <= DEVICES_MAX
@@ -233,7 +234,7 @@ impl Clock {
         count: RangeInclusive<usize>,
     ) -> Option<CacheWarning> {
         let (state, warning) = FILE.load(&self.now());
-        let SavedState { devices, samples, health } = state;
+        let SavedState { devices, samples, health, .. } = state;
         let all = devices.len() + samples.len() + health.len();
         assert!(count.contains(&all), "{all} of {count:?}, {warning:?}");
         for ((uuid, _), entry) in expected {
@@ -269,7 +270,8 @@ impl Clock {
         let mut devices = DeviceCache::default();
         devices.insert(line.uuid, &line.name, Arc::new(line.inventory), line.read_at);
         let write = FILE.prepare(&mut devices, [&sample], &[health], &self.now(), TTL);
-        write.expect("lines").run().expect("a save");
+        let loaded = FILE.load(&self.now()).0.file;
+        write.expect("lines").over(loaded).run().expect("a save");
     }
 }
 

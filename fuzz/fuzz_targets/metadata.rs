@@ -45,8 +45,8 @@ fuzz_target!(|text: &str| {
             }
             let mut alternatives = text.split('|');
             let is_one = !text.contains('|');
-            let expected =
-                alternatives.find_map(|it| expected(&document, if is_one { it } else { it.trim() }));
+            let expected = alternatives
+                .find_map(|it| expected(&document, if is_one { it } else { it.trim() }));
             assert_eq!(found.value(path), expected.as_deref(), "{path}");
         }
     }
