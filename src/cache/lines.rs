@@ -108,9 +108,15 @@ pub(super) struct Opened<'a> {
     pub(super) boot: Option<Uuid>,
     /// The guests' lines, without the last newline.
     text: Option<&'a str>,
+    count: usize,
 }
 
 impl<'a> Opened<'a> {
+    /// How many lines there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
     /// The guests' lines, each with its number in the file.
     pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &'a str)> {
         (2..).zip(self.text.into_iter().flat_map(|text| text.split('\n')))
@@ -142,7 +148,8 @@ pub(super) fn open<'a>(bytes: &'a [u8], kind: FileKind, uri: &str) -> Result<Ope
     if closing.checksum != checksum(sealed.as_bytes()) {
         return Err(Flaw::of_line(last(), "the checksum is wrong"));
     }
-    let opened = Opened { boot: header.boot, text: sealed.get(header_end + 1..closing_start - 1) };
+    let text = sealed.get(header_end + 1..closing_start - 1);
+    let opened = Opened { boot: header.boot, text, count: closing.lines };
     // Counted only after the checksum was right: garbage may be millions of lines.
     let lines = opened.lines().count();
     if closing.lines != lines || lines > LINES_MAX {
@@ -169,25 +176,79 @@ pub(super) fn space_for_lines(header: &FileHeader<'_>) -> usize {
     SIZE_MAX.saturating_sub(FRAME_MAX + 6 * header.uri.len())
 }
 
+/// The text of a file, line by line.
+pub(super) struct FileText {
+    bytes: Vec<u8>,
+    header: usize,
+    lines: usize,
+    longest: usize,
+}
+
+impl FileText {
+    /// A file without lines, with room for so many bytes of them.
+    pub(super) fn new(header: &FileHeader<'_>, room: usize) -> Self {
+        let mut bytes = Vec::with_capacity(room + FRAME_MAX);
+        bytes.extend(line_of(header).unwrap_or_default().into_bytes());
+        bytes.push(b'\n');
+        Self { header: bytes.len(), bytes, lines: 0, longest: 0 }
+    }
+
+    /// Adds a line; whether it could be written, as each type of ours can.
+    pub(super) fn push(&mut self, value: &impl Serialize) -> bool {
+        let start = self.bytes.len();
+        let is_written = serde_json::to_writer(&mut self.bytes, value).is_ok();
+        if is_written {
+            self.end_line(start);
+        } else {
+            self.bytes.truncate(start);
+        }
+        is_written
+    }
+
+    /// Adds a line that is written already.
+    pub(super) fn push_line(&mut self, line: &str) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(line.as_bytes());
+        self.end_line(start);
+    }
+
+    fn end_line(&mut self, start: usize) {
+        self.longest = self.longest.max(self.bytes.len() - start);
+        self.bytes.push(b'\n');
+        self.lines += 1;
+    }
+
+    /// The lines.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+        let lines = self.bytes.get(self.header..).unwrap_or_default();
+        str::from_utf8(lines).unwrap_or_default().split_terminator('\n')
+    }
+
+    /// Whether a file may have so many lines, of these lengths.
+    pub(super) fn fits(&self, header: &FileHeader<'_>) -> bool {
+        let size = self.bytes.len() - self.header;
+        self.lines <= LINES_MAX && self.longest <= LINE_MAX && size <= space_for_lines(header)
+    }
+
+    /// All bytes, with the closing line.
+    pub(super) fn sealed(self) -> Vec<u8> {
+        let Self { mut bytes, lines, .. } = self;
+        let closing = ClosingLine { lines, checksum: checksum(&bytes).into() };
+        bytes.extend(line_of(&closing).unwrap_or_default().into_bytes());
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
 /// A whole file of these lines, which have about so many bytes.
 pub(super) fn sealed(
     header: &FileHeader<'_>,
     lines: impl Iterator<Item = impl AsRef<str>>,
     size: usize,
-) -> String {
-    let mut text = String::with_capacity(size + FRAME_MAX);
-    text += &line_of(header).unwrap_or_default();
-    text.push('\n');
-    let mut count = 0;
-    for line in lines {
-        text += line.as_ref();
-        text.push('\n');
-        count += 1;
-    }
-    let closing = ClosingLine { lines: count, checksum: checksum(text.as_bytes()).into() };
-    text += &line_of(&closing).unwrap_or_default();
-    text.push('\n');
-    text
+) -> Vec<u8> {
+    let mut text = FileText::new(header, size);
+    lines.for_each(|line| text.push_line(line.as_ref()));
+    text.sealed()
 }
 
 fn checksum(bytes: &[u8]) -> String {

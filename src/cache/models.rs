@@ -120,9 +120,9 @@ impl ModelWrite {
         lines.truncate(LINES_MAX.saturating_sub(theirs.len()));
         let header = FileHeader::new(FileKind::Anomalies, &uri, None);
         let size = lines.iter().chain(&theirs).map(|line| line.line.len() + 1).sum();
-        // Each is let go of as soon as it is in the file's text.
-        let text = sealed(&header, lines.into_iter().chain(theirs).map(|line| line.line), size);
-        directory.replace(&name, text.as_bytes(), &lock)
+        // Each is let go of as soon as it is in the file's bytes.
+        let bytes = sealed(&header, lines.into_iter().chain(theirs).map(|line| line.line), size);
+        directory.replace(&name, &bytes, &lock)
     }
 }
 

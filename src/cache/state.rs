@@ -18,7 +18,9 @@ use uuid::Uuid;
 use super::devices::{CachedDevices, DeviceCache};
 use super::error::{CacheWarning, FileError};
 use super::file::{Directory, FileMoment};
-use super::lines::{FileHeader, FileKind, Flaw, line_of, open, read_line, sealed, space_for_lines};
+use super::lines::{
+    FileHeader, FileKind, FileText, Flaw, open, read_line, sealed, space_for_lines,
+};
 use super::place::CacheDir;
 use super::{boot_id, slug};
 use crate::collect::SavedHealth;
@@ -31,6 +33,8 @@ use merge::{fitting, merged};
 const DEVICES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a sample and a guest's health are of use: the schema's hour.
 const SINCE_BOOT_KEPT: Duration = Duration::from_secs(60 * 60);
+/// About how long a line is, of a guest with 2 NICs and 3 disks.
+const USUAL_LINE: usize = 1024;
 /// How far in the future a line may be dated: another writer made it after our `now`.
 const AHEAD: Duration = Duration::from_secs(60);
 /// The files of the first form, of which there were three for each hypervisor.
@@ -86,6 +90,8 @@ enum GuestLine<H, D, S> {
 
 /// A line as it is read.
 type LoadedLine = GuestLine<SavedHealth, DevicesLine<String, Inventory>, Domain>;
+/// A line as it is written.
+type OwnLine<'a> = GuestLine<&'a SavedHealth, DevicesLine<&'a str, &'a Inventory>, &'a Domain>;
 /// As much of a line as merging needs.
 type LineKeys<'a> = GuestLine<LineKey<'a>, LineKey<'a>, LineKey<'a>>;
 
@@ -128,6 +134,22 @@ struct LineEntry<'a> {
     first_hand: bool,
     /// The line without its newline.
     line: Cow<'a, str>,
+}
+
+/// Of a line of ours as much as a save needs that finds the file as it was loaded.
+struct OwnFacts {
+    kind: LineKind,
+    uuid: Uuid,
+    at: u64,
+    first_hand: bool,
+}
+
+impl OwnFacts {
+    fn entry<'a>(&self, line: &'a str) -> Option<LineEntry<'a>> {
+        let &Self { kind, uuid, at, first_hand } = self;
+        let (_, LineKey { name, .. }) = keys(line, 0).ok()?;
+        Some(LineEntry { kind, name, uuid, at, first_hand, line: line.into() })
+    }
 }
 
 /// The file of one hypervisor.
@@ -197,17 +219,22 @@ impl StateFile {
     ) -> Option<StateWrite> {
         let kept = Kept::at(now, ttl);
         devices.retain_read_in(&kept.devices);
-        let mut ours: Vec<LineEntry> = Vec::new();
+        let mut ours: Vec<(&str, OwnFacts, OwnLine)> = Vec::new();
         if now.boot.is_some() {
-            samples.into_iter().for_each(|sample| ours.extend(sample_entry(sample)));
-            health.iter().for_each(|health| ours.extend(health_entry(health)));
+            samples.into_iter().for_each(|sample| ours.push(own_sample(sample)));
+            health.iter().for_each(|health| ours.push(own_health(health)));
         }
         if ours.is_empty() && !devices.is_changed() {
             return None;
         }
-        ours.extend(devices.iter().filter_map(|(uuid, cached)| devices_entry(*uuid, cached)));
+        ours.extend(devices.iter().map(|(uuid, cached)| own_devices(*uuid, cached)));
+        ours.sort_unstable_by_key(|(name, facts, _)| (*name, facts.uuid, facts.kind));
+        let header = FileHeader::new(FileKind::State, &self.uri, now.boot);
+        let mut text = FileText::new(&header, ours.len() * USUAL_LINE);
+        ours.retain(|(_, _, line)| text.push(line));
+        let ours = ours.into_iter().map(|(_, facts, _)| facts).collect();
         devices.is_saved();
-        Some(StateWrite { file: self.clone(), ours, boot: now.boot, kept, over: None })
+        Some(StateWrite { file: self.clone(), ours, text, boot: now.boot, kept, over: None })
     }
 
     fn first_form(&self) -> impl Iterator<Item = String> {
@@ -230,7 +257,9 @@ impl StateFile {
 /// another thread.
 pub struct StateWrite {
     file: StateFile,
-    ours: Vec<LineEntry<'static>>,
+    ours: Vec<OwnFacts>,
+    /// The lines of ours, sorted by name.
+    text: FileText,
     boot: Option<Uuid>,
     kept: Kept,
     /// The file that was loaded, if each of its lines is replaced.
@@ -241,15 +270,16 @@ impl StateWrite {
     /// Says which file was loaded. If it is still there, and each of its lines has a newer one here, it is not
     /// read again.
     pub fn over(self, loaded: Option<LoadedFile>) -> Self {
-        let ours: HashSet<_> = self.ours.iter().map(|entry| (entry.kind, entry.uuid)).collect();
-        let over = loaded.filter(|loaded| loaded.lines.is_subset(&ours));
+        let ours: HashSet<_> = self.ours.iter().map(|facts| (facts.kind, facts.uuid)).collect();
+        let has_each_once = ours.len() == self.ours.len();
+        let over = loaded.filter(|loaded| has_each_once && loaded.lines.is_subset(&ours));
         Self { over: over.map(|loaded| loaded.moment), ..self }
     }
 
     /// The guests whose device lists are not in the file before.
     pub fn unsaved(&self) -> Vec<Uuid> {
-        let new = |entry: &&LineEntry| entry.kind == LineKind::Devices && entry.first_hand;
-        self.ours.iter().filter(new).map(|entry| entry.uuid).collect()
+        let new = |facts: &&OwnFacts| facts.kind == LineKind::Devices && facts.first_hand;
+        self.ours.iter().filter(new).map(|facts| facts.uuid).collect()
     }
 
     /// Replaces the file by one with these lines and those that others wrote.
@@ -257,26 +287,33 @@ impl StateWrite {
     /// # Errors
     /// Where the folder or the file cannot be used, or another writer has it.
     pub fn run(self) -> Result<(), FileError> {
-        let Self { file, ours, boot, kept, over } = self;
+        let Self { file, ours, text, boot, kept, over } = self;
         let StateFile { folder, uri, name, .. } = &file;
         let header = FileHeader::new(FileKind::State, uri, boot);
         let directory = folder.directory()?;
         let lock = directory.lock(&format!("{name}.lock"))?;
-        let is_loaded = over.is_some() && directory.moment(name)? == over;
-        let read = if is_loaded { Ok(None) } else { directory.read(name) };
-        let standing = match read {
+        if over.is_some()
+            && directory.moment(name)? == over
+            && text.fits(&header)
+            && ours.iter().all(|facts| kept.has(facts.kind, facts.at))
+        {
+            return directory.replace(name, &text.sealed(), &lock);
+        }
+        let standing = match directory.read(name) {
             Ok(contents) => contents.map(|contents| contents.bytes),
             Err(error) if error.is_foreign() => return Err(error),
             // Ours, but nothing in it can be kept.
             Err(_) => Some(Vec::new()),
         };
-        let theirs = standing.as_deref().map(|bytes| entries(bytes, uri, boot, &ours));
-        let theirs = theirs.and_then(Result::ok).unwrap_or_default();
+        let ours: Vec<LineEntry> =
+            ours.iter().zip(text.lines()).filter_map(|(facts, line)| facts.entry(line)).collect();
+        let bytes = standing.as_deref().unwrap_or_default();
+        let theirs = entries(bytes, uri, boot, &ours).unwrap_or_default();
         let fitting = fitting(merged(ours, theirs, &kept), space_for_lines(&header));
         let size = fitting.iter().map(|entry| entry.line.len() + 1).sum();
-        let text = sealed(&header, fitting.iter().map(|entry| &*entry.line), size);
-        directory.replace(name, text.as_bytes(), &lock)?;
-        if standing.is_none() && !is_loaded {
+        let bytes = sealed(&header, fitting.iter().map(|entry| &*entry.line), size);
+        directory.replace(name, &bytes, &lock)?;
+        if standing.is_none() {
             file.remove_first_form(&directory);
         }
         Ok(())
@@ -301,12 +338,12 @@ impl Kept {
         }
     }
 
-    fn has(&self, entry: &LineEntry<'_>) -> bool {
-        let times = match entry.kind {
+    fn has(&self, kind: LineKind, at: u64) -> bool {
+        let times = match kind {
             LineKind::Devices => &self.devices,
             LineKind::Health | LineKind::Sample => &self.since_boot,
         };
-        times.contains(&entry.at)
+        times.contains(&at)
     }
 }
 
@@ -314,24 +351,32 @@ fn ns(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn devices_entry(uuid: Uuid, cached: &CachedDevices) -> Option<LineEntry<'static>> {
-    let (name, at) = (cached.name.as_str(), cached.read_at_unix_s);
+fn own_devices(uuid: Uuid, cached: &CachedDevices) -> (&str, OwnFacts, OwnLine<'_>) {
+    let (name, at, first_hand) = (cached.name.as_str(), cached.read_at_unix_s, cached.unsaved);
     let line = DevicesLine { name, uuid, read_at: at, inventory: &*cached.inventory };
-    let line = line_of(&GuestLine::<(), _, ()>::Devices(line))?.into();
-    let (name, first_hand) = (name.to_owned().into(), cached.unsaved);
-    Some(LineEntry { kind: LineKind::Devices, name, uuid, at, first_hand, line })
+    let facts = OwnFacts { kind: LineKind::Devices, uuid, at, first_hand };
+    (name, facts, GuestLine::Devices(line))
 }
 
-fn sample_entry(sample: &Domain) -> Option<LineEntry<'static>> {
-    let (name, uuid, at) = (sample.name.clone().into(), sample.uuid, sample.answered_at_ns);
-    let line = line_of(&GuestLine::<(), (), _>::Sample(sample))?.into();
-    Some(LineEntry { kind: LineKind::Sample, name, uuid, at, first_hand: true, line })
+fn own_sample(sample: &Domain) -> (&str, OwnFacts, OwnLine<'_>) {
+    let (uuid, at) = (sample.uuid, sample.answered_at_ns);
+    let facts = OwnFacts { kind: LineKind::Sample, uuid, at, first_hand: true };
+    (&sample.name, facts, GuestLine::Sample(sample))
 }
 
-fn health_entry(health: &SavedHealth) -> Option<LineEntry<'static>> {
-    let (name, uuid, at) = (health.name.clone().into(), health.uuid, health.at);
-    let line = line_of(&GuestLine::<_, (), ()>::Health(health))?.into();
-    Some(LineEntry { kind: LineKind::Health, name, uuid, at, first_hand: true, line })
+fn own_health(health: &SavedHealth) -> (&str, OwnFacts, OwnLine<'_>) {
+    let (uuid, at) = (health.uuid, health.at);
+    let facts = OwnFacts { kind: LineKind::Health, uuid, at, first_hand: true };
+    (&health.name, facts, GuestLine::Health(health))
+}
+
+/// The name, the UUID and the time that a line says.
+fn keys(line: &str, number: usize) -> Result<(LineKind, LineKey<'_>), Flaw> {
+    Ok(match read_line(line, number)? {
+        LineKeys::Health(key) => (LineKind::Health, key),
+        LineKeys::Devices(key) => (LineKind::Devices, key),
+        LineKeys::Sample(key) => (LineKind::Sample, key),
+    })
 }
 
 /// A line of this number, if all of it is right: what a load calls damaged, no save keeps.
@@ -359,7 +404,9 @@ fn loaded(
     let times = now.boot_ns.saturating_sub(ns(SINCE_BOOT_KEPT))..=now.boot_ns;
     let is_of_use = |at: u64| is_of_this_boot && times.contains(&at);
     let mut state = SavedState::default();
-    let mut seen = HashSet::new();
+    // Mostly each guest has two lines. A map that grows moves all that it has.
+    state.samples.reserve(file.count() / 2);
+    let mut seen = HashSet::with_capacity(file.count());
     for (number, line) in file.lines() {
         let (kind, uuid) = match read_guest_line(line, number)? {
             GuestLine::Health(health) => {
@@ -400,12 +447,7 @@ fn entries<'a>(
     let is_of_this_boot = file.boot.is_some() && file.boot == boot;
     let mut entries = Vec::new();
     for (number, line) in file.lines() {
-        let (kind, key) = match read_line(line, number)? {
-            LineKeys::Health(key) => (LineKind::Health, key),
-            LineKeys::Devices(key) => (LineKind::Devices, key),
-            LineKeys::Sample(key) => (LineKind::Sample, key),
-        };
-        let LineKey { name, uuid, at } = key;
+        let (kind, LineKey { name, uuid, at }) = keys(line, number)?;
         let has_newer = ours.get(&(uuid, kind)).is_some_and(|ours| {
             ours.at > at || ours.at == at && (ours.first_hand || *ours.line == *line)
         });

@@ -9,7 +9,7 @@ const BOOT: Uuid = Uuid::from_u128(7);
 const LINES: [&str; 2] = [r#"{"sample":{"name":"db"}}"#, r#"{"sample":{"name":"web"}}"#];
 
 fn file(lines: &[&str]) -> Vec<u8> {
-    sealed(&FileHeader::new(FileKind::State, URI, Some(BOOT)), lines.iter(), 0).into_bytes()
+    sealed(&FileHeader::new(FileKind::State, URI, Some(BOOT)), lines.iter(), 0)
 }
 
 fn opened(bytes: &[u8]) -> Result<Vec<(usize, &str)>, Flaw> {
@@ -37,7 +37,7 @@ fn what_was_written_is_read_back() {
     assert_eq!(opened(&file(&[])), Ok(vec![]));
     let no_lines = std::iter::empty::<&str>();
     let without_boot = sealed(&FileHeader::new(FileKind::State, URI, None), no_lines, 0);
-    assert_eq!(open(without_boot.as_bytes(), FileKind::State, URI).unwrap().boot, None);
+    assert_eq!(open(&without_boot, FileKind::State, URI).unwrap().boot, None);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(super) fn merged<'a>(
 ) -> Vec<LineEntry<'a>> {
     let theirs = without_old_others(&ours, theirs);
     let mut lines: HashMap<(Uuid, LineKind), LineEntry> = HashMap::with_capacity(ours.len());
-    for entry in ours.into_iter().chain(theirs).filter(|entry| kept.has(entry)) {
+    for entry in ours.into_iter().chain(theirs).filter(|entry| kept.has(entry.kind, entry.at)) {
         let key = (entry.uuid, entry.kind);
         let is_older = lines
             .get(&key)

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::merge::OTHERS_MAX;
 use super::*;
 use crate::cache::CacheEnv;
+use crate::cache::lines::line_of;
 use crate::cache::lines::{LINE_MAX, LINES_MAX};
 use crate::collect::SavedBackoff;
 use crate::devices::metadata::{Metadata, Path};
@@ -487,6 +488,9 @@ fn a_file_that_is_still_the_one_that_was_loaded_is_not_read_again() {
     let loaded = || file.file.load(&NOW).0.file;
     let (first, later) = ([domain("a", 1, NOW_NS)], [domain("a", 1, NOW_NS + 5)]);
     assert_eq!(save(&first, loaded()), ["a"]);
+    // The same is written in both ways.
+    let text = file.text();
+    assert_eq!((save(&first, loaded()), file.text()), (vec!["a".to_owned()], text));
     let write = |loaded| {
         let write = file.file.prepare(&mut DeviceCache::default(), &later, &[], &NOW, TTL).unwrap();
         write.over(loaded).over.is_some()
@@ -519,7 +523,7 @@ fn the_folder_is_made_again_when_it_was_removed() {
 
 /// A file with these lines, of which the form is right.
 fn sealed_lines(lines: &[String]) -> Vec<u8> {
-    sealed(&FileHeader::new(FileKind::State, URI, Some(BOOT)), lines.iter(), 0).into_bytes()
+    sealed(&FileHeader::new(FileKind::State, URI, Some(BOOT)), lines.iter(), 0)
 }
 
 /// How many lines a load uses.
@@ -534,14 +538,14 @@ fn devices_line(inventory: &Inventory) -> String {
 }
 
 fn sample_line(sample: &Domain) -> String {
-    sample_entry(sample).unwrap().line.into_owned()
+    line_of(&own_sample(sample).2).unwrap()
 }
 
 #[test]
 fn a_guest_that_is_there_twice_or_has_too_many_devices_makes_the_file_damaged() {
     let flaw = |lines: &[String]| lines_in(&sealed_lines(lines));
     let (devices, sample) = (devices_line(&inventory(1)), sample_line(&domain("a", 1, 5)));
-    let health = health_entry(&locked("a", 1, NOW_NS)).unwrap().line.into_owned();
+    let health = line_of(&own_health(&locked("a", 1, NOW_NS)).2).unwrap();
     let one_of_each = [health, devices, sample_line(&domain("a", 1, NOW_NS))];
     assert_eq!(flaw(&one_of_each), Ok(3));
     let twice = Err(Flaw::of_line(5, "a guest that was there before"));
