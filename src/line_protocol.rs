@@ -55,6 +55,11 @@ impl Lines {
         self.stamp(timestamp_ns);
     }
 
+    /// Makes room for about so many bytes, so that the buffer need not grow step by step.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.buffer.reserve(bytes);
+    }
+
     /// Gives the lines from here on this time, in Unix nanoseconds.
     pub fn stamp(&mut self, timestamp_ns: i64) {
         self.end.clear();

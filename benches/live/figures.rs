@@ -16,15 +16,16 @@ pub struct Figure {
 pub const HEAD: [&str; 5] = ["figure", "goal", "result", "of", ""];
 
 impl Figure {
-    /// A ratio of two medians, in milliseconds.
-    pub fn ratio(what: &str, goal: impl Into<Option<f64>>, ours_ms: f64, theirs_ms: f64) -> Figure {
-        Figure {
-            what: what.to_owned(),
-            goal: goal.into(),
-            value: ours_ms / theirs_ms,
-            unit: "",
-            of: format!("{} / {} ms", short(ours_ms), short(theirs_ms)),
-        }
+    /// A ratio, and the two medians beside it, in milliseconds.
+    pub fn ratio(
+        what: &str,
+        goal: Option<f64>,
+        value: f64,
+        ours_ms: f64,
+        theirs_ms: f64,
+    ) -> Figure {
+        let of = format!("{} / {} ms", short(ours_ms), short(theirs_ms));
+        Figure { what: what.to_owned(), goal, value, unit: "", of }
     }
 
     pub fn more_mib(what: &str, goal: f64, ours_mib: f64, theirs_mib: f64) -> Figure {

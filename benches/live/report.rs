@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::beside;
 use super::figures::{self, Figure, short, table};
-use super::rounds::Rounds;
+use super::rounds::{Rounds, Taken};
 use super::start;
 
 /// All that was measured.
@@ -110,105 +110,64 @@ pub const BEFORE: &str = "execd, before";
 
 /// The figures, with their goals. The first is what a collection costs the whole host.
 fn goals(rounds: &Rounds, connections: usize) -> Vec<Figure> {
-    let wall = |name: &str| rounds.wall_ms(name);
-    let cpu = |name: &str| rounds.cpu_ms(name);
+    let wall: fn(&Taken) -> u64 = |taken| taken.cost.wall_ns;
+    let cpu: fn(&Taken) -> u64 = |taken| taken.cost.cpu_ns;
+    let host: fn(&Taken) -> u64 = Taken::host_ns;
     let with = format!("pfloor with {connections} connections");
-    let host = |name: &str| rounds.host_ms(name);
-    let before = rounds.has(BEFORE).then(|| {
-        let wall = Figure::ratio("kept running, wall, to before", 1.0, wall("execd"), wall(BEFORE));
-        [
-            Figure::ratio(
-                "kept running, the host's CPU, to before",
-                0.8,
-                host("execd"),
-                host(BEFORE),
-            ),
-            wall,
-        ]
-    });
-    let mut figures = vec![Figure::ratio(
-        "kept running, the host's CPU, to floor",
-        0.8,
-        host("execd"),
-        host("floor"),
-    )];
-    figures.extend(before.into_iter().flatten());
-    figures.extend([
-        Figure::ratio(
-            "once, the host's CPU, to floor as a process",
-            None,
-            host("once"),
-            host("floor as a process"),
-        ),
-        Figure::ratio("kept running, wall, to floor", 0.6, wall("execd"), wall("floor")),
-        Figure::ratio(
-            &format!("kept running, wall, to {with}"),
-            1.05,
-            wall("execd"),
-            wall("pfloor"),
-        ),
-        Figure::ratio(
+    let (first_fresh, first_cold) = ("execd's first, fresh cache", "execd's first, cold cache");
+    let ratios = [
+        ("kept running, the host's CPU, to floor", Some(0.8), host, "execd", "floor"),
+        ("kept running, the host's CPU, to before", Some(0.8), host, "execd", BEFORE),
+        ("kept running, wall, to before", Some(1.0), wall, "execd", BEFORE),
+        ("once, the host's CPU, to floor as a process", None, host, "once", "floor as a process"),
+        ("kept running, wall, to floor", Some(0.6), wall, "execd", "floor"),
+        (&format!("kept running, wall, to {with}"), Some(1.05), wall, "execd", "pfloor"),
+        (
             &format!("kept running, our CPU, to {with} and our calls"),
-            1.3,
-            cpu("execd"),
-            cpu("pfloor, our calls"),
+            Some(1.3),
+            cpu,
+            "execd",
+            "pfloor, our calls",
         ),
-        Figure::ratio(
-            &format!("kept running, our CPU, to {with}"),
-            None,
-            cpu("execd"),
-            cpu("pfloor"),
-        ),
-        Figure::ratio(
-            "once, wall, to floor as a process",
-            0.7,
-            wall("once"),
-            wall("floor as a process"),
-        ),
-        Figure::ratio(
+        (&format!("kept running, our CPU, to {with}"), None, cpu, "execd", "pfloor"),
+        ("once, wall, to floor as a process", Some(0.7), wall, "once", "floor as a process"),
+        (
             "once, our CPU, to pfloor with our calls as a process",
-            1.2,
-            cpu("once"),
-            cpu("pfloor, our calls, as a process"),
+            Some(1.2),
+            cpu,
+            "once",
+            "pfloor, our calls, as a process",
         ),
-        Figure::ratio(
-            "once, our CPU, to floor as a process",
-            None,
-            cpu("once"),
-            cpu("floor as a process"),
-        ),
-        Figure::more_mib(
-            &format!("kept running, peak memory, to {with}"),
-            1.8,
-            rounds.peak_mib("execd"),
-            rounds.peak_mib("pfloor"),
-        ),
-        Figure::ratio(
-            "once, wall, fresh cache to cold",
-            None,
-            wall("once"),
-            wall("once, cold cache"),
-        ),
-        Figure::ratio(
-            "once, our CPU, fresh cache to cold",
-            None,
-            cpu("once"),
-            cpu("once, cold cache"),
-        ),
-        Figure::ratio(
+        ("once, our CPU, to floor as a process", None, cpu, "once", "floor as a process"),
+        ("once, wall, fresh cache to cold", None, wall, "once", "once, cold cache"),
+        ("once, our CPU, fresh cache to cold", None, cpu, "once", "once, cold cache"),
+        (
             "execd's first collection, wall, fresh cache to cold",
             None,
-            wall("execd's first, fresh cache"),
-            wall("execd's first, cold cache"),
+            wall,
+            first_fresh,
+            first_cold,
         ),
-        Figure::ratio(
+        (
             "execd's first collection, our CPU, fresh cache to cold",
             None,
-            cpu("execd's first, fresh cache"),
-            cpu("execd's first, cold cache"),
+            cpu,
+            first_fresh,
+            first_cold,
         ),
-    ]);
-    figures
+    ];
+    let compared = ratios.iter().filter(|(.., theirs)| *theirs != BEFORE || rounds.has(BEFORE));
+    let figure = |(what, goal, figure, ours, theirs): &(&str, Option<f64>, _, &str, &str)| {
+        let ratio = rounds.ratio(*figure, ours, theirs);
+        Figure::ratio(what, *goal, ratio, rounds.ms(*figure, ours), rounds.ms(*figure, theirs))
+    };
+    let memory = Figure::more_mib(
+        &format!("kept running, peak memory, to {with}"),
+        1.8,
+        rounds.peak_mib("execd"),
+        rounds.peak_mib("pfloor"),
+    );
+    compared.map(figure).chain([memory]).collect()
 }
 
 /// Each contender of these with its medians.

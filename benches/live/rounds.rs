@@ -1,5 +1,6 @@
 //! Contenders taken in turn: each round asks every one of them once, so that whatever the machine does
-//! meanwhile meets all alike. Figures are medians over the rounds, and ratios of medians.
+//! meanwhile meets all alike. Figures are medians over the rounds; a ratio is the median of the rounds' ratios, since
+//! the speed of a shared machine changes from one round to the next, for all alike.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -70,37 +71,40 @@ impl Rounds {
         self.0.contains_key(name)
     }
 
-    fn median(&self, name: &str, figure: impl Fn(&Taken) -> u64) -> f64 {
-        let taken = self.0.get(name).unwrap_or_else(|| panic!("no contender {name}"));
-        let mut figures: Vec<u64> = taken.iter().map(figure).collect();
-        figures.sort_unstable();
-        let middle = figures.len() / 2;
-        if figures.len() % 2 == 1 {
-            figures[middle] as f64
-        } else {
-            (figures[middle - 1] + figures[middle]) as f64 / 2.0
-        }
+    fn of(&self, name: &str) -> &[Taken] {
+        self.0.get(name).unwrap_or_else(|| panic!("no contender {name}"))
+    }
+
+    /// What one contender's figure is to another's.
+    pub fn ratio(&self, figure: fn(&Taken) -> u64, ours: &str, theirs: &str) -> f64 {
+        let pairs = self.of(ours).iter().zip(self.of(theirs));
+        median(pairs.map(|(ours, theirs)| figure(ours) as f64 / figure(theirs) as f64))
+    }
+
+    /// A figure in milliseconds.
+    pub fn ms(&self, figure: fn(&Taken) -> u64, name: &str) -> f64 {
+        median(self.of(name).iter().map(|taken| figure(taken) as f64)) / 1e6
     }
 
     pub fn wall_ms(&self, name: &str) -> f64 {
-        self.median(name, |taken| taken.cost.wall_ns) / 1e6
+        self.ms(|taken| taken.cost.wall_ns, name)
     }
 
     pub fn cpu_ms(&self, name: &str) -> f64 {
-        self.median(name, |taken| taken.cost.cpu_ns) / 1e6
+        self.ms(|taken| taken.cost.cpu_ns, name)
     }
 
     pub fn libvirtd_ms(&self, name: &str) -> f64 {
-        self.median(name, |taken| taken.libvirtd_ns) / 1e6
+        self.ms(|taken| taken.libvirtd_ns, name)
     }
 
     pub fn qemu_ms(&self, name: &str) -> f64 {
-        self.median(name, |taken| taken.qemu_ns) / 1e6
+        self.ms(|taken| taken.qemu_ns, name)
     }
 
     /// The whole host's CPU time: see [`Taken::host_ns`].
     pub fn host_ms(&self, name: &str) -> f64 {
-        self.median(name, Taken::host_ns) / 1e6
+        self.ms(Taken::host_ns, name)
     }
 
     /// The highest, not the median: a peak lasts as long as its process.
@@ -127,5 +131,16 @@ impl Rounds {
             })
             .collect::<serde_json::Map<_, _>>()
             .into()
+    }
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    let middle = figures.len() / 2;
+    if figures.len() % 2 == 1 {
+        figures[middle]
+    } else {
+        (figures[middle - 1] + figures[middle]) / 2.0
     }
 }

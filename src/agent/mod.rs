@@ -91,6 +91,9 @@ struct Agent {
     watch: Option<Learned>,
 }
 
+/// About how many bytes the lines of a guest with 2 NICs and 3 disks have.
+const USUAL_LINES: usize = 2048;
+
 /// One collection to standard output; as a table with two samples a second apart where none is stored.
 pub fn once(mut settings: Settings, view: &View, triggers: &Triggers, log: &Arc<Log>) -> Exit {
     if view.format == Format::Table && !settings.features.contains(&Feature::Cpu) {
@@ -271,6 +274,8 @@ impl Agent {
         };
         let precision = self.settings.precision;
         self.lines.start(precision.timestamp_ns(started.unix));
+        let guests: usize = collected.iter().flatten().map(|collected| collected.guests).sum();
+        self.lines.reserve(guests * USUAL_LINES);
         let (names, tags) = self.names_and_tags();
         let up = collected.iter().flatten().count();
         self.write_events(&names, &tags);

@@ -28,7 +28,8 @@ impl Collection<'_, '_> {
         let message = format_args!("{} answers again", self.core.uri);
         self.core.log.ends(&condition(&self.core.uri), message);
         let (guests, asked_again) = (self.guests.len(), self.asked_again);
-        let mut collected = Collected { guests, asked_again, ..Collected::default() };
+        let readings = Vec::with_capacity(guests);
+        let mut collected = Collected { readings, guests, asked_again, ..Collected::default() };
         collected.excluded = std::mem::take(&mut self.excluded);
         let (mut not_asked, mut late) = (0, 0);
         for mut guest in std::mem::take(&mut self.guests) {
