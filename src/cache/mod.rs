@@ -26,6 +26,7 @@ mod place;
 mod state;
 
 use std::fs;
+use std::sync::LazyLock;
 
 use uuid::Uuid;
 
@@ -39,9 +40,13 @@ pub use state::{CacheTime, LoadedFile, SavedState, StateFile, StateWrite};
 /// Most characters of a URI that are kept readable in a file's name.
 const READABLE_MAX: usize = 80;
 
-/// The host's boot, which CLOCK_BOOTTIME counts from; `None` where the kernel does not tell it.
+/// The host's boot, which CLOCK_BOOTTIME counts from; `None` where the kernel does not tell it. No process lives
+/// longer than that.
 fn boot_id() -> Option<Uuid> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().parse().ok()
+    static BOOT: LazyLock<Option<Uuid>> = LazyLock::new(|| {
+        fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().parse().ok()
+    });
+    *BOOT
 }
 
 /// A URI as part of a file's name: readable, and never that of another URI.
