@@ -45,7 +45,7 @@ impl FileKind {
 const GUESTS_MAX: usize = 32_768;
 /// Most lines in one file: each guest has up to three.
 pub(super) const LINES_MAX: usize = 3 * GUESTS_MAX;
-/// Longest line. The two of a guest with 2 NICs and 3 disks have about 1.5 KB each.
+/// Longest line. The two of a guest with 2 NICs and 3 disks have about 1 KB each.
 pub(super) const LINE_MAX: usize = 4 * 1024 * 1024;
 /// What the header and the closing line take at most, beside the URI.
 const FRAME_MAX: usize = 1024;
@@ -129,9 +129,10 @@ pub(super) fn open<'a>(bytes: &'a [u8], kind: FileKind, uri: &str) -> Result<Ope
     let Some(text) = bytes.strip_suffix(b"\n") else {
         return Err(Flaw::of_line(last() + 1, "it ends within a line"));
     };
-    let Ok(text) = str::from_utf8(text) else {
-        return Err(Flaw::of_line(last(), "it is no text"));
-    };
+    let text = str::from_utf8(text).map_err(|error| {
+        let before = text.iter().take(error.valid_up_to());
+        Flaw::of_line(before.filter(|byte| **byte == b'\n').count() + 1, "it is no text")
+    })?;
     let header_end = text.find('\n').unwrap_or(text.len());
     let header: FileHeader = read_line(&text[..header_end], 1)?;
     if header.holds != kind.name() || header.uri != uri {

@@ -26,7 +26,7 @@ mod place;
 mod state;
 
 use std::fs;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use uuid::Uuid;
 
@@ -43,10 +43,13 @@ const READABLE_MAX: usize = 80;
 /// The host's boot, which CLOCK_BOOTTIME counts from; `None` where the kernel does not tell it. No process lives
 /// longer than that.
 fn boot_id() -> Option<Uuid> {
-    static BOOT: LazyLock<Option<Uuid>> = LazyLock::new(|| {
-        fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().parse().ok()
-    });
-    *BOOT
+    static BOOT: OnceLock<Uuid> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Some(*boot);
+    }
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let boot = text.trim().parse().ok()?;
+    Some(*BOOT.get_or_init(|| boot))
 }
 
 /// A URI as part of a file's name: readable, and never that of another URI.

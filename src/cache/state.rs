@@ -267,8 +267,8 @@ pub struct StateWrite {
 }
 
 impl StateWrite {
-    /// Says which file was loaded. If it is still there, and each of its lines has a newer one here, it is not
-    /// read again.
+    /// Says which file was loaded. If it is still there, and each of its lines has one here, it is not read
+    /// again.
     pub fn over(self, loaded: Option<LoadedFile>) -> Self {
         let ours: HashSet<_> = self.ours.iter().map(|facts| (facts.kind, facts.uuid)).collect();
         let has_each_once = ours.len() == self.ours.len();

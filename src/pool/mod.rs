@@ -22,6 +22,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use std::time::Duration;
 
 use crate::deadline::Deadline;
@@ -93,7 +94,7 @@ pub struct Pool<C, T> {
     results: ResultQueue<T>,
     workers: Vec<Worker<C, T>>,
     started: usize,
-    /// Workers' threads that have not ended: some may still be closing their connections.
+    /// Threads that are at work for it: some may still be closing their connections.
     threads: Arc<Threads>,
     /// Where it is reported that no thread can be started.
     log: Option<Arc<Log>>,
@@ -172,7 +173,12 @@ impl<C: Connected + 'static, T: Send + 'static> Pool<C, T> {
             work(&*open, &inbox, &results, is_urgent);
         };
         let name = format!("{}-{}", self.name, self.started);
-        let thread = Some(ReusableThread::start(name, body)?).filter(|_| C::CLOSES_AT_ONCE);
+        let thread = if C::CLOSES_AT_ONCE {
+            Some(ReusableThread::start(name, body)?)
+        } else {
+            thread::Builder::new().name(name).spawn(body)?;
+            None
+        };
         self.started += 1;
         self.workers.push(Worker { orders, call: None, thread });
         Ok(self.workers.len() - 1)

@@ -136,10 +136,14 @@ fn calls_one_after_another_share_a_thread_and_one_that_is_stuck_keeps_its_own() 
     // Other tests may take the spare thread in between.
     assert!((0..1000).any(|_| thread() == thread()), "each call has a new thread");
     let (free, stuck) = channel::<()>();
-    let soon =
-        Deadline::within(Duration::from_millis(20), &Ending::default(), Duration::from_secs(0));
-    assert!(answer_by("test", &soon, move || stuck.recv()).is_none());
-    let behind = thread();
+    let (tell, told) = channel();
+    let soon = Deadline::within(Duration::from_millis(20), &Ending::default(), Duration::ZERO);
+    let call = move || {
+        let _ = tell.send(thread::current().id());
+        stuck.recv()
+    };
+    assert!(answer_by("test", &soon, call).is_none());
+    let stuck = told.recv_timeout(LONG).unwrap();
+    assert!((0..100).all(|_| thread() != stuck));
     free.send(()).unwrap();
-    assert_ne!(behind, thread::current().id());
 }

@@ -12,7 +12,7 @@ use nix::sys::prctl;
 type Body = Box<dyn FnOnce() + Send>;
 
 /// A thread of which the last work is done, or will be at once. The settings, the cache's folder and its files are
-/// asked one after another by workers of their own, and one thread serves them all.
+/// read one after another by workers of their own, and one thread serves them all.
 static SPARE: Mutex<Option<Sender<Body>>> = Mutex::new(None);
 
 /// A thread for one body after another.
@@ -48,7 +48,7 @@ impl ReusableThread {
     }
 }
 
-/// How many threads are at work.
+/// How many threads are at work for a pool.
 #[derive(Default)]
 pub(super) struct Threads {
     count: Mutex<usize>,
@@ -69,7 +69,7 @@ impl Threads {
     }
 }
 
-/// Counts a thread until it ends.
+/// Counts a thread until its work ends.
 pub(super) struct RunningThread(Arc<Threads>);
 
 impl RunningThread {

@@ -176,6 +176,8 @@ fn a_person_can_read_the_file() {
     for (line, start) in lines.iter().zip(starts) {
         assert!(line.starts_with(&start), "{line}\n{start}");
     }
+    // What libvirt did not send is left out.
+    assert!(lines[3].contains(r#""rx_bytes":"#) && !lines[3].contains("rx_packets"), "{text}");
 }
 
 #[test]
@@ -478,34 +480,42 @@ fn what_is_not_ours_is_reported_and_left_alone() {
 #[test]
 fn a_file_that_is_still_the_one_that_was_loaded_is_not_read_again() {
     let file = TestFile::new();
-    let save = |samples: &[Domain], loaded| {
+    let prepared = |samples: &[Domain], health: &[SavedHealth]| {
         let now = CacheTime { boot_ns: NOW_NS + 9, ..NOW };
-        let write =
-            file.file.prepare(&mut DeviceCache::default(), samples, &[], &now, TTL).unwrap();
-        write.over(loaded).run().unwrap();
-        file.names("sample")
+        file.file.prepare(&mut DeviceCache::default(), samples, health, &now, TTL).unwrap()
     };
     let loaded = || file.file.load(&NOW).0.file;
+    let save = |samples: &[Domain], loaded| {
+        prepared(samples, &[]).over(loaded).run().unwrap();
+        file.names("sample")
+    };
     let (first, later) = ([domain("a", 1, NOW_NS)], [domain("a", 1, NOW_NS + 5)]);
-    assert_eq!(save(&first, loaded()), ["a"]);
+    assert_eq!(save(&first, None), ["a"]);
     // The same is written in both ways.
     let text = file.text();
     assert_eq!((save(&first, loaded()), file.text()), (vec!["a".to_owned()], text));
-    let write = |loaded| {
-        let write = file.file.prepare(&mut DeviceCache::default(), &later, &[], &NOW, TTL).unwrap();
-        write.over(loaded).over.is_some()
-    };
-    assert!(write(loaded()));
-    assert!(!write(None));
-    // What only the file has stays.
+
+    let is_over =
+        |samples: &[Domain], health: &[SavedHealth]| prepared(samples, health).over(loaded()).over;
+    assert!(is_over(&later, &[]).is_some());
+    // Two lines of one kind and guest are merged.
+    let twice = [locked("a", 1, NOW_NS), locked("a", 1, NOW_NS + 1)];
+    assert_eq!(is_over(&later, &twice), None);
+    // What only the file has stays, and so does what another one wrote after the load.
     assert_eq!(save(&[domain("b", 2, NOW_NS)], loaded()), ["a", "b"]);
-    assert!(!write(loaded()));
+    assert_eq!(is_over(&later, &[]), None);
     assert_eq!(save(&later, loaded()), ["a", "b"]);
-    // So does what another one wrote after the load.
-    let both = [first, [domain("b", 2, NOW_NS)]].concat();
     let before = loaded();
     assert_eq!(save(&[domain("c", 3, NOW_NS)], None), ["a", "b", "c"]);
-    assert_eq!(save(&both, before), ["a", "b", "c"]);
+    assert_eq!(save(&[first, [domain("b", 2, NOW_NS)]].concat(), before), ["a", "b", "c"]);
+
+    // Nobody looks into it: a line that is not replaced is gone. What is too old is left out all the same.
+    let moment = || loaded().map(|file| file.moment);
+    StateWrite { over: moment(), ..prepared(&later, &[]) }.run().unwrap();
+    assert_eq!(file.names("sample"), ["a"]);
+    let old = [later, [domain("b", 2, NOW_NS - ns(SINCE_BOOT_KEPT))]].concat();
+    StateWrite { over: moment(), ..prepared(&old, &[]) }.run().unwrap();
+    assert_eq!(file.names("sample"), ["a"]);
 }
 
 #[test]
