@@ -26,6 +26,14 @@ pub struct Taken {
 }
 
 impl Taken {
+    pub fn wall_ns(&self) -> u64 {
+        self.cost.wall_ns
+    }
+
+    pub fn cpu_ns(&self) -> u64 {
+        self.cost.cpu_ns
+    }
+
     /// All that the collection cost the host: the process that made it, libvirtd, and all QEMUs, less what they
     /// use anyway.
     pub fn host_ns(&self) -> u64 {
@@ -87,11 +95,11 @@ impl Rounds {
     }
 
     pub fn wall_ms(&self, name: &str) -> f64 {
-        self.ms(|taken| taken.cost.wall_ns, name)
+        self.ms(Taken::wall_ns, name)
     }
 
     pub fn cpu_ms(&self, name: &str) -> f64 {
-        self.ms(|taken| taken.cost.cpu_ns, name)
+        self.ms(Taken::cpu_ns, name)
     }
 
     pub fn libvirtd_ms(&self, name: &str) -> f64 {
@@ -120,8 +128,8 @@ impl Rounds {
             .map(|(name, taken)| {
                 let list = |figure: fn(&Taken) -> u64| taken.iter().map(figure).collect::<Vec<_>>();
                 let figures = json!({
-                    "wall_ns": list(|it| it.cost.wall_ns),
-                    "cpu_ns": list(|it| it.cost.cpu_ns),
+                    "wall_ns": list(Taken::wall_ns),
+                    "cpu_ns": list(Taken::cpu_ns),
                     "peak_kib": list(|it| it.cost.peak_kib),
                     "libvirtd_cpu_ns": list(|it| it.libvirtd_ns),
                     "qemu_cpu_ns": list(|it| it.qemu_ns),
@@ -134,7 +142,7 @@ impl Rounds {
     }
 }
 
-fn median(figures: impl Iterator<Item = f64>) -> f64 {
+pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_unstable_by(f64::total_cmp);
     let middle = figures.len() / 2;

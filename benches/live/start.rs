@@ -7,7 +7,7 @@ use std::process::Command;
 use super::Contenders;
 use super::figures::short;
 use super::host::Host;
-use super::rounds::Rounds;
+use super::rounds::{Rounds, median};
 use super::support::process::run;
 use super::support::program::PROGRAM;
 
@@ -93,14 +93,10 @@ fn opens(host: &Host) -> Vec<Part> {
             ));
         }
     }
-    let median = |mut list: Vec<f64>| {
-        list.sort_unstable_by(f64::total_cmp);
-        list[list.len() / 2]
-    };
     let part = |what: &str, number: usize| Part {
         what: what.to_owned(),
-        wall_ms: median(taken[number].iter().map(|one| one.0).collect()),
-        cpu_ms: median(taken[number].iter().map(|one| one.1).collect()),
+        wall_ms: median(taken[number].iter().map(|one| one.0)),
+        cpu_ms: median(taken[number].iter().map(|one| one.1)),
     };
     vec![
         part("the first connection", 0),

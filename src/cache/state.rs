@@ -270,10 +270,10 @@ impl StateWrite {
     /// Says which file was loaded. If it is still there, and each of its lines has one here, it is not read
     /// again.
     pub fn over(self, loaded: Option<LoadedFile>) -> Self {
+        let Some(LoadedFile { moment, lines }) = loaded else { return self };
         let ours: HashSet<_> = self.ours.iter().map(|facts| (facts.kind, facts.uuid)).collect();
         let has_each_once = ours.len() == self.ours.len();
-        let over = loaded.filter(|loaded| has_each_once && loaded.lines.is_subset(&ours));
-        Self { over: over.map(|loaded| loaded.moment), ..self }
+        Self { over: (has_each_once && lines.is_subset(&ours)).then_some(moment), ..self }
     }
 
     /// The guests whose device lists are not in the file before.

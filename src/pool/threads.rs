@@ -1,5 +1,6 @@
 //! The threads of workers: started, counted until they are done, and used again.
 
+use std::ffi::CString;
 use std::io;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -8,41 +9,40 @@ use std::time::Duration;
 
 use nix::sys::prctl;
 
-/// What a thread does.
-type Body = Box<dyn FnOnce() + Send>;
+/// What a thread does, and what it is called meanwhile, for whoever looks at the process.
+type Work = (String, Box<dyn FnOnce() + Send>);
 
 /// A thread of which the last work is done, or will be at once. The settings, the cache's folder and its files are
 /// read one after another by workers of their own, and one thread serves them all.
-static SPARE: Mutex<Option<Sender<Body>>> = Mutex::new(None);
+static SPARE: Mutex<Option<Sender<Work>>> = Mutex::new(None);
 
-/// A thread for one body after another.
-pub(super) struct ReusableThread(Sender<Body>);
+/// A thread for one work after another.
+pub(super) struct ReusableThread(Sender<Work>);
 
 impl ReusableThread {
-    /// Starts a body, on the spare thread or a new one. `name` is what the thread is called then.
+    /// Starts a work, on the spare thread or a new one.
     pub(super) fn start(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let named = name.clone();
-        let mut body: Body = Box::new(move || {
-            // What a thread is called is for whoever looks at the process.
-            let _ = std::ffi::CString::new(named).map(|name| prctl::set_name(&name));
-            body();
-        });
+        let mut work: Work = (name, Box::new(body));
         let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(bodies) = spare {
-            match bodies.send(body) {
-                Ok(()) => return Ok(Self(bodies)),
-                Err(mpsc::SendError(back)) => body = back,
+        if let Some(thread) = spare {
+            match thread.send(work) {
+                Ok(()) => return Ok(Self(thread)),
+                Err(mpsc::SendError(back)) => work = back,
             }
         }
-        let (bodies, inbox) = mpsc::channel::<Body>();
+        let (thread, inbox) = mpsc::channel::<Work>();
+        let (name, body) = work;
         thread::Builder::new().name(name).spawn(move || {
             body();
-            inbox.into_iter().for_each(|next| next());
+            for (name, body) in inbox {
+                let _ = CString::new(name).map(|name| prctl::set_name(&name));
+                body();
+            }
         })?;
-        Ok(Self(bodies))
+        Ok(Self(thread))
     }
 
-    /// Lets the next body run on this thread. Only for one whose body ends by itself, and soon.
+    /// Lets the next work run on this thread. Only for one whose work ends by itself, and soon.
     pub(super) fn spare(self) {
         SPARE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(self.0);
     }
